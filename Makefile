@@ -1,0 +1,43 @@
+# make demo: install, then fit the built-in scene. make test: install with the test extras, then lint, types, tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test install install-test lint types clean
+
+demo: install
+	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
+	$(BIN)/polyfield fit --seconds 180 --out $$run && \
+	$(BIN)/polyfield render $$run --path orbit --out $$run/renders/turntable.mp4
+
+test: install-test lint types
+	$(BIN)/pytest
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-test
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+install-test: $(VENV)/installed-test
+
+# torch first and alone: pip then keeps this build whatever the others ask for.
+$(VENV)/torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet torch==2.13.0 -c constraints.txt
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml CMakeLists.txt $(wildcard kernels/native/*)
+	$(PIP) install --quiet -c constraints.txt "scikit-build-core>=0.11" "nanobind>=2.4"
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,1 @@
+"""Data: files -> sources, and the built-in demo scenes."""

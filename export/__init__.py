@@ -1,0 +1,1 @@
+"""Export: what was made, as files of other tools."""

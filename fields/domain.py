@@ -1,0 +1,75 @@
+"""Domains: the only map between a source's own coordinates and the unit cube that a field's tables live in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+
+KINDS = ("box", "contraction")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where a field has values: world -> local -> unit.
+
+    local = rotation^T (world - centre) / half_size puts the region of interest on [-1, 1]^D.
+    `box`: unit = (local + 1) / 2; outside there is nothing.
+    `contraction`: all of space; inside the cube nothing is bent, and a point at distance n = |local|_inf > 1 goes to
+    (2 - 1 / n) local / n (Barron et al. 2022, equation 10, in the maximum norm), so unit = (contracted + 2) / 4.
+    """
+
+    kind: str
+    centre: tuple[float, ...]  # (D,) world
+    half_size: tuple[float, ...]  # (D,) world units from the centre to a face
+    rotation: tuple[tuple[float, ...], ...] | None = None  # (D, D): columns are the box's axes in the world
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PolyfieldError(f"domain: kind {self.kind!r} is unknown; expected one of {', '.join(KINDS)}")
+        if len(self.centre) != len(self.half_size):
+            raise PolyfieldError(
+                f"domain: centre has {len(self.centre)} numbers, half_size {len(self.half_size)}; expected as many"
+            )
+        if not all(map(math.isfinite, (*self.centre, *self.half_size))) or min(self.half_size) <= 0:
+            raise PolyfieldError(f"domain: half_size {self.half_size} must be finite and positive")
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.centre)
+
+    def to_local(self, x: Tensor) -> Tensor:
+        """World points (..., D) to local ones (..., D)."""
+        return self.turn(x - x.new_tensor(self.centre))
+
+    def turn(self, v: Tensor) -> Tensor:
+        """World vectors (..., D) to local ones; lengths change with the domain's size."""
+        if self.rotation is not None:
+            v = v @ v.new_tensor(self.rotation)
+        return v / v.new_tensor(self.half_size)
+
+    def to_world(self, local: Tensor) -> Tensor:
+        """Local points (..., D) back to world ones (..., D)."""
+        v = local * local.new_tensor(self.half_size)
+        if self.rotation is not None:
+            v = v @ local.new_tensor(self.rotation).T
+        return v + local.new_tensor(self.centre)
+
+    def to_unit(self, x: Tensor) -> Tensor:
+        """World points (..., D) to the unit cube (..., D); outside a box the values leave [0, 1]."""
+        local = self.to_local(x)
+        if self.kind == "box":
+            return (local + 1) / 2
+        norm = local.abs().amax(-1, keepdim=True).clamp(min=1.0)
+        return ((2 - 1 / norm) * (local / norm) + 2) / 4
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """The inverse of `to_unit`, (..., D) to (..., D); a contraction's faces are infinitely far."""
+        if self.kind == "box":
+            return self.to_world(unit * 2 - 1)
+        bent = unit * 4 - 2
+        norm = bent.abs().amax(-1, keepdim=True).clamp(min=1.0)
+        return self.to_world(bent / norm / (2 - norm))

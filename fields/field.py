@@ -1,0 +1,144 @@
+"""Field: the one query, the blocks behind it, and a field's life."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields.plan import Plan
+from polyfield.fields.points import Features, FieldOutput, Points
+from polyfield.fields.signals import density_unit
+from polyfield.fields.spec import FieldSpec
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a renderer or a loss may take for granted."""
+
+    pointwise: bool = True  # a point's value depends on that point alone, so empty space may be culled
+    density_depends_on_direction: bool = False
+    time_dependent: bool = False
+    differentiable: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are optimised alike."""
+
+    tag: str  # "encoding", "network" or "head"
+    parameters: dict[str, nn.Parameter]
+    learning_rate: float  # relative to the run's
+    decay: float  # L2, relative to the run's
+
+
+class Field(nn.Module):
+    """A field over a source's own coordinates. Subclasses are the architectures.
+
+    Structure that is not trained is a buffer. Densities are per unit of the source's length.
+    """
+
+    traits = Traits()
+    # A good learning rate for Adam; the run's schedule multiplies it.
+    learning_rate = 1e-2
+
+    def __init__(self, spec: FieldSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self._per_length = 1 / density_unit(spec.domain.half_size)
+
+    # -- the query and its blocks
+
+    def query(self, x: Tensor, directions: Tensor | None = None, times: Tensor | None = None) -> FieldOutput:
+        """Values at x (N, D) in the source's coordinates, looking along directions (N, 3), at times (N,)."""
+        self._check(x, directions, times)
+        points = Points(x, directions, times)
+        return self.head(self.features(points), points)
+
+    @abstractmethod
+    def raw(self, points: Points) -> Tensor:
+        """(N,) the value before its transform: the cheap path, for culling and meshing."""
+
+    @abstractmethod
+    def features(self, points: Points) -> Features:
+        """What the head ends."""
+
+    @abstractmethod
+    def head(self, features: Features, points: Points) -> FieldOutput:
+        """Ends what `features` began."""
+
+    def density(self, raw: Tensor) -> Tensor:
+        """raw (N,) to density (N,) per unit of length."""
+        return self.spec.transform(raw) * self._per_length
+
+    # -- life
+
+    @abstractmethod
+    def initialise(self, seed: int) -> None:
+        """Set every parameter from the seed."""
+
+    def place(self, probe: Callable[[Tensor], Tensor], budget: int) -> None:
+        """Put structure where it is needed, before there is an optimiser.
+
+        probe maps x (N, D) to importance (N,); budget is the bytes that structure may take.
+        """
+
+    def advance(self, step: int, occupancy: Tensor | None) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+        """Change structure between steps, or do nothing and return None.
+
+        Returns for each parameter that changed the map from its old tensor to its new one, which optimiser moments
+        follow.
+        """
+        return None
+
+    def penalties(self) -> Tensor | None:
+        """What is added to the loss for the parameters alone, a scalar, or None."""
+        return None
+
+    @abstractmethod
+    def parameter_groups(self) -> list[Group]:
+        """Every parameter in exactly one group."""
+
+    def plan(self) -> Plan | None:
+        """All that a fused step may know of this field, or None if it fits no fused step."""
+        return None
+
+    # -- size
+
+    def parameter_count(self) -> int:
+        """Trained numbers."""
+        return sum(p.numel() for p in self.parameters())
+
+    def stored_bytes(self) -> int:
+        """Bytes of everything that a file must hold: parameters and buffers."""
+        return sum(t.numel() * t.element_size() for t in self.state_dict().values())
+
+    def _check(self, x: Tensor, directions: Tensor | None, times: Tensor | None) -> None:
+        dimensions = self.spec.domain.dimensions
+        if x.dim() != 2 or x.shape[1] != dimensions:
+            raise PolyfieldError(f"query: x has the shape {tuple(x.shape)}; expected (N, {dimensions})")
+        if self.spec.signal == "radiance" and directions is None:
+            raise PolyfieldError(
+                "query: a radiance field needs directions (N, 3), the way each point is looked at"
+            )
+        if directions is not None and directions.shape != (len(x), 3):
+            raise PolyfieldError(
+                f"query: directions have the shape {tuple(directions.shape)}; expected ({len(x)}, 3)"
+            )
+        if times is not None and times.shape != (len(x),):
+            raise PolyfieldError(f"query: times have the shape {tuple(times.shape)}; expected ({len(x)},)")
+        if self.traits.time_dependent and times is None:
+            raise PolyfieldError("query: a field of a moving scene needs times (N,) in [0, 1]")
+
+
+def uniform_init(parameter: Tensor, bound: float, *, seed: int, name: str) -> None:
+    """Fill a parameter with uniform numbers in [-bound, bound) that depend on the seed and its name alone."""
+    from polyfield.kernels import uniform
+
+    with torch.no_grad():
+        numbers = uniform(parameter.shape, seed=seed, stream=f"initialise {name}")
+        parameter.copy_((numbers * 2 - 1) * bound)

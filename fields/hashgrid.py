@@ -1,0 +1,62 @@
+"""hashgrid: multi-resolution hashed tables and small networks (Mueller et al. 2022, instant-ngp)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from polyfield.fields.field import Group, uniform_init
+from polyfield.fields.latent_radiance import LatentRadiance
+from polyfield.fields.plan import Plan
+from polyfield.fields.radiance_head import DIRECTION_DEGREE, HeadSizes
+from polyfield.fields.signals import density_unit
+from polyfield.fields.spec import FieldSpec
+from polyfield.kernels import Levels, interpolate
+
+
+@dataclass(frozen=True)
+class Options:
+    levels: int = 8
+    features: int = 4  # of each entry
+    log2_size: int = 17  # entries of a hashed level
+    coarsest: int = 16  # nodes along an axis
+    finest: int = 1024
+    width: int = 64  # of both networks
+    density_layers: int = 1  # hidden
+    colour_layers: int = 2  # hidden
+
+
+class HashGrid(LatentRadiance):
+    Options = Options
+
+    def __init__(self, spec: FieldSpec, options: Options) -> None:
+        sizes = HeadSizes(options.width, options.density_layers, options.colour_layers)
+        super().__init__(spec, options.levels * options.features, sizes)
+        self.levels = Levels.geometric(
+            options.levels, options.coarsest, options.finest, spec.domain.dimensions, 1 << options.log2_size
+        )
+        self.table = nn.Parameter(torch.empty(self.levels.entries, options.features))
+
+    def encode(self, unit: Tensor) -> Tensor:
+        return interpolate(self.table, unit, self.levels)
+
+    def initialise(self, seed: int) -> None:
+        super().initialise(seed)
+        uniform_init(self.table, 1e-4, seed=seed, name="table")
+
+    def parameter_groups(self) -> list[Group]:
+        return [Group("encoding", {"table": self.table}, 1.0, 0.0), *self.network_groups()]
+
+    def plan(self) -> Plan:
+        return Plan(
+            domain=self.spec.domain,
+            table=self.table,
+            levels=self.levels,
+            density_layers=tuple(self.networks.density.weights),
+            colour_layers=tuple(self.networks.colour.weights),
+            direction_degree=DIRECTION_DEGREE,
+            transform=self.spec.transform,
+            density_unit=density_unit(self.spec.domain.half_size),
+        )

@@ -1,0 +1,99 @@
+"""FieldSpec: all that is needed to build a field, as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields.domain import Domain
+from polyfield.fields.signals import ValueTransform, signal
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """An architecture with its options, carrying a signal over a domain. Spec and tensors are the field."""
+
+    architecture: str
+    signal: str
+    domain: Domain
+    transform: ValueTransform
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # the architecture's own; what is absent has its default
+    origin: tuple[float, ...] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # float64, taken off the source's coordinates when it was read
+
+    @staticmethod
+    def of(architecture: str, signal_name: str, domain: Domain, **options: Any) -> FieldSpec:
+        """A spec with the signal's own value transform."""
+        return FieldSpec(architecture, signal_name, domain, signal(signal_name).transform, options)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` takes back."""
+        domain = self.domain
+        rotation = None if domain.rotation is None else [list(row) for row in domain.rotation]
+        return {
+            "architecture": self.architecture,
+            "signal": self.signal,
+            "domain": {
+                "kind": domain.kind,
+                "centre": list(domain.centre),
+                "half_size": list(domain.half_size),
+                "rotation": rotation,
+            },
+            "transform": self.transform.to_json(),
+            "options": dict(self.options),
+            "origin": list(self.origin),
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> FieldSpec:
+        """The spec that `to_json` wrote; anything else is refused in one line."""
+        keys = {"architecture", "signal", "domain", "transform", "options", "origin"}
+        if not isinstance(data, dict) or set(data) != keys:
+            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+            raise PolyfieldError(f"field spec: found {found}; expected the keys {', '.join(sorted(keys))}")
+        name = signal(_text(data, "signal")).name
+        domain = data["domain"]
+        if not isinstance(domain, dict) or set(domain) != {"kind", "centre", "half_size", "rotation"}:
+            raise PolyfieldError("field spec: domain must have the keys kind, centre, half_size and rotation")
+        if not isinstance(data["options"], dict):
+            raise PolyfieldError("field spec: options must be an object")
+        rotation = domain["rotation"]
+        if rotation is not None:
+            if not isinstance(rotation, list) or len(rotation) != len(domain["centre"]):
+                raise PolyfieldError("field spec: domain.rotation must be a square matrix or null")
+            rotation = tuple(_numbers(row, "domain.rotation", len(rotation)) for row in rotation)
+        centre = _numbers(domain["centre"], "domain.centre")
+        return FieldSpec(
+            architecture=_text(data, "architecture"),
+            signal=name,
+            domain=Domain(
+                _text(domain, "kind"), centre, _numbers(domain["half_size"], "domain.half_size"), rotation
+            ),
+            transform=ValueTransform.from_json(data["transform"]),
+            options=dict(data["options"]),
+            origin=_numbers(data["origin"], "origin", len(centre)),
+        )
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    if not isinstance(data[key], str):
+        raise PolyfieldError(f"field spec: {key} is {data[key]!r}; expected a name")
+    return data[key]
+
+
+def _numbers(value: Any, key: str, count: int | None = None) -> tuple[float, ...]:
+    good = isinstance(value, list) and all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in value
+    )
+    if not good or (count is not None and len(value) != count):
+        raise PolyfieldError(
+            f"field spec: {key} is {value!r}; expected {count or 'a list of'} finite numbers"
+        )
+    return tuple(float(n) for n in value)

@@ -1,0 +1,1 @@
+"""Fit: the optimisation loops, runs, checkpoints and metrics."""

@@ -1,0 +1,23 @@
+"""The few operations that carry the engine, each with one signature and several forms.
+
+`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch.
+"""
+
+from polyfield.kernels.levels import Levels
+from polyfield.kernels.operations import Composite, adam, composite, interpolate, march, mlp, transmittance
+from polyfield.kernels.philox import random_bits, uniform
+from polyfield.kernels.samples import RaySamples
+
+__all__ = [
+    "Composite",
+    "Levels",
+    "RaySamples",
+    "adam",
+    "composite",
+    "interpolate",
+    "march",
+    "mlp",
+    "random_bits",
+    "transmittance",
+    "uniform",
+]

@@ -1,0 +1,70 @@
+"""Levels: how the nodes of a multi-resolution grid lie in one table.
+
+Node i of R stands at i / (R - 1) along its axis. A level with no more nodes than `size` entries is dense, its nodes
+in order with x fastest; any other is hashed into `size` entries (Mueller et al. 2022, section 3, with our own node
+positions).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from polyfield.errors import PolyfieldError
+
+PRIMES = (1, 2654435761, 805459861, 3674653429)  # one per axis
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The geometry of L levels over D axes in a table of `entries` rows."""
+
+    resolutions: tuple[tuple[int, ...], ...]  # (L, D) nodes along each axis, 2 or more
+    size: int  # most entries that one level may have; a power of two where a level is hashed
+
+    def __post_init__(self) -> None:
+        dimensions = {len(level) for level in self.resolutions}
+        if len(dimensions) != 1 or not dimensions <= {1, 2, 3, 4}:
+            raise PolyfieldError(f"levels: resolutions {self.resolutions} must all have the same 1 to 4 axes")
+        if min(min(level) for level in self.resolutions) < 2:
+            raise PolyfieldError(
+                f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
+            )
+        if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
+            raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
+
+    @staticmethod
+    def geometric(count: int, coarsest: int, finest: int, dimensions: int, size: int) -> Levels:
+        """`count` cubic levels from `coarsest` to `finest` nodes along an axis, in a geometric progression."""
+        growth = (finest / coarsest) ** (1 / max(count - 1, 1))
+        nodes = [round(coarsest * growth**level) for level in range(count)]
+        return Levels(tuple((n,) * dimensions for n in nodes), size)
+
+    @property
+    def count(self) -> int:
+        return len(self.resolutions)
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.resolutions[0])
+
+    @cached_property
+    def hashed(self) -> tuple[bool, ...]:
+        """(L,) whether the level is hashed."""
+        return tuple(math.prod(level) > self.size for level in self.resolutions)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """(L,) entries of each level."""
+        return tuple(min(math.prod(level), self.size) for level in self.resolutions)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """(L,) first table row of each level."""
+        return tuple(sum(self.sizes[:level]) for level in range(self.count))
+
+    @property
+    def entries(self) -> int:
+        """Rows of the whole table."""
+        return sum(self.sizes)

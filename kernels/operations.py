@@ -1,0 +1,111 @@
+"""The operations as the rest of polyfield calls them: what they compute, and nothing of how.
+
+Every one takes an optional leading bank axis B: many small fields at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from polyfield.kernels.dispatch import implementation
+from polyfield.kernels.levels import Levels
+from polyfield.kernels.samples import RaySamples
+
+
+class Composite(NamedTuple):
+    """What volume rendering gives for R rays of C samples."""
+
+    colour: Tensor  # (R, 3) without background
+    opacity: Tensor  # (R,) in [0, 1]
+    depth: Tensor  # (R,) sum of weight times distance; divide by opacity for the expected distance
+    weights: Tensor  # (C,) share of its sample in the ray's colour
+
+
+def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
+    """Multilinear look-up in every level of a table: (N, L * F), level by level.
+
+    table ([B,] E, F) with E = levels.entries; points ([B,] N, D) in the unit cube, outside of which they clamp.
+    Differentiable in table and points.
+    """
+    return implementation("interpolate", table.device)(table, points, levels)
+
+
+def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None) -> Tensor:
+    """A fully connected network with ReLU between its layers and nothing after the last.
+
+    x ([B,] N, I), weights ([B,] out, in) of each layer, biases ([B,] out) or None. Returns ([B,] N, O).
+    Differentiable in all of them.
+    """
+    return implementation("mlp", x.device)(x, weights, biases)
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    occupancy: Tensor,
+    *,
+    step: float,
+    cone: float,
+    jitter: Tensor,
+) -> RaySamples:
+    """Samples of rays in occupied cells, on a lattice of distances whose step grows as cone * t once that is larger.
+
+    origins, directions ([B,] R, 3) in a frame where cascade k of occupancy ([B,] K, G, G, G) bool, indexed
+    [k, z, y, x], covers [-2^k, 2^k]^3; a point belongs to the smallest cascade that holds it, and beyond the last
+    there is nothing. near, far, jitter ([B,] R); jitter in [0, 1) shifts a ray's samples by that share of a step.
+    With a bank the rays of the result are numbered b * R + r. Not differentiable.
+
+    Sample i of the lattice stands at t(near_u + i + jitter) and its dt spans half a step to both sides, where
+    t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond.
+    """
+    return implementation("march", origins.device)(
+        origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter
+    )
+
+
+def transmittance(samples: RaySamples, density: Tensor) -> Tensor:
+    """What share of light reaches each sample: T_i = exp(-sum_{j < i} density_j dt_j) along its ray. (C,)."""
+    return implementation("transmittance", density.device)(samples, density)
+
+
+def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite:
+    """Volume rendering by quadrature (Max 1995): w_i = T_i (1 - exp(-density_i dt_i)).
+
+    density (C,) >= 0 per unit of distance, colour (C, 3). Differentiable in both. Samples are packed, so those of a
+    bank need no axis of their own.
+    """
+    return implementation("composite", density.device)(samples, density, colour)
+
+
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    step: int,
+    learning_rate: float,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+) -> None:
+    """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
+
+    mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
+    """
+    implementation("adam", parameter.device)(
+        parameter,
+        gradient,
+        mean,
+        square,
+        step=step,
+        learning_rate=learning_rate,
+        betas=betas,
+        eps=eps,
+        decay=decay,
+    )

@@ -1,0 +1,57 @@
+"""Counter-based random numbers: Philox 4x32-10 (Salmon et al. 2011).
+
+A number depends on (seed, stream, step, position) alone and on nothing drawn before it, so that resuming, threads,
+the viewer and evaluation cannot disturb it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """The block function: four 32-bit words of counter (N,) int64 and two of key to four random words (N,) int64."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # The product is exact modulo 2^64, so shifting and masking give its high word whatever the sign.
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
+    return c0, c1, c2, c3
+
+
+def random_bits(
+    shape: Sequence[int], *, seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Uniform 32-bit integers of the given shape, int64 in [0, 2^32).
+
+    `stream` names what the numbers are for; `step` counts the draws of a stream.
+    """
+    count = math.prod(shape)
+    block = torch.arange((count + 3) // 4, device=device)
+    zero = torch.zeros_like(block)
+    counter = (block & _MASK, block >> 32, zero + (step & _MASK), zero + zlib.crc32(stream.encode()))
+    words = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    return torch.stack(words, -1).flatten()[:count].reshape(*shape)
+
+
+def uniform(
+    shape: Sequence[int], *, seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Uniform float32 numbers of the given shape in [0, 1), multiples of 2^-24."""
+    return (random_bits(shape, seed=seed, stream=stream, step=step, device=device) >> 8).float() * 2.0**-24

@@ -1,0 +1,9 @@
+"""The reference form: short, obvious PyTorch on any device. It defines what the operations mean."""
+
+from polyfield.kernels.reference.adam import adam
+from polyfield.kernels.reference.composite import composite, transmittance
+from polyfield.kernels.reference.interpolate import interpolate
+from polyfield.kernels.reference.march import march
+from polyfield.kernels.reference.mlp import mlp
+
+__all__ = ["adam", "composite", "interpolate", "march", "mlp", "transmittance"]

@@ -1,0 +1,27 @@
+"""Adam, one tensor at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    step: int,
+    learning_rate: float,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+) -> None:
+    if decay:
+        gradient = gradient + decay * parameter
+    mean.lerp_(gradient, 1 - betas[0])
+    square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    root = square.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(eps)
+    parameter.addcdiv_(mean, root, value=-learning_rate / (1 - betas[0] ** step))

@@ -1,0 +1,17 @@
+"""A fully connected network: one matrix product a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None) -> Tensor:
+    for layer, weight in enumerate(weights):
+        x = x @ weight.mT
+        if biases is not None:
+            x = x + biases[layer].unsqueeze(-2)
+        if layer < len(weights) - 1:
+            x = x.relu()
+    return x

@@ -1,0 +1,45 @@
+"""RaySamples: the samples of many rays, packed one ray after the other without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """C samples on R rays, in order of ray and then of distance.
+
+    The buffers' length is their capacity; on the CPU it equals `total`. Ray r has the samples
+    offsets[r] to offsets[r] + counts[r].
+    """
+
+    t: Tensor  # (C,) distance along the ray
+    dt: Tensor  # (C,) length of ray that the sample stands for
+    ray: Tensor  # (C,) int64 index of its ray
+    counts: Tensor  # (R,) int64
+    offsets: Tensor  # (R,) int64
+
+    @staticmethod
+    def pack(t: Tensor, dt: Tensor, ray: Tensor, rays: int) -> RaySamples:
+        """From t, dt, ray (C,), already in order of ray."""
+        counts = torch.bincount(ray, minlength=rays)
+        return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
+
+    @property
+    def total(self) -> Tensor:
+        """How many samples the buffers hold, a number on their device."""
+        return self.counts.sum()
+
+    @property
+    def rays(self) -> int:
+        return self.counts.shape[0]
+
+    def __len__(self) -> int:
+        return self.t.shape[0]
+
+    def select(self, keep: Tensor) -> RaySamples:
+        """Only the samples where keep (C,) is true."""
+        return RaySamples.pack(self.t[keep], self.dt[keep], self.ray[keep], self.rays)

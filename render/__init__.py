@@ -1,0 +1,1 @@
+"""Render: cameras, rays, occupancy, sampling, compositing and surfaces: fields -> pictures and geometry."""

@@ -1,0 +1,94 @@
+"""The occupancy grid: where in space a field is dense enough to be worth sampling (Mueller et al. 2022, appendix E.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from polyfield.kernels import random_bits, uniform
+
+_DECAY = 0.95
+# A cell counts as empty if a step through it would be less opaque than this.
+_LEAST_OPACITY = 0.01
+
+
+class OccupancyGrid:
+    """K cascades of G^3 cells in the domain's local frame; cascade k covers [-2^k, 2^k]^3, indexed [k, z, y, x].
+
+    `density` (K, G, G, G) is the largest density lately seen in each cell; `occupied` says which of them are kept.
+    Everything is occupied until the first update.
+    """
+
+    def __init__(self, cascades: int, resolution: int, device: torch.device | str = "cpu") -> None:
+        shape = (cascades, resolution, resolution, resolution)
+        self.density = torch.zeros(shape, device=device)
+        self.occupied = torch.ones(shape, dtype=torch.bool, device=device)
+        self.updates = 0
+
+    @property
+    def cascades(self) -> int:
+        return self.density.shape[0]
+
+    @property
+    def resolution(self) -> int:
+        return self.density.shape[-1]
+
+    def occupancy(self) -> float:
+        """Share of the cells that are occupied."""
+        return float(self.occupied.float().mean())
+
+    def refine(self, resolution: int) -> None:
+        """Go to a multiple of the resolution; every new cell takes over its parent's value."""
+        times = resolution // self.resolution
+        for axis in (1, 2, 3):
+            self.density = self.density.repeat_interleave(times, axis)
+            self.occupied = self.occupied.repeat_interleave(times, axis)
+
+    @torch.no_grad()
+    def update(self, density: Callable[[Tensor], Tensor], steps: Tensor, *, seed: int, cells: int) -> int:
+        """Look at up to `cells` cells at a random point each, and decide anew which are occupied.
+
+        density maps local points (N, 3) to densities (N,); steps (K,) is the length of a sampling step in each
+        cascade. Where there are more cells than that, half of those looked at are drawn from all of them and half
+        from the occupied ones. Returns how many were looked at.
+        """
+        chosen = self._choose(seed, cells)
+        jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(chosen.device)
+        seen = density(self._points(chosen, jitter))
+        flat = self.density.view(-1)
+        flat[chosen] = flat[chosen] * _DECAY
+        flat.scatter_reduce_(0, chosen, seen, "amax")
+        threshold = torch.minimum(_LEAST_OPACITY / steps, self.density.mean((1, 2, 3)))
+        self.occupied = self.density > threshold[:, None, None, None]
+        self.updates += 1
+        return len(chosen)
+
+    def _choose(self, seed: int, cells: int) -> Tensor:
+        """Indices (N,) of the cells to look at."""
+        total, device = self.density.numel(), self.density.device
+        if total <= cells:
+            return torch.arange(total, device=device)
+        bits = random_bits((2, cells // 2), seed=seed, stream="occupancy cells", step=self.updates).to(device)
+        occupied = self.occupied.view(-1).nonzero()[:, 0]
+        anywhere = bits[0] % total
+        return torch.cat((anywhere, occupied[bits[1] % len(occupied)])) if len(occupied) else anywhere
+
+    def _points(self, cells: Tensor, jitter: Tensor) -> Tensor:
+        """A local point (N, 3) in each of the cells (N,)."""
+        g = self.resolution
+        cascade, cell = cells // g**3, cells % g**3
+        corner = torch.stack((cell % g, cell // g % g, cell // g**2), -1)
+        return ((corner + jitter) * (2 / g) - 1) * torch.exp2(cascade.float())[:, None]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beside `updates`."""
+        return {"density": self.density, "occupied": self.occupied}
+
+    @staticmethod
+    def restored(density: Tensor, occupied: Tensor, updates: int) -> OccupancyGrid:
+        """The grid that `tensors` and `updates` were taken from."""
+        grid = OccupancyGrid(density.shape[0], density.shape[-1], density.device)
+        grid.density, grid.occupied, grid.updates = density, occupied.bool(), updates
+        return grid

@@ -1,0 +1,96 @@
+"""Samplers: from rays to packed samples, through an occupancy grid or without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Domain, Field
+from polyfield.kernels import RaySamples, march
+from polyfield.render.occupancy import OccupancyGrid
+from polyfield.render.rays import Rays
+
+# Rays and jitter (R,) in [0, 1) to samples.
+Sampler = Callable[[Rays, Tensor], RaySamples]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The distances at which rays are sampled: steps of `step`, or of cone * t where that is larger."""
+
+    step: float  # in units of the source
+    cone: float  # 0: all steps alike
+    near: float  # distance from the camera before which nothing is sampled
+
+
+def crossing(rays: Rays, domain: Domain, reach: float, near: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the local cube [-reach, reach]^3: distances (R,), (R,); equal where they miss it."""
+    origins = domain.to_local(rays.origins)
+    # A ray along a face divides by zero; a tiny slope gives the same crossing without infinities times zero.
+    slopes = domain.turn(rays.directions)
+    slopes = torch.where(slopes.abs() < 1e-12, torch.full_like(slopes, 1e-12), slopes)
+    low, high = (-reach - origins) / slopes, (reach - origins) / slopes
+    enter = torch.minimum(low, high).amax(-1).clamp(min=near)
+    leave = torch.maximum(low, high).amin(-1)
+    return enter, torch.maximum(leave, enter)
+
+
+@dataclass(frozen=True)
+class MarchingSampler:
+    """Samples in occupied cells only. For pointwise fields."""
+
+    domain: Domain
+    grid: OccupancyGrid
+    lattice: Lattice
+
+    def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
+        near, far = crossing(rays, self.domain, 2.0 ** (self.grid.cascades - 1), self.lattice.near)
+        return march(
+            self.domain.to_local(rays.origins),
+            self.domain.turn(rays.directions),
+            near,
+            far,
+            self.grid.occupied,
+            step=self.lattice.step,
+            cone=self.lattice.cone,
+            jitter=jitter,
+        )
+
+
+@dataclass(frozen=True)
+class StratifiedSampler:
+    """`count` samples on every ray, one in each of as many parts, wherever the field is: for fields that cannot be culled.
+
+    The parts are equal in a box; in a contraction they grow with distance, equal in 1 / t.
+    """
+
+    domain: Domain
+    count: int
+    near: float
+    far: float  # used by a contraction only
+
+    def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
+        steps = torch.arange(self.count + 1, device=rays.origins.device) / self.count
+        if self.domain.kind == "box":
+            near, far = crossing(rays, self.domain, 1.0, self.near)
+            edges = near[:, None] + (far - near)[:, None] * steps
+        else:
+            edges = 1 / (1 / self.near + (1 / self.far - 1 / self.near) * steps).expand(len(rays), -1)
+        dt = edges.diff(dim=-1)
+        t = edges[:, :-1] + dt * jitter[:, None]
+        ray = torch.arange(len(rays), device=t.device)[:, None].expand_as(t)
+        crossed = dt > 0
+        return RaySamples.pack(t[crossed], dt[crossed], ray[crossed], len(rays))
+
+
+def refuse_culling(field: Field) -> None:
+    """A field whose values depend on more than the point must not be culled by occupancy."""
+    if not field.traits.pointwise:
+        raise PolyfieldError(
+            f"{field.spec.architecture}: its values depend on more than the point, so empty space cannot be culled; "
+            "use StratifiedSampler"
+        )

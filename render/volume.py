@@ -1,0 +1,90 @@
+"""Volume rendering: rays through a radiance field to colour, opacity and depth; whole images in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyfield.fields import Field, Points
+from polyfield.kernels import RaySamples, composite, transmittance
+from polyfield.render.cameras import Cameras
+from polyfield.render.rays import Rays
+from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
+
+# Samples behind this much opacity are left out: they cannot change an 8-bit colour.
+LEAST_TRANSMITTANCE = 1e-3
+_RAYS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What was seen along R rays, or in an image (H, W)."""
+
+    colour: Tensor  # (R, 3) or (H, W, 3), without background
+    opacity: Tensor  # (R,) or (H, W)
+    depth: Tensor  # (R,) or (H, W): expected distance along the unit ray, 0 where nothing is
+    evaluated: int  # samples whose density was asked
+    shaded: int  # samples that went through the whole field
+
+    def over(self, background: Tensor) -> Tensor:
+        """The colours on a background (3,), (R, 3) or (H, W, 3)."""
+        return self.colour + (1 - self.opacity[..., None]) * background
+
+
+def sample_points(rays: Rays, samples: RaySamples) -> Points:
+    """The points (C, 3) of packed samples, with what the field may ask of their rays."""
+    directions = rays.directions[samples.ray]
+    x = rays.origins[samples.ray] + samples.t[:, None] * directions
+    return Points(x, directions, None if rays.times is None else rays.times[samples.ray], samples.ray)
+
+
+def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | None = None) -> Rendering:
+    """Render rays. jitter (R,) in [0, 1) shifts each ray's samples; without it they stand in the middle.
+
+    Differentiable in the field's parameters. The densities of all samples are asked first, without gradients, and
+    only what light still reaches goes through the whole field.
+    """
+    if isinstance(sampler, MarchingSampler):
+        refuse_culling(field)
+    if jitter is None:
+        jitter = torch.full((len(rays),), 0.5, device=rays.origins.device)
+    samples = sampler(rays, jitter)
+    evaluated = len(samples)
+    with torch.no_grad():
+        density = field.density(field.raw(sample_points(rays, samples)))
+        samples = samples.select(transmittance(samples, density) > LEAST_TRANSMITTANCE)
+    points = sample_points(rays, samples)
+    output = field.head(field.features(points), points)
+    assert output.density is not None and output.colour is not None
+    result = composite(samples, output.density, output.colour)
+    depth = result.depth / result.opacity.clamp(min=1e-10)
+    return Rendering(result.colour, result.opacity, depth, evaluated, len(samples))
+
+
+@torch.no_grad()
+def render_image(
+    field: Field,
+    cameras: Cameras,
+    frame: int,
+    sampler: Sampler,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rendering:
+    """One view (H, W), some thousand rays at a time. progress is called with (rays done, rays in all)."""
+    width, height = (int(n) for n in cameras.sizes[frame])
+    total = width * height
+    parts = []
+    for start in range(0, total, _RAYS_AT_ONCE):
+        stop = min(start + _RAYS_AT_ONCE, total)
+        parts.append(render_rays(field, cameras.image_rays(frame, start, stop), sampler))
+        if progress:
+            progress(stop, total)
+    return Rendering(
+        torch.cat([part.colour for part in parts]).view(height, width, 3),
+        torch.cat([part.opacity for part in parts]).view(height, width),
+        torch.cat([part.depth for part in parts]).view(height, width),
+        sum(part.evaluated for part in parts),
+        sum(part.shaded for part in parts),
+    )

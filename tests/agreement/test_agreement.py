@@ -1,0 +1,197 @@
+"""Every form of every operation against loops over single numbers, and its gradients against double precision."""
+
+import numpy as np
+import pytest
+import torch
+from agreement import cases, oracles
+
+from polyfield.errors import PolyfieldError
+from polyfield.kernels import RaySamples, adam, composite, interpolate, march, mlp, transmittance
+from polyfield.kernels import reference as definition
+from polyfield.kernels.dispatch import form as form_of
+
+
+def assert_gradients_agree(operation, double, inputs, *, tolerance=2e-5) -> None:
+    """Gradients of a random weighting of the outputs, single precision against the definition in double."""
+    singles = [x.detach().clone().requires_grad_() for x in inputs]
+    doubles = [x.detach().double().requires_grad_() for x in inputs]
+    out, expected = operation(*singles), double(*doubles)
+    weights = torch.randn(out.shape, generator=cases.generator(1))
+    (out * weights).sum().backward()
+    (expected * weights.double()).sum().backward()
+    for single, exact in zip(singles, doubles):
+        assert exact.grad is not None and single.grad is not None
+        scale = max(float(exact.grad.abs().max()) if exact.numel() else 0.0, 1e-6)
+        torch.testing.assert_close(single.grad.double(), exact.grad, atol=tolerance * scale, rtol=tolerance)
+
+
+@pytest.mark.parametrize("case", cases.INTERPOLATE.values(), ids=list(cases.INTERPOLATE))
+def test_interpolate(form, case):
+    levels, count, features, bank = case
+    table, points = cases.interpolate_inputs(*case)
+    found = interpolate(table, points, levels)
+    tables, clouds = (table, points) if bank else (table[None], points[None])
+    expected = np.stack([oracles.interpolate(t.numpy(), p.numpy(), levels) for t, p in zip(tables, clouds)])
+    assert found.shape == (*table.shape[:-2], count, levels.count * features)
+    np.testing.assert_allclose(found.reshape(expected.shape).numpy(), expected, atol=2e-5)
+    assert_gradients_agree(
+        lambda t: interpolate(t, points, levels),
+        lambda t: definition.interpolate(t, points.double(), levels),
+        [table],
+    )
+    inner = points * 0.96 + 0.017  # off the nodes, where the gradient to points jumps
+    assert_gradients_agree(
+        lambda p: interpolate(table, p, levels),
+        lambda p: definition.interpolate(table.double(), p, levels),
+        [inner],
+        tolerance=2e-4,
+    )
+
+
+def test_interpolate_is_exact_on_linear_functions(form):
+    """Dense levels filled with a linear function give it back everywhere."""
+    levels = cases.LEVELS["dense"]
+    slope = torch.tensor([0.3, -1.2, 0.7])
+    rows = []
+    for nx, ny, nz in levels.resolutions:
+        z, y, x = torch.meshgrid(*(torch.linspace(0, 1, n) for n in (nz, ny, nx)), indexing="ij")
+        rows.append((torch.stack((x, y, z), -1) @ slope).flatten())
+    points = torch.rand(100, 3, generator=cases.generator(3))
+    found = interpolate(torch.cat(rows)[:, None], points, levels)
+    torch.testing.assert_close(found, (points @ slope)[:, None].expand(-1, 3), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", cases.MLP.values(), ids=list(cases.MLP))
+def test_mlp(form, case):
+    x, weights, biases = cases.mlp_inputs(*case)
+    expected = x.double()
+    for layer, weight in enumerate(weights):
+        expected = torch.einsum("...ni,...oi->...no", expected, weight.double())
+        expected = expected if biases is None else expected + biases[layer].double()[..., None, :]
+        expected = expected.clamp(min=0) if layer < len(weights) - 1 else expected
+    torch.testing.assert_close(mlp(x, weights, biases).double(), expected, atol=1e-5, rtol=1e-4)
+    flat = [x, *weights, *(biases or [])]
+
+    def run(operation, given):
+        split = 1 + len(weights)
+        return operation(given[0], given[1:split], given[split:] or None)
+
+    assert_gradients_agree(lambda *g: run(mlp, g), lambda *g: run(definition.mlp, g), flat, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("case", cases.MARCH.values(), ids=list(cases.MARCH))
+def test_march(form, case):
+    origins, directions, near, far, occupancy, options = cases.march_inputs(*case)
+    found = march(origins, directions, near, far, occupancy, **options)
+    bank = case[-1]
+    arrays = [x.double().numpy() for x in (origins, directions, near, far)]
+    jitter = options["jitter"].double().numpy()
+    expected = []
+    for b in range(bank or 1):
+        of_bank = [x[b] if bank else x for x in arrays]
+        cells = occupancy[b] if bank else occupancy
+        shift = jitter[b] if bank else jitter
+        walked = oracles.march(
+            *of_bank, cells.numpy(), step=options["step"], cone=options["cone"], jitter=shift
+        )
+        expected += [(ray + b * len(of_bank[0]), t, dt) for ray, t, dt in walked]
+    assert found.rays == (bank or 1) * case[0]
+    assert int(found.total) == len(found)
+    # Points within rounding of a cell's face may fall to either side.
+    agree = sum(
+        any(ray == r and abs(t - float(ft)) < 1e-4 and abs(dt - float(fdt)) < 1e-4 for ray, t, dt in expected)
+        for r, ft, fdt in zip(found.ray.tolist(), found.t, found.dt)
+    )
+    assert agree >= 0.99 * len(found) and abs(len(found) - len(expected)) <= 0.01 * len(expected)
+    assert (found.t.diff()[found.ray.diff() == 0] > 0).all() and (found.ray.diff() >= 0).all()
+    assert found.counts.sum() == len(found) and (found.ray == found.ray.sort().values).all()
+
+
+@pytest.mark.parametrize("counts", cases.COMPOSITE.values(), ids=list(cases.COMPOSITE))
+def test_composite(form, counts):
+    samples = cases.samples(counts)
+    rng = cases.generator(5)
+    density = torch.rand(len(samples), generator=rng) * 20
+    colour = torch.rand(len(samples), 3, generator=rng)
+    found = composite(samples, density, colour)
+    arrays = (x.double().numpy() for x in (samples.t, samples.dt))
+    expected = oracles.composite(*arrays, samples.ray.numpy(), samples.rays, density.numpy(), colour.numpy())
+    for value, exact in zip(found, expected):
+        np.testing.assert_allclose(value.numpy(), exact, atol=2e-6)
+    assert (found.opacity <= 1 + 1e-6).all()
+    as_double = RaySamples(
+        samples.t.double(), samples.dt.double(), samples.ray, samples.counts, samples.offsets
+    )
+
+    def joined(result):
+        return torch.cat((result.colour, result.opacity[:, None], result.depth[:, None]), 1)
+
+    assert_gradients_agree(
+        lambda d, c: joined(composite(samples, d, c)),
+        lambda d, c: joined(definition.composite(as_double, d, c)),
+        [density, colour],
+    )
+
+
+def test_composite_of_a_uniform_slab_is_beer_lambert(form):
+    """A slab of density s and length l lets exp(-s l) through however it is cut."""
+    dt = torch.full((64,), 2.0 / 64)
+    samples = RaySamples.pack(torch.arange(64) * 2.0 / 64, dt, torch.zeros(64, dtype=torch.long), 1)
+    found = composite(samples, torch.full((64,), 1.5), torch.ones(64, 3))
+    torch.testing.assert_close(found.opacity, 1 - torch.exp(torch.tensor([-3.0])))
+    torch.testing.assert_close(transmittance(samples, torch.full((64,), 1.5)), torch.exp(-1.5 * samples.t))
+
+
+def test_composite_behind_an_opaque_ray_is_untouched(form):
+    """Huge densities on one ray leave the next ray's numbers exact."""
+    samples = cases.samples([200, 5])
+    density = torch.cat((torch.full((200,), 3e6), torch.full((5,), 0.5)))
+    alone = cases.samples([5])
+    alone = RaySamples(samples.t[200:], samples.dt[200:], alone.ray, alone.counts, alone.offsets)
+    both = composite(samples, density, torch.ones(205, 3))
+    one = composite(alone, density[200:], torch.ones(5, 3))
+    torch.testing.assert_close(both.weights[200:], one.weights, atol=1e-6, rtol=1e-5)
+    assert torch.isfinite(both.colour).all()
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, 3, 4)])
+def test_adam(form, shape):
+    rng = cases.generator(2)
+    start = torch.randn(shape, generator=rng)
+    ours, mean, square = start.clone(), torch.zeros(shape), torch.zeros(shape)
+    theirs = torch.nn.Parameter(start.clone())
+    options = {"betas": (0.9, 0.99), "eps": 1e-12}
+    optimiser = torch.optim.Adam([theirs], lr=0.02, weight_decay=0.1, **options)
+    for step in range(1, 6):
+        gradient = torch.randn(shape, generator=rng)
+        adam(ours, gradient, mean, square, step=step, learning_rate=0.02, decay=0.1, **options)
+        theirs.grad = gradient.clone()
+        optimiser.step()
+    torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_the_same_bytes_from_run_to_run(form):
+    """Values and gradients of the whole chain, twice."""
+    levels = cases.LEVELS["hashed"]
+    table = torch.randn(levels.entries, 4, generator=cases.generator(0)).requires_grad_()
+    points = torch.rand(20_000, 3, generator=cases.generator(1))
+
+    def run():
+        table.grad = None
+        samples = cases.samples([200] * 100)
+        code = interpolate(table, points, levels)
+        result = composite(samples, code[:, 0].exp(), code[:, 1:4].sigmoid())
+        result.colour.square().sum().backward()
+        assert table.grad is not None
+        return result.colour.detach(), table.grad.clone()
+
+    (colour, gradient), (again, gradient_again) = run(), run()
+    assert torch.equal(colour, again) and torch.equal(gradient, gradient_again)
+
+
+def test_an_unknown_form_is_refused(monkeypatch):
+    monkeypatch.setenv("POLYFIELD_KERNELS", "fast")
+    with pytest.raises(
+        PolyfieldError, match="POLYFIELD_KERNELS=fast: no such kernels; expected one of reference"
+    ):
+        form_of(torch.device("cpu"))

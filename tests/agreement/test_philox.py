@@ -1,0 +1,43 @@
+"""Randomness: the published answers, and that a number depends on its address alone."""
+
+import torch
+
+from polyfield.kernels import random_bits, uniform
+from polyfield.kernels.philox import philox
+
+
+def block(counter, key):
+    return tuple(int(word) for word in philox(tuple(torch.tensor([c]) for c in counter), key))
+
+
+def test_known_answers():
+    """The vectors that Random123 publishes for philox4x32-10."""
+    ones = 0xFFFFFFFF
+    assert block((0, 0, 0, 0), (0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    assert block((ones,) * 4, (ones, ones)) == (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
+    assert block((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)) == (
+        0xD16CFE09,
+        0x94FDCCEB,
+        0x5001E420,
+        0x24126EA1,
+    )
+
+
+def test_a_longer_draw_begins_with_the_shorter():
+    short, long = (uniform((n,), seed=3, stream="a", step=9) for n in (5, 500))
+    assert torch.equal(short, long[:5])
+
+
+def test_every_part_of_the_address_counts():
+    base = {"seed": 1, "stream": "a", "step": 1}
+    draws = [
+        random_bits((8,), **{**base, **change}) for change in ({}, {"seed": 2}, {"stream": "b"}, {"step": 2})
+    ]
+    assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+
+
+def test_uniform_fills_the_unit_interval_evenly():
+    numbers = uniform((100_000,), seed=0, stream="test")
+    assert 0 <= numbers.min() and numbers.max() < 1
+    counts = torch.histc(numbers, 20, 0, 1)
+    assert (counts - 5000).abs().max() < 350  # five standard deviations
