@@ -55,7 +55,9 @@ class OccupancyGrid:
         from the occupied ones. Returns how many were looked at.
         """
         chosen = self._choose(seed, cells)
-        jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(chosen.device)
+        jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(
+            chosen.device
+        )
         seen = density(self._points(chosen, jitter))
         flat = self.density.view(-1)
         flat[chosen] = flat[chosen] * _DECAY
