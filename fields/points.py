@@ -19,6 +19,9 @@ class Points:
     def __len__(self) -> int:
         return self.x.shape[0]
 
+    def __getitem__(self, index: Tensor) -> Points:
+        return Points(self.x[index], *(_at(t, index) for t in (self.directions, self.times, self.rays)))
+
 
 @dataclass(frozen=True)
 class Features:
@@ -27,6 +30,9 @@ class Features:
     raw: Tensor | None  # (N,) the value before its transform
     vector: Tensor  # (N, F)
     kind: str = "latent"  # "latent": for a network; "sh": spherical-harmonic coefficients of the colour
+
+    def __getitem__(self, index: Tensor) -> Features:
+        return Features(_at(self.raw, index), self.vector[index], self.kind)
 
 
 @dataclass(frozen=True)
@@ -39,3 +45,7 @@ class FieldOutput:
     occupancy: Tensor | None = None  # (N,) in [0, 1]
     colour: Tensor | None = None  # (N, C)
     features: Tensor | None = None  # (N, F)
+
+
+def _at(values: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if values is None else values[index]

@@ -11,7 +11,6 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, Field
 from polyfield.kernels import RaySamples, march
-from polyfield.render.occupancy import OccupancyGrid
 from polyfield.render.rays import Rays
 
 # Rays and jitter (R,) in [0, 1) to samples.
@@ -44,17 +43,17 @@ class MarchingSampler:
     """Samples in occupied cells only. For pointwise fields."""
 
     domain: Domain
-    grid: OccupancyGrid
+    occupied: Tensor  # (K, G, G, G) bool, as OccupancyGrid has it
     lattice: Lattice
 
     def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
-        near, far = crossing(rays, self.domain, 2.0 ** (self.grid.cascades - 1), self.lattice.near)
+        near, far = crossing(rays, self.domain, 2.0 ** (len(self.occupied) - 1), self.lattice.near)
         return march(
             self.domain.to_local(rays.origins),
             self.domain.turn(rays.directions),
             near,
             far,
-            self.grid.occupied,
+            self.occupied,
             step=self.lattice.step,
             cone=self.lattice.cone,
             jitter=jitter,

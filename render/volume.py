@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from polyfield.fields import Field, Points
-from polyfield.kernels import RaySamples, composite, transmittance
+from polyfield.kernels import Composite, RaySamples, composite, transmittance
 from polyfield.render.cameras import Cameras
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
 
-# Samples behind this much opacity are left out: they cannot change an 8-bit colour.
+# Samples that less light than this reaches are left out of training, and lighter ones than that out of pictures.
 LEAST_TRANSMITTANCE = 1e-3
+LEAST_WEIGHT = 1e-4
 _RAYS_AT_ONCE = 4096
 
 
@@ -44,14 +45,18 @@ def sample_points(rays: Rays, samples: RaySamples) -> Points:
 def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | None = None) -> Rendering:
     """Render rays. jitter (R,) in [0, 1) shifts each ray's samples; without it they stand in the middle.
 
-    Differentiable in the field's parameters. The densities of all samples are asked first, without gradients, and
-    only what light still reaches goes through the whole field.
+    Differentiable in the field's parameters where gradients are on.
     """
     if isinstance(sampler, MarchingSampler):
         refuse_culling(field)
     if jitter is None:
         jitter = torch.full((len(rays),), 0.5, device=rays.origins.device)
     samples = sampler(rays, jitter)
+    return (_render_lit if torch.is_grad_enabled() else _render_visible)(field, rays, samples)
+
+
+def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
+    """With gradients: density of all samples without them, then the whole field where light still reaches."""
     evaluated = len(samples)
     with torch.no_grad():
         density = field.density(field.raw(sample_points(rays, samples)))
@@ -59,9 +64,26 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
     points = sample_points(rays, samples)
     output = field.head(field.features(points), points)
     assert output.density is not None and output.colour is not None
-    result = composite(samples, output.density, output.colour)
+    return _rendering(composite(samples, output.density, output.colour), evaluated, len(samples))
+
+
+def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
+    """Without gradients: the features of all samples once, and colours only for those that can be seen."""
+    points = sample_points(rays, samples)
+    features = field.features(points)
+    assert features.raw is not None
+    density = field.density(features.raw)
+    seen = (transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT).nonzero()[:, 0]
+    colour = density.new_zeros(len(samples), 3)
+    output = field.head(features[seen], points[seen])
+    assert output.colour is not None
+    colour[seen] = output.colour
+    return _rendering(composite(samples, density, colour), len(samples), len(seen))
+
+
+def _rendering(result: Composite, evaluated: int, shaded: int) -> Rendering:
     depth = result.depth / result.opacity.clamp(min=1e-10)
-    return Rendering(result.colour, result.opacity, depth, evaluated, len(samples))
+    return Rendering(result.colour, result.opacity, depth, evaluated, shaded)
 
 
 @torch.no_grad()

@@ -1,0 +1,69 @@
+"""The optimiser: Adam over a field's parameter groups, its moments by parameter name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from polyfield.fields import Field
+from polyfield.kernels import adam
+
+BETAS = (0.9, 0.99)
+EPS = 1e-12  # table rows that are seldom touched have tiny gradients that must still count
+
+
+class Optimiser:
+    """Adam (Kingma and Ba 2015). Learning rate and decay of a group are multiples of the run's."""
+
+    def __init__(self, field: Field, *, decay: float) -> None:
+        self._groups = field.parameter_groups()
+        self._decay = decay
+        named = {name: p for group in self._groups for name, p in group.parameters.items()}
+        if named.keys() != dict(field.named_parameters()).keys():
+            raise ValueError(
+                f"{field.spec.architecture}: parameter_groups does not hold every parameter once"
+            )
+        self._parameters = named
+        self.step_count = 0
+        self._means = {name: torch.zeros_like(p) for name, p in named.items()}
+        self._squares = {name: torch.zeros_like(p) for name, p in named.items()}
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    def finite(self) -> bool:
+        """Whether every gradient is a finite number."""
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        return all(bool(torch.isfinite(gradient.sum())) for gradient in gradients)
+
+    def step(self, learning_rate: float) -> None:
+        """One step with the gradients that backward left."""
+        self.step_count += 1
+        for group in self._groups:
+            for name, parameter in group.parameters.items():
+                if parameter.grad is not None:
+                    adam(
+                        parameter.data,
+                        parameter.grad,
+                        self._means[name],
+                        self._squares[name],
+                        step=self.step_count,
+                        learning_rate=learning_rate * group.learning_rate,
+                        betas=BETAS,
+                        eps=EPS,
+                        decay=self._decay * group.decay,
+                    )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The moments, for a checkpoint."""
+        means = {f"mean.{name}": moment for name, moment in self._means.items()}
+        return means | {f"square.{name}": moment for name, moment in self._squares.items()}
+
+    def restore(self, tensors: dict[str, Tensor], step_count: int) -> None:
+        """Take back what `tensors` and `step_count` were."""
+        for name in self._parameters:
+            self._means[name].copy_(tensors[f"mean.{name}"])
+            self._squares[name].copy_(tensors[f"square.{name}"])
+        self.step_count = step_count

@@ -1,0 +1,62 @@
+"""PixelStore: the pixels of the training photographs, drawn at random with their rays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyfield.kernels import random_bits
+from polyfield.render.cameras import Cameras
+from polyfield.render.rays import Rays
+
+
+class PixelStore:
+    """All pixels of some views as one table. Images are (H, W, 4) uint16 premultiplied sRGB RGBA of full scale 65535.
+
+    masks (H, W) bool say which pixels count, None that all of them do.
+    """
+
+    def __init__(
+        self,
+        cameras: Cameras,
+        images: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray | None],
+        device: str = "cpu",
+    ) -> None:
+        self._cameras = cameras.to(device)
+        # torch indexes no uint16: the same bits travel as int16.
+        flat = np.concatenate([image.reshape(-1, 4) for image in images]).view(np.int16)
+        self._pixels = torch.from_numpy(flat).to(device)
+        areas = cameras.sizes.prod(1)
+        self._ends = areas.cumsum(0).to(device)
+        self._widths = cameras.sizes[:, 0].to(device)
+        self._counting: Tensor | None = None
+        if any(mask is not None for mask in masks):
+            all_true = (np.ones(int(area), bool) for area in areas)
+            rows = [
+                full if mask is None else mask.reshape(-1) for full, mask in zip(all_true, masks, strict=True)
+            ]
+            self._counting = torch.from_numpy(np.concatenate(rows).nonzero()[0]).to(device)
+
+    def __len__(self) -> int:
+        return len(self._pixels) if self._counting is None else len(self._counting)
+
+    @property
+    def bytes(self) -> int:
+        return self._pixels.numel() * self._pixels.element_size()
+
+    def draw(self, count: int, *, seed: int, step: int) -> tuple[Rays, Tensor]:
+        """`count` pixels with replacement: their rays (R,) and premultiplied colours RGBA (R, 4) in [0, 1]."""
+        bits = random_bits((count,), seed=seed, stream="pixels", step=step, device=self._pixels.device)
+        row = bits * len(self) >> 32  # scaled, not taken modulo: no pixel is favoured by more than 2^-32
+        if self._counting is not None:
+            row = self._counting[row]
+        frame = torch.searchsorted(self._ends, row, right=True)
+        starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
+        pixel, width = row - starts[frame], self._widths[frame]
+        uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
+        colour = (self._pixels[row].int() & 0xFFFF).float() / 65535
+        return self._cameras.rays(frame, uv), colour

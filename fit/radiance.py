@@ -1,0 +1,211 @@
+"""Fitting a radiance field to photographs: one step after the other, and all the state that a checkpoint needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Field, FieldSpec, Points, create
+from polyfield.fit.lattice import cascades, lattice
+from polyfield.fit.optimiser import Optimiser
+from polyfield.fit.pixels import PixelStore
+from polyfield.fit.schedule import Length, learning_rate
+from polyfield.kernels import uniform
+from polyfield.render.cameras import Cameras
+from polyfield.render.occupancy import OccupancyGrid
+from polyfield.render.sampling import MarchingSampler, Sampler, StratifiedSampler
+from polyfield.render.volume import render_rays
+
+_HUBER = 0.1  # errors beyond it count linearly
+_DECAY = 1e-6
+_RAYS = (64, 1 << 16)  # fewest and most of a step
+_FIRST_RAYS = 256
+_SHADED = 1 << 14  # samples of a step that go through the whole field
+_EVALUATED = 1 << 17  # and whose density is asked, at most
+_GRID_EVERY = 8  # steps between updates of the occupancy grid
+_GRID_CELLS = 1 << 15  # looked at in each
+# Occupancy cells along an axis, from which part of the fit on.
+_GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
+_STRATIFIED = 128  # samples of a ray where culling is not allowed
+_PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did."""
+
+    step: int  # counted from 1
+    loss: float
+    psnr: float  # of the step's rays, on random backgrounds
+    rays: int
+    evaluated: int
+    shaded: int
+    skipped: bool  # because loss or gradients were not finite
+
+
+class Diverged(PolyfieldError):
+    """Too many steps in a row had a loss or gradients that were not finite."""
+
+
+class RadianceFit:
+    """A field on its way. `step` is a function of its state and the seed alone, so a restored fit goes on exactly."""
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        cameras: Cameras,
+        pixels: PixelStore,
+        *,
+        near: float,
+        length: Length,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        self.field: Field = create(spec, seed=seed, device=device)
+        self.lattice = lattice(cameras, spec.domain, near)
+        self.grid = OccupancyGrid(cascades(spec.domain), _GRID_RESOLUTIONS[0][1], device)
+        self.optimiser = Optimiser(self.field, decay=_DECAY)
+        self.length = length
+        self.seed = seed
+        self.steps = 0
+        self.seconds = 0.0  # of training
+        self.totals = {"rays": 0, "evaluated": 0, "shaded": 0, "skipped": 0}
+        self.grid_seconds = 0.0
+        self._pixels = pixels
+        self._rays = _FIRST_RAYS
+        self._bad_in_a_row = 0
+
+    @property
+    def progress(self) -> float:
+        """How far the fit has come, in [0, 1]."""
+        return self.length.progress(self.steps, self.seconds)
+
+    def sampler(self) -> Sampler:
+        """How rays are sampled at this moment."""
+        domain = self.field.spec.domain
+        if self.field.traits.pointwise:
+            return MarchingSampler(domain, self.grid.occupied, self.lattice)
+        reach = 2.0 ** (self.grid.cascades - 1) * max(domain.half_size)
+        return StratifiedSampler(domain, _STRATIFIED, max(self.lattice.near, 1e-3 * reach), reach)
+
+    def step(self) -> Step:
+        """Draw rays, render them, compare, and move the parameters. Raises Diverged."""
+        start = time.perf_counter()
+        self._keep_grid()
+        rays, target = self._pixels.draw(self._rays, seed=self.seed, step=self.steps)
+        loss, mse, evaluated, shaded = self._loss(rays, target)
+        self.optimiser.clear()
+        if shaded:
+            loss.backward()
+        bad = not (torch.isfinite(loss) and self.optimiser.finite())
+        if not bad:
+            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate)
+        self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
+        self.steps += 1
+        done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
+        self.totals = {key: total + done[key] for key, total in self.totals.items()}
+        report = Step(self.steps, float(loss.detach()), _psnr(float(mse)), self._rays, evaluated, shaded, bad)
+        self._rays = _next_rays(self._rays, evaluated, shaded)
+        self.seconds += time.perf_counter() - start
+        if self._bad_in_a_row >= _PATIENCE:
+            raise Diverged(
+                f"step {self.steps}: loss or gradients were not finite in {_PATIENCE} steps in a row; stopped"
+            )
+        return report
+
+    def _loss(self, rays: Any, target: Tensor) -> tuple[Tensor, Tensor, int, int]:
+        """Huber loss over a random background, mean squared error, samples evaluated and shaded."""
+        draw = {"seed": self.seed, "step": self.steps, "device": target.device}
+        jitter = uniform((len(rays),), stream="jitter", **draw)
+        background = uniform((len(rays), 3), stream="background", **draw)
+        rendering = render_rays(self.field, rays, self.sampler(), jitter=jitter)
+        wanted = target[:, :3] + (1 - target[:, 3:]) * background
+        found = rendering.over(background)
+        loss = huber_loss(found, wanted, delta=_HUBER)
+        penalty = self.field.penalties()
+        if penalty is not None:
+            loss = loss + penalty
+        mse = (found.detach() - wanted).square().mean()
+        return loss, mse, rendering.evaluated, rendering.shaded
+
+    def _keep_grid(self) -> None:
+        """Refine and update the occupancy grid when it is time to."""
+        if not self.field.traits.pointwise or self.steps % _GRID_EVERY or self.steps == 0:
+            return
+        start = time.perf_counter()
+        resolution = max(cells for since, cells in _GRID_RESOLUTIONS if self.progress >= since)
+        if resolution > self.grid.resolution:
+            self.grid.refine(resolution)
+        domain = self.field.spec.domain
+        size = max(domain.half_size)
+        reach = [2.0 ** (cascade - 1) * size if cascade else 0.0 for cascade in range(self.grid.cascades)]
+        steps = torch.tensor([max(self.lattice.step, self.lattice.cone * r) for r in reach]).to(
+            self.grid.density.device
+        )
+
+        def density(local: Tensor) -> Tensor:
+            return self.field.density(self.field.raw(Points(domain.to_world(local))))
+
+        self.grid.update(density, steps, seed=self.seed, cells=_GRID_CELLS)
+        self.grid_seconds += time.perf_counter() - start
+
+    # -- checkpoints
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is a tensor."""
+        parts = {
+            "field": self.field.state_dict(),
+            "adam": self.optimiser.tensors(),
+            "grid": self.grid.tensors(),
+        }
+        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything else, as plain data."""
+        return {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "totals": self.totals,
+            "grid_seconds": self.grid_seconds,
+            "grid_updates": self.grid.updates,
+            "adam_steps": self.optimiser.step_count,
+            "rays": self._rays,
+            "bad_in_a_row": self._bad_in_a_row,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take back what `tensors` and `state` were. Raises PolyfieldError if they are of another field."""
+        device = self.grid.density.device
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {
+                key.removeprefix(name): t.to(device) for key, t in tensors.items() if key.startswith(name)
+            }
+
+        try:
+            self.field.load_state_dict(part("field."))
+            self.optimiser.restore(part("adam."), state["adam_steps"])
+            grid = part("grid.")
+            self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
+            self.steps, self.seconds = state["steps"], state["seconds"]
+            self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
+            self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise PolyfieldError(f"checkpoint: it does not fit the field of config.json ({reason})") from None
+
+
+def _next_rays(rays: int, evaluated: int, shaded: int) -> int:
+    """How many rays the next step takes so that its samples come near what a step should have."""
+    scale = min(_SHADED / max(shaded, 1), _EVALUATED / max(evaluated, 1), 2.0)
+    return min(max(round(rays * scale / 16) * 16, _RAYS[0]), _RAYS[1])
+
+
+def _psnr(mse: float) -> float:
+    return float(-10 * torch.log10(torch.tensor(mse).clamp(min=1e-10)))
