@@ -6,12 +6,14 @@ A camera looks along its -Z, with +X right and +Y up. Pixel (column, row) covers
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from polyfield.errors import PolyfieldError
 from polyfield.render import lenses
 from polyfield.render.rays import Rays
 
@@ -32,110 +34,131 @@ class Cameras:
         c2w: Tensor, *, focal: float, size: tuple[int, int], times: Tensor | None = None
     ) -> Cameras:
         """Cameras (V, 3, 4) of one focal length (pixels) and size (width, height), looking through the middle."""
-        count, (width, height) = len(c2w), size
+        views, (width, height) = len(c2w), size
+        intrinsics = torch.tensor([focal, focal, width / 2, height / 2], device=c2w.device)
         return Cameras(
-            c2w=c2w,
-            intrinsics=torch.tensor([focal, focal, width / 2, height / 2]).expand(count, 4),
-            sizes=torch.tensor([width, height]).expand(count, 2),
-            lens=("perspective",) * count,
-            distortion=torch.zeros(count, 8),
+            c2w=c2w.float(),
+            intrinsics=intrinsics.repeat(views, 1),
+            sizes=torch.tensor([width, height]).repeat(views, 1),
+            lens=("perspective",) * views,
+            distortion=torch.zeros(views, 8, device=c2w.device),
             times=times,
         )
 
     def __len__(self) -> int:
         return self.c2w.shape[0]
 
-    def __getitem__(self, index: list[int] | Tensor | slice) -> Cameras:
-        chosen = torch.arange(len(self))[index]
-        times = None if self.times is None else self.times[chosen]
-        lens = tuple(self.lens[i] for i in chosen.tolist())
+    def __getitem__(self, indices: Tensor | slice | list[int]) -> Cameras:
+        """The cameras of these indices, or where a mask (V,) is true, in that order."""
+        if not isinstance(indices, slice):
+            indices = torch.as_tensor(indices, device="cpu")
+            indices = indices if indices.dtype == torch.bool else indices.long()  # an empty list is float
+        chosen = torch.arange(len(self))[indices].reshape(-1)
+        there = chosen.to(self.c2w.device)
         return Cameras(
-            self.c2w[chosen],
-            self.intrinsics[chosen],
-            self.sizes[chosen],
-            lens,
-            self.distortion[chosen],
-            times,
+            c2w=self.c2w[there],
+            intrinsics=self.intrinsics[there],
+            sizes=self.sizes[chosen],
+            lens=tuple(self.lens[i] for i in chosen.tolist()),
+            distortion=self.distortion[there],
+            times=None if self.times is None else self.times[there],
         )
 
     def to(self, device: torch.device | str) -> Cameras:
-        """The same cameras with their tensors on a device."""
-        times = None if self.times is None else self.times.to(device)
+        """The same cameras on a device; the sizes stay on the CPU."""
         return replace(
             self,
             c2w=self.c2w.to(device),
             intrinsics=self.intrinsics.to(device),
             distortion=self.distortion.to(device),
-            times=times,
+            times=None if self.times is None else self.times.to(device),
         )
 
     def scaled(self, k: int) -> Cameras:
-        """The cameras of images of which each k x k block became a pixel, cropped to whole blocks."""
+        """The cameras of images of which each k x k block became a pixel, cropped to whole blocks.
+
+        Raises PolyfieldError where no pixel would be left.
+        """
+        least = int(self.sizes.min()) if len(self) else k
+        if not 1 <= k <= least:
+            raise PolyfieldError(
+                f"downscale: found {k}, expected 1 to {least}, the views' shortest side in pixels"
+            )
         return replace(self, intrinsics=self.intrinsics / k, sizes=self.sizes // k)
 
     def rays(self, frames: Tensor, uv: Tensor) -> Rays:
         """Rays (R,) through image points uv (R, 2) in pixels of the cameras frames (R,) int64."""
-        intrinsics = self.intrinsics[frames]
-        points = (uv - intrinsics[:, 2:]) / intrinsics[:, :2]
-        pose = self.c2w[frames]
-        seen = self._through(points, frames)
-        world = normalize((pose[:, :, :3] @ seen[:, :, None])[:, :, 0], dim=-1)
-        return Rays(pose[:, :, 3], world, None if self.times is None else self.times[frames])
-
-    def _through(self, points: Tensor, frames: Tensor) -> Tensor:
-        """Directions (R, 3) in camera axes of image points (R, 2); every lens serves its own."""
-        kinds = sorted(set(self.lens))
-        if len(kinds) == 1:
-            return lenses.directions(points, kinds[0], self.distortion[frames])
-        seen = points.new_empty(len(points), 3)
-        of_camera = torch.tensor([kinds.index(lens) for lens in self.lens], device=frames.device)
-        for number, kind in enumerate(kinds):
-            mine = of_camera[frames] == number
-            seen[mine] = lenses.directions(points[mine], kind, self.distortion[frames[mine]])
-        return seen
+        focal, centre = self.intrinsics[frames].split(2, dim=1)
+        points, distortion = (uv - centre) / focal, self.distortion[frames]
+        used = sorted(set(self.lens))
+        seen = lenses.directions(points, used[0], distortion)
+        for lens in used[1:]:
+            # Every lens for all points: picking its own points would make the host wait for the device.
+            has_lens = torch.tensor([name == lens for name in self.lens], device=frames.device)
+            seen = torch.where(has_lens[frames, None], lenses.directions(points, lens, distortion), seen)
+        rotation, origins = self.c2w[frames].split([3, 1], dim=2)
+        # Rotations from files are orthonormal only to a few digits.
+        directions = normalize((rotation @ seen[:, :, None])[:, :, 0], dim=1)
+        return Rays(origins[:, :, 0], directions, None if self.times is None else self.times[frames])
 
     def image_rays(self, frame: int, start: int = 0, stop: int | None = None) -> Rays:
         """Rays of the pixels of one view in row-major order, from pixel start to stop."""
-        width, height = (int(n) for n in self.sizes[frame])
-        stop = width * height if stop is None else stop
-        pixel = torch.arange(start, stop, device=self.c2w.device)
-        uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
+        width, height = self.sizes[frame].tolist()
+        pixel = torch.arange(start, width * height if stop is None else stop, device=self.c2w.device)
+        uv = torch.stack([pixel % width, pixel // width], 1) + 0.5
         return self.rays(torch.full_like(pixel, frame), uv)
 
     def project(self, frame: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Where one camera sees world points (N, 3): uv (N, 2) in pixels and the depth (N,) along its axis.
+        """Where one camera sees world points (N, 3): uv (N, 2) in pixels, and depth (N,) along its axis.
 
-        Points with a depth of 0 or less are behind the camera and have no meaningful uv.
+        Depth is positive in front. Points that the lens cannot see, because they are behind it or so far off the
+        axis that its model folds back into the image, have infinite uv.
         """
-        pose = self.c2w[frame]
+        pose, lens, distortion = self.c2w[frame], self.lens[frame], self.distortion[frame]
         local = (x - pose[:, 3]) @ pose[:, :3]
-        points = lenses.image_points(local, self.lens[frame], self.distortion[frame].expand(len(x), 8))
-        return points * self.intrinsics[frame, :2] + self.intrinsics[frame, 2:], -local[:, 2]
+        focal, centre = self.intrinsics[frame].split(2)
+        uv = lenses.image_points(local, lens, distortion.expand(len(x), 8)) * focal + centre
+        seen = -normalize(local, dim=1)[:, 2] > math.cos(lenses.reach(lens, distortion))
+        return torch.where(seen[:, None], uv, math.inf), -local[:, 2]
 
     def focus(self) -> Tensor:
-        """The point (3,) nearest to all optical axes in least squares: what the cameras look at.
+        """The point (3,) all cameras look at: the nearest to their optical axes in least squares.
 
-        Nearly parallel axes have no such point; then it is the mean camera moved along the mean view by the median
-        distance of the cameras from each other.
+        Axes that are nearly parallel, or part in front of the cameras, have no such point: then it is the mean
+        centre, moved along the mean view by the median distance between centres (by 1 if there is none).
         """
         centres = self.c2w[:, :, 3].double()
-        views = normalize(-self.c2w[:, :, 2].double(), dim=-1)
-        across = (
-            torch.eye(3, dtype=torch.float64, device=views.device) - views[:, :, None] * views[:, None, :]
-        )
-        total = across.mean(0)
-        if torch.linalg.eigvalsh(total)[0] < 1e-3:
-            spread = torch.cdist(centres, centres).median().clamp(min=1e-3)
-            return (centres.mean(0) + normalize(views.mean(0), dim=0) * spread).float()
-        return torch.linalg.solve(total, (across @ centres[:, :, None]).mean(0)[:, 0]).float()
+        views = -normalize(self.c2w[:, :, 2].double(), dim=1)
+        mean = centres.mean(dim=0)
+        across = torch.eye(3, dtype=torch.float64, device=centres.device) - views[:, :, None] * views[:, None]
+        total = across.mean(dim=0)
+        # The least eigenvalue is the mean squared sine of the axes' angles: 1e-4 is about half a degree.
+        if torch.linalg.eigvalsh(total)[0] > 1e-4:
+            pull = (across @ (centres - mean)[:, :, None]).mean(dim=0)[:, 0]
+            point = mean + torch.linalg.solve(total, pull)
+            if ((point - centres) * views).sum(dim=1).median() > 0:
+                return point.to(self.c2w.dtype)
+        some = centres[:: len(self) // 500 + 1]
+        apart = float(torch.pdist(some).median()) if len(some) > 1 else 0.0
+        return (mean + views.mean(dim=0) * (apart or 1.0)).to(self.c2w.dtype)
 
 
 def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """Poses c2w (V, 3, 4) of cameras at eye (V, 3) that look at target (3,) with up (3,) upwards."""
-    backward = normalize(eye - target, dim=-1)
-    right = torch.linalg.cross(up.expand_as(backward), backward)
-    # Looking straight along `up`, any horizontal axis will do.
-    straight = right.norm(dim=-1, keepdim=True) < 1e-6
-    other = torch.linalg.cross(up.roll(1).expand_as(backward), backward)
-    right = normalize(torch.where(straight, other, right), dim=-1)
-    return torch.stack((right, torch.linalg.cross(backward, right), backward, eye), -1)
+    """Poses c2w (V, 3, 4) of cameras at eye (V, 3) that look at target (3,) with up (3,) upwards.
+
+    Where up runs along the view, or is zero, a world axis across the view takes its place: +Y, else +Z, else +X.
+    Raises PolyfieldError if an eye is at the target.
+    """
+    backward = eye - target
+    distance = backward.norm(dim=1, keepdim=True)
+    if (distance == 0).any():
+        place = ", ".join(f"{value:g}" for value in target.tolist())
+        view = int((distance == 0).nonzero()[0, 0])
+        raise PolyfieldError(f"camera {view} stands at the point it looks at, ({place}): move one of them")
+    backward = backward / distance
+    axes = torch.eye(3, dtype=eye.dtype, device=eye.device)[[1, 2, 0]]
+    other = torch.linalg.cross(axes[(backward @ axes.T).abs().argmin(dim=1)], backward)
+    right = torch.linalg.cross(normalize(up.to(eye), dim=0).expand_as(backward), backward)
+    right = torch.where(right.norm(dim=1, keepdim=True) < 1e-4, other, right)
+    right = normalize(right, dim=1)
+    return torch.stack([right, torch.linalg.cross(backward, right), backward, eye], dim=2)

@@ -73,7 +73,9 @@ def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
     features = field.features(points)
     assert features.raw is not None
     density = field.density(features.raw)
-    seen = (transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT).nonzero()[:, 0]
+    seen = (transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT).nonzero()[
+        :, 0
+    ]
     colour = density.new_zeros(len(samples), 3)
     output = field.head(features[seen], points[seen])
     assert output.colour is not None
