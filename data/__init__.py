@@ -1,1 +1,7 @@
 """Data: files -> sources, and the built-in demo scenes."""
+
+from polyfield.data.camera_path import read_camera_path
+from polyfield.data.readers import open_scene
+from polyfield.data.scene import Scene
+
+__all__ = ["Scene", "open_scene", "read_camera_path"]

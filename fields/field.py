@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +43,12 @@ class Field(nn.Module):
     Structure that is not trained is a buffer. Densities are per unit of the source's length.
     """
 
-    traits = Traits()
+    traits: ClassVar[Traits] = Traits()
+    Options: ClassVar[type]  # a frozen dataclass of whole numbers: what a spec's options may set
     # A good learning rate for Adam; the run's schedule multiplies it.
-    learning_rate = 1e-2
+    learning_rate: ClassVar[float] = 1e-2
 
-    def __init__(self, spec: FieldSpec) -> None:
+    def __init__(self, spec: FieldSpec, options: Any) -> None:
         super().__init__()
         self.spec = spec
         self._per_length = 1 / density_unit(spec.domain.half_size)

@@ -17,7 +17,7 @@ from polyfield.kernels import Levels, interpolate
 
 
 @dataclass(frozen=True)
-class Options:
+class HashGridOptions:
     levels: int = 8
     features: int = 4  # of each entry
     log2_size: int = 17  # entries of a hashed level
@@ -29,11 +29,11 @@ class Options:
 
 
 class HashGrid(LatentRadiance):
-    Options = Options
+    Options = HashGridOptions
 
-    def __init__(self, spec: FieldSpec, options: Options) -> None:
+    def __init__(self, spec: FieldSpec, options: HashGridOptions) -> None:
         sizes = HeadSizes(options.width, options.density_layers, options.colour_layers)
-        super().__init__(spec, options.levels * options.features, sizes)
+        super().__init__(spec, options, options.levels * options.features, sizes)
         self.levels = Levels.geometric(
             options.levels, options.coarsest, options.finest, spec.domain.dimensions, 1 << options.log2_size
         )

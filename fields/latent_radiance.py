@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -15,8 +16,8 @@ from polyfield.fields.spec import FieldSpec
 class LatentRadiance(Field):
     """Subclasses give `encode` and the groups of what it uses."""
 
-    def __init__(self, spec: FieldSpec, inputs: int, sizes: HeadSizes) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: FieldSpec, options: Any, inputs: int, sizes: HeadSizes) -> None:
+        super().__init__(spec, options)
         self.networks = RadianceNetworks(inputs, sizes)
 
     @abstractmethod

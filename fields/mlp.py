@@ -15,7 +15,7 @@ from polyfield.fields.spec import FieldSpec
 
 
 @dataclass(frozen=True)
-class Options:
+class MlpOptions:
     frequencies: int = 8  # octaves of sine and cosine on each axis
     width: int = 128  # of both networks
     density_layers: int = 4  # hidden
@@ -23,13 +23,13 @@ class Options:
 
 
 class Mlp(LatentRadiance):
-    Options = Options
+    Options = MlpOptions
     learning_rate = 1e-3
 
-    def __init__(self, spec: FieldSpec, options: Options) -> None:
+    def __init__(self, spec: FieldSpec, options: MlpOptions) -> None:
         inputs = spec.domain.dimensions * (1 + 2 * options.frequencies)
         super().__init__(
-            spec, inputs, HeadSizes(options.width, options.density_layers, options.colour_layers)
+            spec, options, inputs, HeadSizes(options.width, options.density_layers, options.colour_layers)
         )
         self.frequencies = options.frequencies
 

@@ -31,7 +31,7 @@ def architecture(name: str) -> type[Field]:
 
 def options_of(name: str, given: dict[str, Any]) -> Any:
     """An architecture's options, defaults filled in; an unknown name or a value out of range is refused."""
-    kind = architecture(name).Options  # type: ignore[attr-defined]
+    kind = architecture(name).Options
     known = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in given.items():
         if key not in known:

@@ -69,7 +69,8 @@ def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
             cause, remedy = "there is no such folder", "create it first"
         case _:
             cause, remedy = (error.strerror or str(error)).lower(), "mend that or write elsewhere"
-    return PolyfieldError(f"{shown(path)}: cannot write {needed:,} bytes: {cause}; {remedy}")
+    what = f"cannot write {needed:,} bytes" if needed else "cannot be made"
+    return PolyfieldError(f"{shown(path)}: {what}: {cause}; {remedy}")
 
 
 def write_synced(path: Path, data: bytes) -> None:

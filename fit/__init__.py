@@ -1,1 +1,1 @@
-"""Fit: the optimisation loops, runs, checkpoints and metrics."""
+"""Fitting: a source and a spec in, a fitted field out; runs, checkpoints, metrics."""

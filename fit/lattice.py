@@ -1,4 +1,4 @@
-"""Where along its rays a scene is sampled, and over how many cascades: from its cameras and its domain."""
+"""Where along its rays a scene is sampled, from its cameras and its domain."""
 
 from __future__ import annotations
 
@@ -10,15 +10,8 @@ from polyfield.render.sampling import Lattice
 
 # The finest step is this part of the domain's diagonal, whatever the images' resolution.
 _FINEST = 1024
-# Cascades of an unbounded scene: rays end at 2^(CASCADES - 1) half sizes from the centre.
-_CASCADES = 5
 # Steps of an unbounded scene grow with distance by at least this share of it.
 _LEAST_CONE = 1 / 256
-
-
-def cascades(domain: Domain) -> int:
-    """Occupancy cascades that a domain needs."""
-    return 1 if domain.kind == "box" else _CASCADES
 
 
 def lattice(cameras: Cameras, domain: Domain, near: float) -> Lattice:

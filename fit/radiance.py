@@ -12,14 +12,15 @@ from torch.nn.functional import huber_loss
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Points, create
-from polyfield.fit.lattice import cascades, lattice
+from polyfield.fit.lattice import lattice
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.schedule import Length, learning_rate
 from polyfield.kernels import uniform
 from polyfield.render.cameras import Cameras
 from polyfield.render.occupancy import OccupancyGrid
-from polyfield.render.sampling import MarchingSampler, Sampler, StratifiedSampler
+from polyfield.render.rays import Rays
+from polyfield.render.sampling import Sampler, cascades, sampler_for
 from polyfield.render.volume import render_rays
 
 _HUBER = 0.1  # errors beyond it count linearly
@@ -32,7 +33,6 @@ _GRID_EVERY = 8  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
-_STRATIFIED = 128  # samples of a ray where culling is not allowed
 _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 
@@ -88,11 +88,7 @@ class RadianceFit:
 
     def sampler(self) -> Sampler:
         """How rays are sampled at this moment."""
-        domain = self.field.spec.domain
-        if self.field.traits.pointwise:
-            return MarchingSampler(domain, self.grid.occupied, self.lattice)
-        reach = 2.0 ** (self.grid.cascades - 1) * max(domain.half_size)
-        return StratifiedSampler(domain, _STRATIFIED, max(self.lattice.near, 1e-3 * reach), reach)
+        return sampler_for(self.field, self.grid.occupied, self.lattice)
 
     def step(self) -> Step:
         """Draw rays, render them, compare, and move the parameters. Raises Diverged."""
@@ -119,11 +115,14 @@ class RadianceFit:
             )
         return report
 
-    def _loss(self, rays: Any, target: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    def _loss(self, rays: Rays, target: Tensor) -> tuple[Tensor, Tensor, int, int]:
         """Huber loss over a random background, mean squared error, samples evaluated and shaded."""
-        draw = {"seed": self.seed, "step": self.steps, "device": target.device}
-        jitter = uniform((len(rays),), stream="jitter", **draw)
-        background = uniform((len(rays), 3), stream="background", **draw)
+
+        def draw(stream: str, *shape: int) -> Tensor:
+            return uniform(shape, seed=self.seed, stream=stream, step=self.steps, device=target.device)
+
+        jitter = draw("jitter", len(rays))
+        background = draw("background", len(rays), 3)
         rendering = render_rays(self.field, rays, self.sampler(), jitter=jitter)
         wanted = target[:, :3] + (1 - target[:, 3:]) * background
         found = rendering.over(background)

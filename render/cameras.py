@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,6 +121,36 @@ class Cameras:
         uv = lenses.image_points(local, lens, distortion.expand(len(x), 8)) * focal + centre
         seen = -normalize(local, dim=1)[:, 2] > math.cos(lenses.reach(lens, distortion))
         return torch.where(seen[:, None], uv, math.inf), -local[:, 2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` takes back."""
+        return {
+            "c2w": self.c2w.tolist(),
+            "intrinsics": self.intrinsics.tolist(),
+            "sizes": self.sizes.tolist(),
+            "lens": list(self.lens),
+            "distortion": self.distortion.tolist(),
+            "times": None if self.times is None else self.times.tolist(),
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Cameras:
+        """The cameras that `to_json` wrote. Raises PolyfieldError where that cannot be."""
+        try:
+            count = len(data["c2w"])
+            cameras = Cameras(
+                c2w=torch.tensor(data["c2w"]).reshape(count, 3, 4),
+                intrinsics=torch.tensor(data["intrinsics"]).reshape(count, 4),
+                sizes=torch.tensor(data["sizes"]).reshape(count, 2),
+                lens=tuple(data["lens"]),
+                distortion=torch.tensor(data["distortion"]).reshape(count, 8),
+                times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise PolyfieldError(f"cameras: this is no set of cameras ({error!r})") from None
+        if len(cameras.lens) != count or not set(cameras.lens) <= set(lenses.LENSES):
+            raise PolyfieldError(f"cameras: expected {count} lenses, each one of {', '.join(lenses.LENSES)}")
+        return cameras
 
     def focus(self) -> Tensor:
         """The point (3,) all cameras look at: the nearest to their optical axes in least squares.

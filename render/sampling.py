@@ -10,9 +10,13 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, Field
+from polyfield.fields.field_file import FieldContext
 from polyfield.kernels import RaySamples, march
 from polyfield.render.rays import Rays
 
+# Cascades of an unbounded scene: rays end at 2^(UNBOUNDED_CASCADES - 1) half sizes from the centre.
+UNBOUNDED_CASCADES = 5
+_STRATIFIED_SAMPLES = 128
 # Rays and jitter (R,) in [0, 1) to samples.
 Sampler = Callable[[Rays, Tensor], RaySamples]
 
@@ -93,3 +97,22 @@ def refuse_culling(field: Field) -> None:
             f"{field.spec.architecture}: its values depend on more than the point, so empty space cannot be culled; "
             "use StratifiedSampler"
         )
+
+
+def cascades(domain: Domain) -> int:
+    """Occupancy cascades that a domain needs."""
+    return 1 if domain.kind == "box" else UNBOUNDED_CASCADES
+
+
+def sampler_for(field: Field, occupied: Tensor | None, lattice: Lattice) -> Sampler:
+    """Marching where the field may be culled and there is an occupancy grid, stratified where not."""
+    domain = field.spec.domain
+    if occupied is not None and field.traits.pointwise:
+        return MarchingSampler(domain, occupied, lattice)
+    far = 2.0 ** (cascades(domain) - 1) * max(domain.half_size)
+    return StratifiedSampler(domain, _STRATIFIED_SAMPLES, max(lattice.near, 1e-3 * far), far)
+
+
+def sampler_of(field: Field, context: FieldContext) -> Sampler:
+    """How to sample a field that came from a file."""
+    return sampler_for(field, context.occupancy, Lattice(context.step_size, context.cone, context.near))

@@ -65,12 +65,12 @@ class _WeightedSum(torch.autograd.Function):
     """sum_c weights[k, c] table[rows[k, c]]: (K, F). PyTorch's own gradient of it is several times slower."""
 
     @staticmethod
-    def forward(ctx, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(table, rows, weights)
         return functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         table, rows, weights = ctx.saved_tensors
         rows = rows.long()
         to_table = to_weights = None

@@ -1,0 +1,325 @@
+"""The verbs of polyfield, one function each: they call their floor and return what they measured.
+
+Heavy modules are imported inside, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from polyfield.apps.progress import say, showing
+from polyfield.apps.results import plain
+from polyfield.errors import PolyfieldError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polyfield.data.scene import Scene
+    from polyfield.fit.run import Run
+    from polyfield.render.cameras import Cameras
+
+_DEFAULT_SECONDS = 120.0
+_SHEET_VIEWS = 4  # on the picture that fit and eval make
+
+
+def fit(
+    source: tyro.conf.Positional[str] = "demo",
+    /,
+    *,
+    field: str = "hashgrid",
+    steps: int | None = None,
+    seconds: float | None = None,
+    downscale: int = 1,
+    options: dict[str, int] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | None = None,
+    save_seconds: float = 30.0,
+    resume: Path | None = None,
+    generation: int | None = None,
+) -> dict[str, Any]:
+    """Fit a radiance field to photographs with poses, then evaluate it on the views held out.
+
+    Args:
+        source: A scene: a folder that holds transforms.json or transforms_train.json, or such a file; or a built-in
+            scene, "demo" or "demo-moving".
+        field: The architecture: hashgrid or mlp.
+        steps: How long: this many steps. Such a fit can be repeated and resumed bit for bit.
+        seconds: Or how long: seconds of training. 120 if neither is given.
+        downscale: Average K x K pixels into one.
+        options: Options of the architecture, e.g. log2_size 19.
+        seed: What all randomness follows from.
+        device: cpu, cuda, or auto: cuda where there is one.
+        out: The run's folder; it must not exist. runs/SOURCE-FIELD-N if not given.
+        save_seconds: Seconds between checkpoints.
+        resume: Go on with this run, by the options it was begun with.
+        generation: With --resume, the step of the checkpoint to go on from. The newest if not given.
+    """
+    from polyfield.apps.scenes import open_again, open_source
+    from polyfield.fit.config import FitConfig
+    from polyfield.fit.run import Run
+
+    if resume is not None:
+        run = Run.open(resume)
+        config = FitConfig.of(run.config, str(run.path / "config.json"))
+        scene = open_again(run, config.source, config.downscale)
+    else:
+        if generation is not None:
+            raise PolyfieldError("--generation goes with --resume RUN")
+        if steps is None and seconds is None:
+            seconds = _DEFAULT_SECONDS
+        config = FitConfig(
+            source, field, steps, seconds, downscale, options or {}, seed, device, save_seconds
+        )
+        scene = open_source(source, downscale)
+        run = Run.create(
+            out, source_name=scene.name, architecture=field, config=vars(config), scene=scene.summary()
+        )
+    with run.lock():
+        return _fit(run, config, scene, resumed=resume is not None, generation=generation)
+
+
+def _fit(run: Run, config: Any, scene: Scene, *, resumed: bool, generation: int | None) -> dict[str, Any]:
+    from polyfield.fit import session
+    from polyfield.fit.loop import train
+
+    fitting = session.begin(scene, config)
+    if resumed:
+        for warning in session.resume(fitting, run, generation):
+            say(f"warning: {warning}")
+        say(f"{run.path}: going on from step {fitting.steps}")
+    parameters = fitting.field.parameter_count()
+    say(f"{run.path}: {config.field}, {parameters:,} parameters, on {fitting.grid.density.device}")
+    with showing("fitting") as progress:
+        status = train(
+            fitting,
+            run,
+            save_seconds=config.save_seconds,
+            report=lambda step: progress(
+                fitting.progress,
+                f"step {step.step}, {fitting.totals['rays'] / fitting.seconds:,.0f} rays/s, {step.psnr:.1f} dB",
+            ),
+        )
+    if status:
+        name = signal.Signals(status - 128).name
+        say(f"stopped by {name} at step {fitting.steps}; go on with: polyfield fit --resume {run.path}")
+        return {"run": str(run.path), "stopped_by": name, **session.figures(fitting), "exit_status": status}
+    session.save(fitting, scene, run)
+    return _evaluate(run, scene, session.figures(fitting), str(fitting.grid.density.device))
+
+
+def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dict[str, Any]:
+    """Evaluate a run's field on the views held out.
+
+    Args:
+        run: A run's folder.
+        device: cpu, cuda, or auto: cuda where there is one.
+    """
+    from polyfield.apps.scenes import open_again
+    from polyfield.fields.storage import read_json
+    from polyfield.fit.config import FitConfig
+    from polyfield.fit.run import Run
+    from polyfield.fit.session import device_of
+
+    opened = Run.open(run)
+    config = FitConfig.of(opened.config, str(opened.path / "config.json"))
+    scene = open_again(opened, config.source, config.downscale)
+    before = opened.path / "eval.json"
+    figures = read_json(before) if before.exists() else {}
+    return _evaluate(opened, scene, figures, device_of(device))
+
+
+def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> dict[str, Any]:
+    """Evaluate, write eval.json and the picture of a few test views, and return all figures."""
+    from polyfield.export.pictures import depth_picture, sheet, write_png
+    from polyfield.fit.session import evaluate_run
+
+    chosen = {round(i * (len(scene.test) - 1) / max(_SHEET_VIEWS - 1, 1)) for i in range(_SHEET_VIEWS)}
+    columns: list[list[Tensor]] = []
+
+    def show(view: int, truth: Tensor, picture: Tensor, rendering: Any) -> None:
+        if view in chosen:
+            columns.append([truth, picture, depth_picture(rendering.depth, rendering.opacity)])
+
+    with showing("evaluating") as progress:
+        result = evaluate_run(
+            run, scene, device=device, show=show, progress=lambda done, total: progress(done / total)
+        )
+    result = plain({"run": str(run.path), **figures, **result})
+    if columns:
+        path = run.renders / "test-views.png"
+        write_png(path, sheet(list(zip(*columns, strict=True))))
+        say(f"{path}: test views; photographs, pictures of the field, and its depth")
+    run.write_eval(result)
+    if scene.test:
+        say(f"test PSNR {result['psnr']:.2f} dB over {result['views']} views ({result['protocol']})")
+    return result
+
+
+def render(
+    source: tyro.conf.Positional[Path],
+    /,
+    *,
+    path: str = "orbit",
+    out: Path | None = None,
+    frames: int = 60,
+    fps: float = 30.0,
+    size: tuple[int, int] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Render a fitted field: a turntable, the test views, or a camera path.
+
+    Args:
+        source: A run's folder or a .field file.
+        path: orbit, test, or a nerfstudio camera_path.json.
+        out: A video (.mp4) or a folder of PNG files. renders/PATH.mp4 in the run, or a folder renders/test.
+        frames: How many frames an orbit has.
+        fps: Frames per second of a video of an orbit or of test views.
+        size: Width and height in pixels of an orbit. Those of the first training view if not given.
+        device: cpu, cuda, or auto: cuda where there is one.
+    """
+    import time
+
+    from polyfield.export.pictures import write_png, write_video
+    from polyfield.fields.field_file import load_field
+    from polyfield.fit.run import Run
+    from polyfield.fit.session import on_device
+
+    run = Run.open(source) if source.is_dir() else None
+    field, context = on_device(*load_field(run.field_path if run else source), device)
+    cameras, fps = _path_cameras(path, context.cameras, run, frames, size, fps)
+    if out is None:
+        name = "test" if path == "test" else f"{Path(path).stem}.mp4"
+        out = (run.renders if run else Path("renders")) / name
+    start = time.perf_counter()
+    with showing("rendering") as progress:
+        pictures = _pictures(field, context, cameras, progress)
+        if out.suffix == ".mp4":
+            write_video(out, pictures, fps=fps)
+        elif out.suffix:
+            raise PolyfieldError(f"--out {out}: expected a name that ends in .mp4, or a folder for PNG files")
+        else:
+            for number, picture in enumerate(pictures):
+                write_png(out / f"{number:04d}.png", picture)
+    seconds = time.perf_counter() - start
+    say(f"{out}: {len(cameras)} frames")
+    return {
+        "out": str(out),
+        "frames": len(cameras),
+        "seconds": seconds,
+        "seconds_per_frame": seconds / len(cameras),
+    }
+
+
+def _path_cameras(
+    path: str, fitted: dict[str, Any], run: Run | None, frames: int, size: tuple[int, int] | None, fps: float
+) -> tuple[Cameras, float]:
+    """The cameras along a path, and the frames per second to show them at."""
+    from polyfield.data.camera_path import read_camera_path
+    from polyfield.render.cameras import Cameras
+    from polyfield.render.orbit import orbit
+
+    if path == "orbit":
+        if not 1 <= frames <= 100_000:
+            raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
+        return orbit(Cameras.from_json(fitted), frames=frames, size=size), fps
+    if path == "test":
+        if run is None:
+            raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
+        return run_cameras(run, "test"), fps
+    if not Path(path).exists():
+        raise PolyfieldError(f"--path {path}: expected orbit, test, or the file of a camera path")
+    return read_camera_path(path)
+
+
+def _pictures(field: Any, context: Any, cameras: Cameras, progress: Any) -> Iterator[Tensor]:
+    """The pictures (H, W, 3) of a field along a path, one after the other."""
+    import torch
+
+    from polyfield.render.sampling import sampler_of
+    from polyfield.render.volume import render_image
+
+    sampler = sampler_of(field, context)
+    parameter = next(field.parameters())
+    cameras, background = (
+        cameras.to(parameter.device),
+        torch.tensor(context.background, device=parameter.device),
+    )
+    for number in range(len(cameras)):
+        yield render_image(field, cameras, number, sampler).over(background)
+        progress((number + 1) / len(cameras))
+
+
+def run_cameras(run: Run, split: str) -> Cameras:
+    """The cameras of one split of a run, from its scene.json."""
+    from polyfield.render.cameras import Cameras
+
+    try:
+        frames = [frame for frame in run.scene["frames"] if frame["split"] == split]
+        times = [frame["time"] for frame in frames]
+        data: dict[str, Any] = {
+            key: [frame[key] for frame in frames] for key in ("c2w", "intrinsics", "lens", "distortion")
+        }
+        data |= {"sizes": [frame["size"] for frame in frames], "times": None if None in times else times}
+    except (KeyError, TypeError):
+        raise PolyfieldError(
+            f"{run.path / 'scene.json'}: its frames are not as polyfield writes them"
+        ) from None
+    if not frames:
+        raise PolyfieldError(f"{run.path}: the run has no {split} views")
+    return Cameras.from_json(data)
+
+
+def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int = 1) -> dict[str, Any]:
+    """Say what polyfield runs on and why, and look a scene over without fitting it.
+
+    Args:
+        scene: A scene to open and check, as for fit.
+        downscale: Average K x K pixels into one, as for fit.
+    """
+    import os
+    import platform
+
+    import torch
+
+    import polyfield
+    from polyfield.kernels.dispatch import form
+
+    try:
+        from polyfield import _core
+
+        native = _core.instruction_set()
+    except ImportError:
+        native = None
+    devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    asked = os.environ.get("POLYFIELD_KERNELS")
+    report: dict[str, Any] = {
+        "polyfield": polyfield.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "native_extension": f"built; this CPU runs {native}"
+        if native
+        else "absent: no C++ compiler at installation",
+        "threads": torch.get_num_threads(),
+        "kernels": {device: form(torch.device(device)) for device in devices},
+        "kernels_because": f"POLYFIELD_KERNELS={asked}" if asked else "the fastest form that each device has",
+    }
+    if scene is not None:
+        from polyfield.apps.scenes import open_source
+
+        opened = open_source(scene, downscale)
+        report["scene"] = {
+            "found": opened.found,
+            "views": {"training": len(opened.train), "test": len(opened.test)},
+            "skipped": list(opened.skipped),
+            "notes": list(opened.notes),
+            "megabytes": opened.bytes / 1e6,
+            "domain": opened.summary()["domain"],
+            "looks_at": opened.cameras.focus().tolist(),
+        }
+    return report

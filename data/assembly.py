@@ -1,0 +1,78 @@
+"""From located photographs to a scene: what every format of photographs with poses does alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from polyfield.data import photographs, placement
+from polyfield.data.frames import cameras
+from polyfield.data.photographs import Photograph, Progress
+from polyfield.data.scene import Scene
+from polyfield.errors import PolyfieldError
+from polyfield.fields.domain import Domain
+
+HOLD = 8  # every 8th by sorted name, from the first
+
+
+def every_eighth(names: Sequence[str]) -> set[str]:
+    """The names held out for testing where a source has no split of its own."""
+    return set(sorted(names)[::HOLD])
+
+
+def assemble(
+    pictures: Sequence[Photograph],
+    tested: AbstractSet[str],
+    *,
+    root: Path,
+    format: str,
+    found: str,
+    background: tuple[float, float, float],
+    domain: Domain | None,  # None: placed by the cameras
+    skipped: tuple[str, ...],
+    notes: Sequence[str],
+    downscale: int,
+    progress: Progress | None,
+) -> Scene:
+    """Reads the pictures and builds the scene; `tested` are the names of the test split, all others train.
+
+    Poses, intrinsics and sizes are checked before the first picture is decoded.
+    """
+    names = tuple(picture.name for picture in pictures)
+    train = tuple(i for i, name in enumerate(names) if name not in tested)
+    test = tuple(i for i, name in enumerate(names) if name in tested)
+    if not train:
+        raise PolyfieldError(f"{root}: of {len(names)} photographs none is left to train on; add photographs")
+    sizes = photographs.measure(pictures, downscale)
+    views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
+    place = domain or placement.from_cameras(views)
+    pixels = photographs.load(pictures, downscale, progress)
+    remarks = [*notes, *([] if domain else placement.notes(views, place))]
+    if skipped:
+        remarks.append(
+            f"{len(skipped)} photographs do not exist and were left out, the first: {skipped[0]!r}"
+        )
+    if not test:
+        remarks.append("no photograph is held out for testing; nothing can be evaluated")
+    if dark := [name for name, p in zip(names, pixels) if p.mask is not None and not p.mask.any()]:
+        remarks.append(f"{len(dark)} masks leave no pixel of their photograph, the first: {dark[0]!r}")
+    return Scene(
+        name=root.resolve().name,
+        root=root,
+        format=format,
+        found=found,
+        cameras=views,
+        images=tuple(p.image for p in pixels),
+        masks=tuple(p.mask for p in pixels),
+        names=names,
+        train=train,
+        test=test,
+        background=background,
+        domain=place,
+        near=0.0 if domain else placement.near(views, place),
+        downscale=downscale,
+        skipped=skipped,
+        hashes={name: p.digest for name, p in zip(names, pixels)},
+        notes=tuple(remarks),
+    )

@@ -1,0 +1,63 @@
+"""Blender scenes: transforms_train.json and its siblings, RGBA pictures of an object around zero (also with time)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polyfield.data.assembly import assemble, every_eighth
+from polyfield.data.frames import FOCAL, read_frames
+from polyfield.data.photographs import Progress, locate
+from polyfield.data.scene import Scene
+from polyfield.fields.domain import Domain
+
+TRAIN, VAL, TEST = "transforms_train.json", "transforms_val.json", "transforms_test.json"
+DOMAIN = Domain("box", (0.0, 0.0, 0.0), (1.5, 1.5, 1.5))
+WHITE = (1.0, 1.0, 1.0)
+
+
+def sniff(path: Path) -> str | None:
+    """Why this is a Blender scene, or None. `path` is the folder or one of its three JSON files."""
+    if path.is_file() and path.name not in (TRAIN, VAL, TEST):
+        return None
+    folder = _folder(path)
+    names = [name for name in (TRAIN, VAL, TEST) if (folder / name).is_file()]
+    return f"the folder holds {', '.join(names)}" if TRAIN in names else None
+
+
+def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
+    """The scene. The test split is transforms_test.json, else transforms_val.json, else every 8th of train."""
+    root = _folder(path)
+    train = read_frames(root / TRAIN)
+    held = next((name for name in (TEST, VAL) if (root / name).is_file()), None)
+    test = read_frames(root / held) if held else []
+    pictures, skipped = locate(train + test, root)
+    if test:
+        tested = {picture.name for picture in pictures if picture.frame.shared is test[0].shared}
+    else:
+        tested = every_eighth([picture.name for picture in pictures])
+    pixels, *_ = FOCAL["x"]
+    notes = [] if train[0].holder(pixels) is None else [_looks_captured(pixels)]
+    return assemble(
+        pictures,
+        tested,
+        root=root,
+        format="blender",
+        found=found,
+        background=WHITE,
+        domain=DOMAIN,
+        skipped=skipped,
+        notes=notes,
+        downscale=downscale,
+        progress=progress,
+    )
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _looks_captured(key: str) -> str:
+    return (
+        f"{TRAIN} gives {key}, as photographs do; a Blender scene stands on white in a box of half size"
+        f" {DOMAIN.half_size[0]:g}, so put the frames of photographs into one transforms.json instead"
+    )

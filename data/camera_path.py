@@ -1,0 +1,79 @@
+"""Camera paths: the camera_path.json that nerfstudio's viewer writes.
+
+Its cameras count as standing in the scene's own world; paths made where the viewer had moved the scene stay moved.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyfield.data.frames import check_pose, times
+from polyfield.data.strict_json import Record, brief, read_record
+from polyfield.render.cameras import Cameras
+
+LENSES = {
+    "perspective": "perspective",
+    "fisheye": "fisheye",
+}  # camera_type -> lens; its fisheye is equidistant
+LARGEST = 32768  # pixels along a side
+
+
+def read_camera_path(path: str | Path) -> tuple[Cameras, float]:
+    """The cameras (V) of a path, in order, and its frames per second.
+
+    `camera_to_world` holds 16 numbers, row after row, in OpenGL axes; `fov` is vertical, in degrees.
+    Raises PolyfieldError with file, key and camera.
+    """
+    record = read_record(Path(path))
+    lens = LENSES.get(record.text("camera_type") or "perspective")
+    if lens is None:
+        raise record.fail(
+            "camera_type", f"is {brief(record.values['camera_type'])}; expected {' or '.join(LENSES)}"
+        )
+    width, height = _side(record, "render_width"), _side(record, "render_height")
+    fps = _positive(record, "fps")
+    stops = record.records("camera_path")
+    cameras = Cameras(
+        c2w=torch.tensor(np.array([_pose(stop) for stop in stops]), dtype=torch.float32),
+        intrinsics=torch.tensor([_intrinsics(stop, width, height) for stop in stops], dtype=torch.float32),
+        sizes=torch.tensor([[width, height]] * len(stops)),
+        lens=(lens,) * len(stops),
+        distortion=torch.zeros(len(stops), 8),
+        times=times(stops, "render_time"),
+    )
+    return cameras, fps
+
+
+def _side(record: Record, key: str) -> int:
+    value = record.integer(key)
+    if value is None:
+        raise record.fail(key, "is missing; expected a number of pixels")
+    if value > LARGEST:
+        raise record.fail(key, f"is {value}; expected at most {LARGEST} pixels")
+    return value
+
+
+def _positive(record: Record, key: str) -> float:
+    value = record.number(key)
+    if value is None or value <= 0:
+        raise record.fail(key, "is missing" if value is None else f"is {value:g}; expected more than 0")
+    return value
+
+
+def _pose(stop: Record) -> np.ndarray:
+    numbers = stop.numbers("camera_to_world", 16)
+    if numbers is None:
+        raise stop.fail("camera_to_world", "is missing; expected 16 numbers, row after row")
+    return check_pose(stop, "camera_to_world", np.array(numbers).reshape(4, 4))
+
+
+def _intrinsics(stop: Record, width: int, height: int) -> tuple[float, float, float, float]:
+    fov = _positive(stop, "fov")
+    if fov >= 180:
+        raise stop.fail("fov", f"is {fov:g}; expected vertical degrees below 180")
+    focal = height / 2 / math.tan(math.radians(fov) / 2)
+    return focal, focal, width / 2, height / 2

@@ -1,0 +1,218 @@
+"""Frames: what a scene's JSON says of one photograph, its pose, lens, intrinsics and time, checked.
+
+A key in a frame goes before the same key at the top of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyfield.data.strict_json import Record, brief, read_record
+from polyfield.errors import PolyfieldError
+from polyfield.render.cameras import Cameras
+
+FOCAL = {"x": ("fl_x", "camera_angle_x", "x_fov"), "y": ("fl_y", "camera_angle_y", "y_fov")}
+PERSPECTIVE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+FISHEYE_MODEL = "OPENCV_FISHEYE"
+OTHER_LENSES = ("equirectangular", "latlong", "orthographic", "ftheta_p0")  # instant-ngp's
+TOLERANCE = 1e-3  # of R^T R = I; files written with few digits still pass
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One entry of `frames`, and the top of its file."""
+
+    own: Record
+    shared: Record
+
+    def holder(self, *keys: str) -> Record | None:
+        """The record that decides about these keys: the frame if it has any of them, else the top if it has."""
+        return next(
+            (record for record in (self.own, self.shared) if any(key in record for key in keys)), None
+        )
+
+    def number(self, key: str) -> float | None:
+        """The frame's number, else the file's."""
+        holder = self.holder(key)
+        return None if holder is None else holder.number(key)
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The frames of one JSON file, in its order."""
+    shared = read_record(path)
+    return [Frame(own, shared) for own in shared.records("frames")]
+
+
+def cameras(
+    frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[tuple[int, int]], downscale: int
+) -> Cameras:
+    """Cameras of frames whose photographs have these names and full sizes (width, height), at 1 / downscale.
+
+    Scaling is about the corner of the image: focal length and principal point are divided. Pixels cropped at the right
+    and bottom change neither.
+    """
+    _check_sizes(frames, names, sizes)
+    lenses = [_lens(frame) for frame in frames]
+    intrinsics = np.array([_intrinsics(frame, size) for frame, size in zip(frames, sizes)])
+    return Cameras(
+        c2w=torch.tensor(np.array([pose(frame.own) for frame in frames]), dtype=torch.float32),
+        intrinsics=torch.tensor(intrinsics / downscale, dtype=torch.float32),
+        sizes=torch.tensor(sizes, dtype=torch.int64) // downscale,
+        lens=tuple(lens for lens, _ in lenses),
+        distortion=torch.tensor([numbers for _, numbers in lenses], dtype=torch.float32),
+        times=times([frame.own for frame in frames], "time"),
+    )
+
+
+def pose(record: Record) -> np.ndarray:
+    """`transform_matrix`, 4 x 4 or 3 x 4, as (3, 4) float64 camera to world in OpenGL axes."""
+    rows = record.matrix("transform_matrix")
+    if rows is None:
+        raise record.fail("transform_matrix", "is missing; expected a 4 x 4 camera-to-world matrix")
+    matrix = np.array(rows)
+    if matrix.shape not in ((4, 4), (3, 4)):
+        raise record.fail(
+            "transform_matrix", f"has {matrix.shape[0]} x {matrix.shape[1]} numbers; expected 4 x 4 or 3 x 4"
+        )
+    return check_pose(record, "transform_matrix", matrix)
+
+
+def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
+    """A rigid motion (4, 4) or (3, 4) as (3, 4); anything else is refused by what it is instead."""
+    if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > TOLERANCE:
+        found = " ".join(f"{value:g}" for value in matrix[3])
+        raise record.fail(key, f"has the last row {found}; expected 0 0 0 1 (is the matrix transposed?)")
+    rotation = matrix[:3, :3]
+    gram = rotation.T @ rotation
+    scale = math.sqrt(np.trace(gram) / 3)
+    if np.abs(gram - np.eye(3)).max() > TOLERANCE:
+        if scale > 0 and np.abs(gram / scale**2 - np.eye(3)).max() <= TOLERANCE:
+            raise record.fail(
+                key,
+                f"is a rotation scaled by {scale:.6g}; expected unit axes, divide its first three columns by that",
+            )
+        raise record.fail(
+            key, f"is no rotation: its axes are off by {np.abs(gram - np.eye(3)).max():.3g} (R^T R against 1)"
+        )
+    if np.linalg.det(rotation) < 0:
+        raise record.fail(key, "is left-handed (determinant -1); expected camera-to-world in OpenGL axes")
+    return matrix[:3]
+
+
+def times(records: Sequence[Record], key: str) -> torch.Tensor | None:
+    """Every record's time in [0, 1], (V,); None where no record has one."""
+    values = [record.number(key) for record in records]
+    if all(value is None for value in values):
+        return None
+    for record, value in zip(records, values):
+        if value is None:
+            raise record.fail(
+                key, "is missing, though other frames have one; give every frame a time or none"
+            )
+        if not 0 <= value <= 1:
+            raise record.fail(key, f"is {value:g}; expected 0 to 1")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _check_sizes(frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+    first: dict[str, tuple[int, int]] = {}  # by file: each has its own intrinsics
+    for frame, name, size in zip(frames, names, sizes):
+        for key, length in zip("wh", size):
+            holder = frame.holder(key)
+            declared = holder.integer(key) if holder else None
+            if declared is not None and declared != length:
+                turned = " (EXIF orientation applied)" if declared == size["hw".index(key)] else ""
+                raise frame.own.fail(
+                    key,
+                    f"is {declared}, but photograph {name!r} has {size[0]} x {size[1]} pixels{turned};"
+                    " the intrinsics must belong to the files",
+                )
+        width, height = first.setdefault(frame.shared.where, size)
+        if size != (width, height) and frame.holder(*FOCAL["x"], *FOCAL["y"]) is frame.shared:
+            raise PolyfieldError(
+                f"{frame.own.where}: photograph {name!r} has {size[0]} x {size[1]} pixels, the first one"
+                f" {width} x {height}; photographs of several sizes need fl_x, cx, cy, w, h in every frame"
+            )
+
+
+def _intrinsics(frame: Frame, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    fx, fy = _focal(frame, "x", size[0]), _focal(frame, "y", size[1])
+    if fx is None and fy is None:
+        raise frame.own.fail(
+            "fl_x", "is missing, and so are camera_angle_x and x_fov, here and at the top of the file"
+        )
+    fx, fy = fx or fy, fy or fx
+    assert fx and fy
+    cx, cy = frame.number("cx"), frame.number("cy")
+    return fx, fy, size[0] / 2 if cx is None else cx, size[1] / 2 if cy is None else cy
+
+
+def _focal(frame: Frame, axis: str, length: int) -> float | None:
+    """The focal length in pixels along an axis, from pixels, radians or degrees, in this order."""
+    pixels, radians, degrees = FOCAL[axis]
+    holder = frame.holder(*FOCAL[axis])
+    if holder is None:
+        return None
+    if (focal := holder.number(pixels)) is not None:
+        if focal <= 0:
+            raise frame.own.fail(pixels, f"is {focal:g}; expected a positive number of pixels")
+        size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
+        if frame.holder(size, centre) is None:
+            raise frame.own.fail(pixels, f"stands without {size} or {centre}; pixels of which image size?")
+        return focal
+    if (angle := holder.number(radians)) is not None:
+        if not 0 < angle < math.pi:
+            hint = (
+                "; it looks like degrees, expected radians" if angle > math.pi else "; expected more than 0"
+            )
+            raise frame.own.fail(radians, f"is {angle:g}{hint}")
+    else:
+        angle = math.radians(holder.number(degrees) or 0)
+        if not 0 < angle < math.pi:
+            raise frame.own.fail(degrees, f"is {math.degrees(angle):g}; expected degrees between 0 and 180")
+    return length / 2 / math.tan(angle / 2)
+
+
+def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
+    """The lens and its eight numbers in the order of `Cameras.distortion`."""
+    k1, k2, k3, k4, p1, p2 = _distortion(frame)
+    if _is_fisheye(frame):
+        if p1 or p2:
+            raise frame.own.fail("p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only")
+        return "fisheye", (k1, k2, k3, k4, 0.0, 0.0, 0.0, 0.0)
+    if k4:
+        # OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8: nobody can tell which was meant
+        raise frame.own.fail("k4", f"is {k4:g}; only fisheye lenses have a k4 that all programs agree on")
+    bent = any((k1, k2, k3, p1, p2))
+    return "opencv" if bent else "perspective", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)
+
+
+def _distortion(frame: Frame) -> list[float]:
+    """k1 k2 k3 k4 p1 p2; `distortion_params` is nerfstudio's list of the same."""
+    holder = frame.holder("distortion_params")
+    if holder is not None:
+        return holder.numbers("distortion_params", 6) or []
+    return [frame.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2")]
+
+
+def _is_fisheye(frame: Frame) -> bool:
+    for key in OTHER_LENSES:
+        holder = frame.holder(key)
+        if holder is not None and holder.values[key] is not False:
+            raise frame.own.fail(key, "is a lens that is not read; expected perspective or OPENCV_FISHEYE")
+    holder = frame.holder("camera_model")
+    model = holder.text("camera_model") if holder else None
+    if model is not None and model not in (*PERSPECTIVE_MODELS, FISHEYE_MODEL):
+        expected = ", ".join((*PERSPECTIVE_MODELS, FISHEYE_MODEL))
+        raise frame.own.fail("camera_model", f"is {brief(model)}; expected one of {expected}")
+    holder = frame.holder("is_fisheye")
+    flag = holder.flag("is_fisheye") if holder else False
+    if flag and model in PERSPECTIVE_MODELS:
+        raise frame.own.fail("is_fisheye", f"is true, but camera_model is {model}; remove one of them")
+    return flag or model == FISHEYE_MODEL

@@ -1,0 +1,190 @@
+"""Pictures from files: premultiplied sRGB with alpha at 16 bits a channel, whatever the file held.
+
+Pillow opens every kind but PNG of 16 bits a channel, which it would cut to 8; those go through PyAV.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from polyfield.errors import PolyfieldError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+LARGEST = 400_000_000  # pixels: 3.2 GB once decoded
+PNG = b"\x89PNG\r\n\x1a\n"
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+
+# EXIF orientation -> (quarter turns anticlockwise, then mirrored left to right)
+TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+UPRIGHT = (0, False)
+
+# What decoders raise on bad bytes.
+DECODER_ERRORS = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture as (H, W, 4) uint16 = round(65535 * premultiplied sRGB RGBA), upright by its EXIF orientation.
+
+    PNG, JPEG, WebP, GIF and BMP; of an animation the first frame. Raises PolyfieldError with the file's name.
+    """
+    return decode(read_bytes(path, str(path)), str(path))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask as (H, W) bool: True where the picture is not black."""
+    return read_image(path)[..., :3].max(axis=-1) > 0
+
+
+def read_size(path: Path, label: str) -> tuple[int, int]:
+    """Width and height of the upright picture, from the file's head alone; `label` names it in errors."""
+    try:
+        with path.open("rb") as file:
+            image = _open(file, file.read(16), label)
+            turns, _ = TURNS.get(_orientation(image), UPRIGHT)
+    except PolyfieldError:
+        raise
+    except DECODER_ERRORS as error:
+        raise _damaged(label, error) from None
+    width, height = image.size
+    return (height, width) if turns % 2 else (width, height)
+
+
+def read_bytes(path: Path, label: str) -> bytes:
+    """A file's bytes; `label` names it in errors."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(label, error) from None
+
+
+def decode(data: bytes, label: str) -> np.ndarray:
+    """`read_image` of a file's bytes; `label` names the file in errors."""
+    try:
+        image = _open(io.BytesIO(data), data[:16], label)
+        turns, mirrored = TURNS.get(_orientation(image), UPRIGHT)
+        if data.startswith(PNG):
+            _open(io.BytesIO(data), data[:16], label).verify()  # every chunk's checksum, to the very end
+        deep = data.startswith(PNG) and data[24] == 16
+        pixels = _premultiply_16(_decode_deep(data)) if deep else _premultiply_8(image)
+    except PolyfieldError:
+        raise
+    except MemoryError:
+        raise PolyfieldError(f"{label} does not fit into memory") from None
+    except DECODER_ERRORS as error:
+        raise _damaged(label, error) from None
+    pixels = np.rot90(pixels, turns)
+    return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
+
+
+def downscale(image: np.ndarray, k: int) -> np.ndarray:
+    """The K x K box mean of a picture (H, W, C) uint16, cropped at the right and bottom to a multiple of K."""
+    if k == 1:
+        return image
+    height, width = image.shape[0] // k, image.shape[1] // k
+    kind: type[np.unsignedinteger] = np.uint32 if k <= 256 else np.uint64  # 65535 * 256^2 fits into 32 bits
+    rows = np.zeros((height, width * k, image.shape[2]), kind)
+    for i in range(k):
+        rows += image[i : height * k : k, : width * k]
+    total = np.zeros((height, width, image.shape[2]), kind)
+    for i in range(k):
+        total += rows[:, i::k]
+    total += k * k // 2
+    total //= k * k
+    return total.astype(np.uint16)
+
+
+def downscale_mask(mask: np.ndarray, k: int) -> np.ndarray:
+    """A mask (H, W) bool at 1 / K: a pixel counts where all K x K of its source pixels count."""
+    height, width = mask.shape[0] // k, mask.shape[1] // k
+    return mask[: height * k, : width * k].reshape(height, k, width, k).min(axis=(1, 3))
+
+
+def _open(file: IO[bytes], start: bytes, label: str) -> ImageFile:
+    """The picture, not yet decoded. The classes are called directly: `Image.open` stops at 179 megapixels."""
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    if not start:
+        raise PolyfieldError(f"{label} is empty (0 bytes); expected a picture")
+    file.seek(0)
+    kind: type[ImageFile]
+    if start.startswith(PNG):
+        kind = PngImagePlugin.PngImageFile
+    elif start.startswith(b"\xff\xd8"):
+        kind = JpegImagePlugin.JpegImageFile
+    elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        kind = WebPImagePlugin.WebPImageFile
+    elif start.startswith((b"GIF87a", b"GIF89a")):
+        kind = GifImagePlugin.GifImageFile
+    elif start.startswith(b"BM"):
+        kind = BmpImagePlugin.BmpImageFile
+    else:
+        raise PolyfieldError(
+            f"{label} is no picture: it starts with {start!r}; expected PNG, JPEG, WebP, GIF or BMP"
+        )
+    image = kind(file)
+    width, height = image.size
+    if width * height > LARGEST:
+        raise PolyfieldError(
+            f"{label} has {width} x {height} pixels; at most {LARGEST // 10**6} million are read, shrink it first"
+        )
+    return image
+
+
+def _orientation(image: ImageFile) -> int:
+    """The EXIF orientation, from what stands before the pixels: asking Pillow for more would decode a PNG."""
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        return 1
+    return image.getexif().get(ORIENTATION, 1)
+
+
+def _damaged(label: str, error: Exception) -> PolyfieldError:
+    if isinstance(error, OSError) and error.errno is not None:  # the system's own
+        return PolyfieldError(f"{label} cannot be read ({(error.strerror or str(error)).lower()})")
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
+    return PolyfieldError(f"{label} is truncated or damaged ({reason}); copy or export it again")
+
+
+def _premultiply_8(image: ImageFile) -> np.ndarray:
+    """Straight alpha of 8 bits to premultiplied of 16: round(65535 * c/255 * a/255), exact."""
+    transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA")
+    mode = "RGBA" if transparent else "RGB"
+    colours = np.asarray(image if image.mode == mode else image.convert(mode))
+    result = np.empty((*colours.shape[:2], 4), np.uint16)
+    if not transparent:
+        np.multiply(colours, np.uint16(257), out=result[..., :3])
+        result[..., 3] = 65535
+        return result
+    alpha = colours[..., 3:].astype(np.uint32) * np.uint32(257)
+    result[..., :3] = (colours[..., :3] * alpha + np.uint32(127)) // np.uint32(255)
+    result[..., 3:] = alpha
+    return result
+
+
+def _premultiply_16(colours: np.ndarray) -> np.ndarray:
+    """Straight alpha (H, W, 4) uint16 to premultiplied: round(c * a / 65535); 65535^2 fits into 32 bits."""
+    alpha = colours[..., 3:].astype(np.uint32)
+    result = colours.copy()
+    result[..., :3] = (colours[..., :3] * alpha + np.uint32(32767)) // np.uint32(65535)
+    return result
+
+
+def _decode_deep(data: bytes) -> np.ndarray:
+    """A PNG of 16 bits a channel as (H, W, 4) uint16, straight alpha; grey and colour keys included."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            return next(container.decode(video=0)).to_ndarray(format="rgba64le")
+    except (av.FFmpegError, StopIteration) as error:
+        raise ValueError(str(error) or "no pixels") from None

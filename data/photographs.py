@@ -1,0 +1,176 @@
+"""Photographs: found inside the scene's folder, measured, then read, hashed and shrunk by a few threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from polyfield.data import images
+from polyfield.data.frames import Frame
+from polyfield.data.strict_json import Record
+from polyfield.errors import PolyfieldError
+
+SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # Blender leaves them out
+MISSING_ALLOWED = 0.1  # of all frames
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A frame and its files."""
+
+    frame: Frame
+    name: str  # path below the scene's folder, parted by '/'
+    path: Path
+    keep: Path | None  # a mask where black is ignored (nerfstudio)
+    ignore: Path | None  # a mask where all but black is ignored (instant-ngp)
+
+    @property
+    def label(self) -> str:
+        """How errors name it: file, frame and key."""
+        return f"{self.frame.own.where}: file_path {self.name!r}"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What was read of a photograph."""
+
+    image: np.ndarray  # (H, W, 4) uint16 premultiplied
+    mask: np.ndarray | None  # (H, W) bool, True = counts
+    digest: str  # SHA-256 of the file
+
+
+def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple[str, ...]]:
+    """The photographs that exist, in the frames' order, and the names of those that do not.
+
+    Raises PolyfieldError for a path that leaves `root`, for a photograph named twice, and where more than a tenth is
+    missing.
+    """
+    found: list[Photograph] = []
+    missing: list[str] = []
+    first: dict[str, Frame] = {}
+    for frame in frames:
+        name, path = _inside(frame.own, "file_path", root)
+        if name in first:
+            raise frame.own.fail("file_path", f"{name!r} stands in {first[name].own.where} too; keep one")
+        first[name] = frame
+        if path is None:
+            missing.append(name)
+        else:
+            found.append(Photograph(frame, name, path, _mask_path(frame, root), _dynamic_mask(path)))
+    if len(missing) > MISSING_ALLOWED * len(frames):
+        listed = ", ".join(repr(name) for name in missing[:3])
+        raise PolyfieldError(
+            f"{frames[0].shared.where}: file_path: {len(missing)} of {len(frames)} photographs do not exist"
+            f" in {root} (at most a tenth may be missing), the first: {listed}"
+        )
+    return found, tuple(missing)
+
+
+def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int, int]]:
+    """Width and height of every photograph in its file, from the files' heads, before anything slow begins."""
+    sizes = [images.read_size(photograph.path, photograph.label) for photograph in photographs]
+    for photograph, (width, height) in zip(photographs, sizes):
+        if downscale > min(width, height):
+            raise PolyfieldError(
+                f"{photograph.label} has {width} x {height} pixels; --downscale {downscale} leaves none of them"
+            )
+    needed = sum((width // downscale) * (height // downscale) * 8 for width, height in sizes)
+    if needed > (available := _memory()):
+        raise PolyfieldError(
+            f"{photographs[0].frame.shared.where}: {len(sizes)} photographs take {needed / 1e9:.1f} GB of memory, this"
+            f" machine has {available / 1e9:.1f}; shrink them with --downscale {downscale * 2} or more"
+        )
+    return sizes
+
+
+def load(photographs: Sequence[Photograph], downscale: int, progress: Progress | None = None) -> list[Pixels]:
+    """The pixels of every photograph at 1 / downscale; the first bad one, in order, is the error."""
+    results: list[Pixels] = []
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        try:
+            for pixels in pool.map(lambda photograph: _read(photograph, downscale), photographs):
+                results.append(pixels)
+                if progress is not None:
+                    progress(len(results), len(photographs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return results
+
+
+def _read(photograph: Photograph, downscale: int) -> Pixels:
+    data = images.read_bytes(photograph.path, photograph.label)
+    image = images.decode(data, photograph.label)
+    mask = _read_masks(photograph, (image.shape[0], image.shape[1]))
+    return Pixels(
+        images.downscale(image, downscale),
+        None if mask is None else images.downscale_mask(mask, downscale),
+        hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _read_masks(photograph: Photograph, shape: tuple[int, int]) -> np.ndarray | None:
+    mask = None
+    for path, black_counts in ((photograph.keep, False), (photograph.ignore, True)):
+        if path is None:
+            continue
+        label = f"{photograph.frame.own.where}: mask {path.name!r}"
+        bright = images.decode(images.read_bytes(path, label), label)[..., :3].max(axis=-1) > 0
+        if bright.shape != shape:
+            raise PolyfieldError(
+                f"{label} has {bright.shape[1]} x {bright.shape[0]} pixels; expected {shape[1]} x {shape[0]},"
+                f" as photograph {photograph.name!r} has"
+            )
+        counts = bright != black_counts
+        mask = counts if mask is None else mask & counts
+    return mask
+
+
+def _inside(record: Record, key: str, root: Path) -> tuple[str, Path | None]:
+    """The tidy name below `root` that a record gives, and its file, or None where there is none."""
+    text = record.text(key)
+    if text is None:
+        raise record.fail(key, "is missing; expected a path inside the scene's folder")
+    name = posixpath.normpath(text.replace("\\", "/"))
+    if name.startswith("/") or PureWindowsPath(name).drive:
+        raise record.fail(key, f"{text!r} is absolute; expected a path inside the scene's folder")
+    if name.split("/")[0] == "..":
+        raise record.fail(key, f"{text!r} leaves the scene's folder {root}; move the file inside")
+    for suffix in SUFFIXES:
+        path = root / (name + suffix)
+        if os.path.isfile(path):  # unlike Path.is_file, False for names that no file can have
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise record.fail(key, f"{text!r} is a link out of the scene's folder; copy the file inside")
+            return name + suffix, path
+    return name, None
+
+
+def _mask_path(frame: Frame, root: Path) -> Path | None:
+    if "mask_path" not in frame.own:
+        return None
+    name, path = _inside(frame.own, "mask_path", root)
+    if path is None:
+        raise frame.own.fail("mask_path", f"{name!r} does not exist")
+    return path
+
+
+def _dynamic_mask(photograph: Path) -> Path | None:
+    path = photograph.parent / f"dynamic_mask_{photograph.stem}.png"
+    return path if os.path.isfile(path) else None
+
+
+def _memory() -> float:
+    """Bytes of memory this machine has; infinite where it cannot be asked."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")

@@ -1,0 +1,63 @@
+"""Readers: which format a scene has, found by looking, and the one call that opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyfield.data import blender, transforms
+from polyfield.data.photographs import Progress
+from polyfield.data.scene import Scene
+from polyfield.data.strict_json import brief
+from polyfield.errors import PolyfieldError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A scene format: how to recognise it and how to read it."""
+
+    name: str
+    sign: str  # the file that gives it away
+    sniff: Callable[[Path], str | None]  # the folder or file -> why it is this format, or None
+    read: Callable[[Path, str, int, Progress | None], Scene]  # path, what was found, downscale, progress
+
+
+FORMATS = (
+    Format("blender", blender.TRAIN, blender.sniff, blender.read),
+    Format("transforms", transforms.NAME, transforms.sniff, transforms.read),
+)
+
+
+def open_scene(path: str | Path, *, downscale: int = 1, progress: Progress | None = None) -> Scene:
+    """The scene in a folder, or the one that a JSON file describes.
+
+    `downscale` K takes K x K box means of all photographs. `progress` is called with (done, total) as they are decoded.
+    Raises PolyfieldError, one line with file, key and frame, on anything that cannot be read as it stands.
+    """
+    if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
+        raise PolyfieldError(f"--downscale is {brief(downscale)}; expected a whole number of at least 1")
+    path = Path(path)
+    try:
+        return _open(path, downscale, progress)
+    except OSError as error:  # a folder without permission, a name that is too long
+        raise PolyfieldError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+
+
+def _open(path: Path, downscale: int, progress: Progress | None) -> Scene:
+    if not path.exists():
+        raise PolyfieldError(f"{path}: no such file or folder")
+    for form in FORMATS:
+        if (reason := form.sniff(path)) is not None:
+            return form.read(path, f"{path} is a {form.name} scene: {reason}.", downscale, progress)
+    looked = ", ".join(f"{form.sign} ({form.name})" for form in FORMATS)
+    raise PolyfieldError(f"{path}: no scene found; looked for {looked}; {_contents(path)}")
+
+
+def _contents(path: Path) -> str:
+    if path.is_file():
+        return "this file is not one of them, expected a folder or a .json file"
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
+    shown = ", ".join(repr(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"the folder holds {shown}{more}" if names else "the folder is empty"

@@ -1,0 +1,119 @@
+"""transforms.json: photographs with poses, as nerfstudio, instant-ngp and their converters write them.
+
+Poses stay in the file's own world; `applied_transform`, `scale` and `offset` say how others moved it and are not used.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyfield.data.assembly import assemble, every_eighth
+from polyfield.data.frames import FOCAL, Frame, read_frames
+from polyfield.data.photographs import SUFFIXES, Progress, locate
+from polyfield.data.scene import Scene
+from polyfield.data.strict_json import Record
+
+NAME = "transforms.json"
+BLACK = (0.0, 0.0, 0.0)
+
+CAMERA_KEYS = {
+    *FOCAL["x"], *FOCAL["y"], "w", "h", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2", "distortion_params",
+    "camera_model", "is_fisheye", "equirectangular", "latlong", "orthographic", "ftheta_p0", "rolling_shutter",
+}  # fmt: skip
+# Known and not used: how others place the scene, train on it or made it.
+HINTS = {
+    "aabb_scale", "scale", "offset", "aabb", "render_aabb", "up", "from_na", "n_extra_learnable_dims", "sharpen",
+    "importance_sampling", "white_transparent", "black_transparent", "envmap", "enable_depth_loading",
+    "integer_depth_scale", "depth_unit_scale_factor", "n_frames", "applied_transform", "applied_scale",
+    "orientation_override", "auto_scale_poses_override", "ply_file_path", "fisheye_crop_radius", "mask",
+}  # fmt: skip
+FRAME_HINTS = {
+    "sharpness",
+    "rotation",
+    "depth_file_path",
+    "depth_path",
+    "colmap_im_id",
+    "camera_id",
+    "timestamp",
+}
+SPLITS = ("train_filenames", "val_filenames", "test_filenames")
+TOP_KEYS = CAMERA_KEYS | HINTS | {"frames", *SPLITS}
+FRAME_KEYS = CAMERA_KEYS | FRAME_HINTS | {"file_path", "transform_matrix", "mask_path", "time"}
+
+
+def sniff(path: Path) -> str | None:
+    """Why this is a transforms.json scene, or None. `path` is the folder or the JSON file, of whatever name."""
+    if path.is_dir():
+        return f"the folder holds {NAME}" if (path / NAME).is_file() else None
+    return f"{path.name} is a JSON file" if path.suffix.lower() == ".json" else None
+
+
+def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
+    """The scene: split by the file's own lists, else every 8th by sorted name is test; placed by its cameras."""
+    file = path / NAME if path.is_dir() else path
+    frames = read_frames(file)
+    shared = frames[0].shared
+    pictures, skipped = locate(frames, file.parent)
+    notes = _remarks(frames, shared)
+    if any(key in shared for key in SPLITS):
+        train, tested = _listed(shared, [*(picture.name for picture in pictures), *skipped])
+        used = [picture for picture in pictures if picture.name in train or picture.name in tested]
+        if len(used) < len(pictures):
+            notes.append(f"{len(pictures) - len(used)} photographs are in neither split and were left out")
+    else:
+        used, tested = pictures, every_eighth([picture.name for picture in pictures])
+    return assemble(
+        used,
+        tested,
+        root=file.parent,
+        format="transforms",
+        found=found,
+        background=BLACK,
+        domain=None,
+        skipped=skipped,
+        notes=notes,
+        downscale=downscale,
+        progress=progress,
+    )
+
+
+def _listed(shared: Record, names: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The names to train on and to test on, by the file's lists; where one list is absent it is all the rest."""
+    lists = {key: _names(shared, key, names) for key in SPLITS if key in shared}
+    validation = lists.get("val_filenames", set())
+    test = lists.get("test_filenames", validation)
+    train = lists.get("train_filenames")
+    if train is None:
+        train = set(names) - test - validation
+    if "test_filenames" not in lists and "val_filenames" not in lists:
+        test = set(names) - train
+    if both := sorted(train & test):
+        raise shared.fail(
+            "train_filenames", f"and the test split share {len(both)} files, the first: {both[0]!r}"
+        )
+    return train, test
+
+
+def _names(shared: Record, key: str, names: Sequence[str]) -> set[str]:
+    known = set(names)
+    result = set()
+    for i, text in enumerate(shared.texts(key) or []):
+        name = posixpath.normpath(text.replace("\\", "/"))
+        match = next((name + suffix for suffix in SUFFIXES if name + suffix in known), None)
+        if match is None:
+            raise shared.fail(f"{key}[{i}]", f"is {text!r}; no frame has this file_path")
+        result.add(match)
+    return result
+
+
+def _remarks(frames: Sequence[Frame], shared: Record) -> list[str]:
+    """Keys that were not understood, and lenses that were read only in part."""
+    unknown = sorted(set(shared.values) - TOP_KEYS)
+    unknown += sorted({f"frames[].{key}" for frame in frames for key in set(frame.own.values) - FRAME_KEYS})
+    notes = [f"keys that are not known were ignored: {', '.join(map(repr, unknown[:8]))}"] if unknown else []
+    shutter = shared.values.get("rolling_shutter")
+    if shutter and any(shutter if isinstance(shutter, list) else [shutter]):
+        notes.append("rolling_shutter is not modelled; every photograph counts as taken at one instant")
+    return notes

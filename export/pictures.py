@@ -1,0 +1,75 @@
+"""Pictures and videos, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields.storage import write_bytes
+
+_GAP = 4  # pixels between the pictures of a sheet
+
+
+def as_8_bits(image: Tensor) -> np.ndarray:
+    """(H, W, 3) in [0, 1] to (H, W, 3) uint8."""
+    return (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def depth_picture(depth: Tensor, opacity: Tensor) -> Tensor:
+    """Distances (H, W) as (H, W, 3): near is bright, far is dark, and where nothing is it is white."""
+    solid = opacity > 0.5
+    if not solid.any():
+        return depth.new_ones(*depth.shape, 3)
+    low, high = depth[solid].aminmax()
+    shade = 1 - 0.85 * (depth - low) / (high - low).clamp(min=1e-6)
+    return (shade * opacity + (1 - opacity))[..., None].expand(-1, -1, 3)
+
+
+def sheet(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Pictures (h, w, 3) in rows as one picture (H, W, 3) on white."""
+    height = max(image.shape[0] for row in rows for image in row) + _GAP
+    width = max(image.shape[1] for row in rows for image in row) + _GAP
+    page = rows[0][0].new_ones(height * len(rows) - _GAP, width * max(map(len, rows)) - _GAP, 3)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            h, w = image.shape[:2]
+            page[i * height : i * height + h, j * width : j * width + w] = image
+    return page
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write (H, W, 3) in [0, 1] as an 8-bit PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(as_8_bits(image)).save(buffer, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
+    """Write pictures (H, W, 3) in [0, 1], all of one even size, as an H.264 video in an MP4 file."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with av.open(str(temp), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18"})
+            stream.pix_fmt = "yuv420p"
+            for image in frames:
+                picture = as_8_bits(image)
+                stream.height, stream.width = picture.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        os.replace(temp, path)
+    except OSError as error:
+        raise PolyfieldError(f"{path}: the video could not be written ({error.strerror or error})") from None
+    finally:
+        temp.unlink(missing_ok=True)

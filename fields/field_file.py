@@ -1,0 +1,183 @@
+"""Field files: one safetensors file that is enough to query, view, convert and export a field."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import storage
+from polyfield.fields.field import Field
+from polyfield.fields.registry import build
+from polyfield.fields.spec import FieldSpec
+
+FORMAT = "polyfield-field"
+VERSION = "1"
+
+_FIELD = "field."  # begins the names of the field's own tensors
+_OCCUPANCY = "context.occupancy"
+
+
+@dataclass(frozen=True, eq=False)
+class FieldContext:
+    """What else there is to know of a fitted field. Raises PolyfieldError where a value makes no sense."""
+
+    background: tuple[float, float, float]  # what the field was fitted on, in [0, 1]
+    step_size: float  # between samples of a ray, in the field's unit of length
+    cone: float  # how much steps grow with the distance from the camera
+    near: float  # where rays begin
+    occupancy: Tensor | None = None  # (K, R, R, R) bool, the grid of each level
+    cameras: dict[str, Any] = field(default_factory=dict)  # the distribution of the fitted ones, plain data
+    source: dict[str, Any] = field(default_factory=dict)  # where the field comes from, plain data
+
+    def __post_init__(self) -> None:
+        if len(self.background) != 3 or not all(0 <= value <= 1 for value in self.background):
+            raise _nonsense("background", self.background, "three numbers from 0 to 1")
+        if not (math.isfinite(self.step_size) and self.step_size > 0):
+            raise _nonsense("step_size", self.step_size, "a positive length")
+        for key, value in (("cone", self.cone), ("near", self.near)):
+            if not (math.isfinite(value) and value >= 0):
+                raise _nonsense(key, value, "a finite number of at least 0")
+        if self.occupancy is not None:
+            shape = tuple(self.occupancy.shape)
+            if len(shape) != 4 or len(set(shape[1:])) != 1 or self.occupancy.dtype != torch.bool:
+                raise _nonsense("occupancy", f"{self.occupancy.dtype} {shape}", "bools (K, R, R, R)")
+
+
+def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext) -> None:
+    """Write a field and its context, atomically. Raises PolyfieldError where that fails; nothing is then changed."""
+    where = storage.shown(path)
+    tensors = {_FIELD + name: tensor for name, tensor in field.state_dict().items()}
+    shape = None
+    if context.occupancy is not None:
+        shape = list(context.occupancy.shape)
+        tensors[_OCCUPANCY] = _pack(context.occupancy)
+    plain = {
+        "background": list(context.background),
+        "step_size": context.step_size,
+        "cone": context.cone,
+        "near": context.near,
+        "occupancy": shape,
+        "cameras": context.cameras,
+        "source": context.source,
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": storage.json_text(field.spec.to_json(), where),
+        "context": storage.json_text(plain, where),
+    }
+    storage.write_bytes(path, storage.tensors_to_bytes(tensors, metadata))
+
+
+def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
+    """The field of a file, on the CPU, and its context.
+
+    Raises PolyfieldError in one line that begins with the path: the file is damaged, of another format or version, or
+    its tensors are not those of its spec. Memory is taken for what the file holds, not for what its spec asks.
+    """
+    where = storage.shown(path)
+    tensors, metadata = storage.read_tensors(path)
+    if metadata.get("format") != FORMAT:
+        raise PolyfieldError(f"{where}: format {metadata.get('format')!r}; expected {FORMAT!r}, a field file")
+    if metadata.get("version") != VERSION:
+        raise PolyfieldError(
+            f"{where}: version {metadata.get('version')!r} of field files; this polyfield reads {VERSION!r}; "
+            "update polyfield"
+        )
+    try:
+        context = _context(_json(metadata, "context"), tensors.pop(_OCCUPANCY, None))
+        return _field(FieldSpec.from_json(_json(metadata, "spec")), tensors), context
+    except PolyfieldError as error:
+        raise PolyfieldError(f"{where}: {error}") from None
+
+
+def _json(metadata: dict[str, str], key: str) -> Any:
+    if key not in metadata:
+        raise PolyfieldError(f"the metadata hold no {key}; save the field again")
+    return storage.parse_json(metadata[key].encode(errors="surrogatepass"), key)
+
+
+def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> Field:
+    with torch.device("meta"):
+        expected = {_FIELD + name: tensor for name, tensor in build(spec).state_dict().items()}
+    _compare(tensors, expected)
+    built = build(spec)
+    built.load_state_dict({name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()})
+    return built
+
+
+def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of the spec: by name, then by shape and type."""
+    extra = found.keys() - expected.keys()
+    for name in sorted(expected.keys() - found.keys()):
+        for closest in difflib.get_close_matches(name, extra, n=1, cutoff=0):
+            raise PolyfieldError(
+                f"tensor {name!r} is missing; found {closest!r:.80} instead: was it renamed?"
+            )
+        raise PolyfieldError(f"tensor {name!r} is missing; save the field again")
+    for name in sorted(extra):
+        raise PolyfieldError(f"tensor {name!r:.80} is none of this field's: {', '.join(expected)}")
+    for name, tensor in expected.items():
+        ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
+        if ours != theirs:
+            raise PolyfieldError(
+                f"tensor {name!r}: found {theirs[0]} {theirs[1]}; the spec expects {ours[0]} {ours[1]}"
+            )
+
+
+def _context(data: Any, packed: Tensor | None) -> FieldContext:
+    match data:
+        case {
+            "background": [red, green, blue],
+            "step_size": step_size,
+            "cone": cone,
+            "near": near,
+            "occupancy": shape,
+            "cameras": dict(cameras),
+            "source": dict(source),
+        } if all(type(n) in (int, float) for n in (red, green, blue, step_size, cone, near)):
+            return FieldContext(
+                background=(float(red), float(green), float(blue)),
+                step_size=float(step_size),
+                cone=float(cone),
+                near=float(near),
+                occupancy=_unpack(packed, shape),
+                cameras=cameras,
+                source=source,
+            )
+    raise PolyfieldError(
+        "context: expected background (three numbers), step_size, cone, near (numbers), occupancy (a shape or null), "
+        "cameras and source (objects); save the field again"
+    )
+
+
+def _pack(occupancy: Tensor) -> Tensor:
+    """Bools of any shape to one bit each, (ceil(n / 8),) uint8; the first is the lowest bit."""
+    return torch.from_numpy(np.packbits(occupancy.cpu().numpy(), bitorder="little"))
+
+
+def _unpack(packed: Tensor | None, shape: Any) -> Tensor | None:
+    """The inverse of `_pack`."""
+    if packed is None and shape is None:
+        return None
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        raise _nonsense("occupancy", shape, f"the shape of the tensor {_OCCUPANCY}")
+    size = -(-math.prod(shape) // 8)
+    if packed is None or packed.dtype != torch.uint8 or packed.shape != (size,):
+        found = "nothing" if packed is None else f"{packed.dtype} {tuple(packed.shape)}"
+        raise PolyfieldError(f"tensor {_OCCUPANCY}: found {found}; expected torch.uint8 ({size},)")
+    bits = np.unpackbits(packed.numpy(), count=math.prod(shape), bitorder="little")
+    return torch.from_numpy(bits.astype(bool)).reshape(shape)
+
+
+def _nonsense(key: str, found: object, expected: str) -> PolyfieldError:
+    return PolyfieldError(f"context: {key} is {found!s:.80}; expected {expected}")

@@ -1,0 +1,60 @@
+"""FitConfig: every option of a fit, as config.json keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields.registry import options_of
+from polyfield.fit.schedule import Length
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Raises PolyfieldError where an option makes no sense."""
+
+    source: str  # a path, or the name of a built-in scene
+    field: str
+    steps: int | None
+    seconds: float | None  # exactly one of the two is given
+    downscale: int
+    options: dict[str, int]  # the architecture's own
+    seed: int
+    device: str
+    save_seconds: float
+
+    def __post_init__(self) -> None:
+        options_of(self.field, self.options)
+        if (self.steps is None) == (self.seconds is None):
+            raise PolyfieldError("give --steps or --seconds, not both")
+        _within("steps", self.steps, 1, 10**9)
+        _within("seconds", self.seconds, 1e-3, 10**9)
+        _within("downscale", self.downscale, 1, 1 << 16)
+        _within("seed", self.seed, 0, (1 << 63) - 1)
+        _within("save-seconds", self.save_seconds, 1e-3, 10**9)
+
+    @property
+    def length(self) -> Length:
+        return Length(self.steps, self.seconds)
+
+    @staticmethod
+    def of(config: dict[str, Any], where: str) -> FitConfig:
+        """The options in a run's config.json; `where` names it in errors."""
+        names = {field.name for field in dataclasses.fields(FitConfig)}
+        missing = sorted(names - config.keys())
+        if missing:
+            raise PolyfieldError(
+                f"{where}: the keys {', '.join(missing)} are missing; this is no whole config.json"
+            )
+        try:
+            return FitConfig(**{name: config[name] for name in names})
+        except (TypeError, AttributeError) as error:
+            raise PolyfieldError(f"{where}: an option has the wrong type ({error})") from None
+
+
+def _within(name: str, value: float | None, least: float, most: float) -> None:
+    if value is not None and not (math.isfinite(value) and least <= value <= most):
+        raise PolyfieldError(f"--{name} is {value}; expected {least:g} to {most:g}")
