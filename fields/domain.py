@@ -30,12 +30,19 @@ class Domain:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise PolyfieldError(f"domain: kind {self.kind!r} is unknown; expected one of {', '.join(KINDS)}")
-        if len(self.centre) != len(self.half_size):
+        axes = len(self.centre)
+        if not 1 <= axes <= 4 or len(self.half_size) != axes:
             raise PolyfieldError(
-                f"domain: centre has {len(self.centre)} numbers, half_size {len(self.half_size)}; expected as many"
+                f"domain: centre has {axes} numbers, half_size {len(self.half_size)}; expected 1 to 4, as many in both"
             )
-        if not all(map(math.isfinite, (*self.centre, *self.half_size))) or min(self.half_size) <= 0:
-            raise PolyfieldError(f"domain: half_size {self.half_size} must be finite and positive")
+        if not all(map(math.isfinite, self.centre)) or not all(
+            1e-9 <= size <= 1e9 for size in self.half_size
+        ):
+            raise PolyfieldError(
+                f"domain: centre {self.centre} must be finite and half_size {self.half_size} in 1e-9 to 1e9"
+            )
+        if self.rotation is not None and not _is_rotation(self.rotation, axes):
+            raise PolyfieldError(f"domain: rotation {self.rotation} is no {axes} x {axes} rotation matrix")
 
     @property
     def dimensions(self) -> int:
@@ -73,3 +80,11 @@ class Domain:
         bent = unit * 4 - 2
         norm = bent.abs().amax(-1, keepdim=True).clamp(min=1.0)
         return self.to_world(bent / norm / (2 - norm))
+
+
+def _is_rotation(matrix: tuple[tuple[float, ...], ...], axes: int) -> bool:
+    """Whether rows of numbers are a square matrix with R R^T = I."""
+    if len(matrix) != axes or any(len(row) != axes for row in matrix):
+        return False
+    products = [[sum(a * b for a, b in zip(u, v)) for v in matrix] for u in matrix]
+    return all(abs(products[i][j] - (i == j)) < 1e-4 for i in range(axes) for j in range(axes))

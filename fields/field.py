@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ class Traits:
     density_depends_on_direction: bool = False
     time_dependent: bool = False
     differentiable: bool = True
+
+
+def option(default: int, most: int) -> int:
+    """A whole number from 1 to `most` among an architecture's options."""
+    return dataclasses.field(default=default, metadata={"most": most})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from polyfield.fields.field import Group, uniform_init
+from polyfield.fields.field import Group, option, uniform_init
 from polyfield.fields.latent_radiance import LatentRadiance
 from polyfield.fields.plan import Plan
 from polyfield.fields.radiance_head import DIRECTION_DEGREE, HeadSizes
@@ -18,14 +18,14 @@ from polyfield.kernels import Levels, interpolate
 
 @dataclass(frozen=True)
 class HashGridOptions:
-    levels: int = 8
-    features: int = 4  # of each entry
-    log2_size: int = 17  # entries of a hashed level
-    coarsest: int = 16  # nodes along an axis
-    finest: int = 1024
-    width: int = 64  # of both networks
-    density_layers: int = 1  # hidden
-    colour_layers: int = 2  # hidden
+    levels: int = option(8, 32)
+    features: int = option(4, 8)  # of each entry
+    log2_size: int = option(17, 26)  # entries of a hashed level
+    coarsest: int = option(16, 1 << 16)  # nodes along an axis
+    finest: int = option(1024, 1 << 16)
+    width: int = option(64, 1024)  # of both networks
+    density_layers: int = option(1, 16)  # hidden
+    colour_layers: int = option(2, 16)  # hidden
 
 
 class HashGrid(LatentRadiance):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyfield.fields.field import Group
+from polyfield.fields.field import Group, option
 from polyfield.fields.latent_radiance import LatentRadiance
 from polyfield.fields.radiance_head import HeadSizes
 from polyfield.fields.spec import FieldSpec
@@ -16,10 +16,10 @@ from polyfield.fields.spec import FieldSpec
 
 @dataclass(frozen=True)
 class MlpOptions:
-    frequencies: int = 8  # octaves of sine and cosine on each axis
-    width: int = 128  # of both networks
-    density_layers: int = 4  # hidden
-    colour_layers: int = 1  # hidden
+    frequencies: int = option(8, 32)  # octaves of sine and cosine on each axis
+    width: int = option(128, 1024)  # of both networks
+    density_layers: int = option(4, 16)  # hidden
+    colour_layers: int = option(1, 16)  # hidden
 
 
 class Mlp(LatentRadiance):

@@ -36,8 +36,11 @@ def options_of(name: str, given: dict[str, Any]) -> Any:
     for key, value in given.items():
         if key not in known:
             raise PolyfieldError(f"{name}: option {key!r} is unknown; expected one of {', '.join(known)}")
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 20:
-            raise PolyfieldError(f"{name}: option {key} is {value!r}; expected a whole number of at least 1")
+        most = known[key].metadata["most"]
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise PolyfieldError(
+                f"{name}: option {key} is {value!r}; expected a whole number from 1 to {most}"
+            )
     return kind(**given)
 
 

@@ -36,7 +36,7 @@ class ValueTransform:
     def from_json(data: object) -> ValueTransform:
         match data:
             case {"function": "exp", "clamp": [int() | float() as low, int() | float() as high]} if (
-                low < high
+                -80 <= low < high <= 80  # beyond, exp is no float32
             ):
                 return ValueTransform("exp", (float(low), float(high)))
         raise PolyfieldError(

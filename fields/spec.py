@@ -64,12 +64,12 @@ class FieldSpec:
             raise PolyfieldError("field spec: domain must have the keys kind, centre, half_size and rotation")
         if not isinstance(data["options"], dict):
             raise PolyfieldError("field spec: options must be an object")
+        centre = _numbers(domain["centre"], "domain.centre")
         rotation = domain["rotation"]
         if rotation is not None:
-            if not isinstance(rotation, list) or len(rotation) != len(domain["centre"]):
+            if not isinstance(rotation, list):
                 raise PolyfieldError("field spec: domain.rotation must be a square matrix or null")
-            rotation = tuple(_numbers(row, "domain.rotation", len(rotation)) for row in rotation)
-        centre = _numbers(domain["centre"], "domain.centre")
+            rotation = tuple(_numbers(row, "domain.rotation") for row in rotation)
         return FieldSpec(
             architecture=_text(data, "architecture"),
             signal=name,

@@ -207,19 +207,23 @@ def _first_fault(text: str) -> str:
     """Where and what the first of the faults is that the parser's hooks saw without knowing the place."""
     open_objects: list[set[str]] = []
     for token in _TOKENS.finditer(text):
-        line, found, key = text.count("\n", 0, token.start()) + 1, token[0], token[1]
+        found, key = token[0], token[1]
         if key is not None:
             name = json.loads(key)
             if name in open_objects[-1]:
-                return f"line {line}: the key {key:.80} stands twice in one object; remove one"
+                return f"line {_line(text, token)}: the key {key:.80} stands twice in one object; remove one"
             open_objects[-1].add(name)
         elif found == "{":
             open_objects.append(set())
         elif found == "}":
             open_objects.pop()
         elif not found.startswith('"') and not math.isfinite(float(found)):
-            return f"line {line}: found {found[:20]}; expected a finite number"
+            return f"line {_line(text, token)}: found {found[:20]}; expected a finite number"
     raise AssertionError("a fault that cannot be found again")
+
+
+def _line(text: str, token: re.Match[str]) -> int:
+    return text.count("\n", 0, token.start()) + 1
 
 
 # -- tensors

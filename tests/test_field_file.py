@@ -221,9 +221,10 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"log2_size": 31, "finest": 100_000, "features": 8}, "parameters"),
-        ({"width": 1_000_000, "density_layers": 4}, "parameters"),
-        ({"log2_size": 28, "finest": 1000}, "the spec expects"),
+        ({"log2_size": 31, "finest": 1000}, "expected a whole number from 1 to 26"),
+        ({"density_layers": 1_000_000}, "expected a whole number from 1 to 16"),
+        ({"log2_size": 26, "finest": 60_000, "levels": 32, "features": 8}, "parameters"),
+        ({"log2_size": 26, "finest": 1000}, "the spec expects"),
         ({"levels": 3}, "the spec expects"),
         ({"levels": "2"}, "expected a whole number"),
         ({"other": 2}, "option 'other' is unknown"),
