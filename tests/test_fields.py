@@ -1,0 +1,185 @@
+"""Fields: every architecture through the one query, its blocks, its plan and its spec."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import ARCHITECTURES, Domain, FieldSpec, Points, create
+from polyfield.fields.directions import spherical_harmonics
+from polyfield.fields.field import Field
+from polyfield.kernels import interpolate, mlp
+
+BOX = Domain("box", (0.5, 0.0, -1.0), (1.5, 1.0, 2.0))
+PAIRS = [(name, signal) for name, (_, _, signals) in ARCHITECTURES.items() for signal in signals]
+SMALL = {"hashgrid": {"levels": 3, "log2_size": 8, "finest": 40}, "mlp": {"width": 16, "density_layers": 2}}
+
+
+def field_of(architecture: str, signal: str, seed: int = 0) -> Field:
+    return create(FieldSpec.of(architecture, signal, BOX, **SMALL[architecture]), seed=seed)
+
+
+def points(count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    x = BOX.to_world(torch.rand(count, 3, generator=rng) * 2 - 1)
+    return x, torch.nn.functional.normalize(torch.randn(count, 3, generator=rng), dim=-1)
+
+
+@pytest.mark.parametrize("architecture, signal", PAIRS)
+class TestEveryPair:
+    def test_the_query_is_its_blocks(self, architecture, signal):
+        field, (x, directions) = field_of(architecture, signal), points()
+        whole = field.query(x, directions)
+        at = Points(x, directions)
+        assert whole.density is not None and whole.colour is not None
+        torch.testing.assert_close(field.raw(at), whole.raw)
+        torch.testing.assert_close(field.density(field.raw(at)), whole.density)
+        torch.testing.assert_close(field.head(field.features(at), at).colour, whole.colour)
+        assert whole.density.shape == (64,) and (whole.density >= 0).all()
+        assert whole.colour.shape == (64, 3) and ((whole.colour >= 0) & (whole.colour <= 1)).all()
+
+    def test_points_are_independent(self, architecture, signal):
+        field, (x, directions) = field_of(architecture, signal), points()
+        whole, part = field.query(x, directions), field.query(x[5:9], directions[5:9])
+        torch.testing.assert_close(whole.density[5:9], part.density)
+        torch.testing.assert_close(whole.colour[5:9], part.colour)
+
+    def test_no_points(self, architecture, signal):
+        output = field_of(architecture, signal).query(torch.zeros(0, 3), torch.zeros(0, 3))
+        assert output.density.shape == (0,) and output.colour.shape == (0, 3)
+
+    def test_density_does_not_see_the_direction(self, architecture, signal):
+        field, (x, directions) = field_of(architecture, signal), points()
+        assert not field.traits.density_depends_on_direction
+        torch.testing.assert_close(field.query(x, directions).density, field.query(x, -directions).density)
+
+    def test_every_parameter_is_in_one_group_and_gets_a_gradient(self, architecture, signal):
+        field, (x, directions) = field_of(architecture, signal), points()
+        names = [name for group in field.parameter_groups() for name in group.parameters]
+        assert sorted(names) == sorted(name for name, _ in field.named_parameters())
+        output = field.query(x, directions)
+        (output.density.log().sum() + output.colour.square().sum()).backward()
+        for name, parameter in field.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+    def test_the_seed_alone_decides_the_parameters(self, architecture, signal):
+        one, same, other = (field_of(architecture, signal, seed).state_dict() for seed in (3, 3, 4))
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert all(not torch.equal(one[name], other[name]) for name in one)
+
+    def test_spec_and_tensors_are_the_field(self, architecture, signal):
+        field, (x, directions) = field_of(architecture, signal), points()
+        again = create(FieldSpec.from_json(field.spec.to_json()), seed=9)
+        assert again.spec == field.spec
+        again.load_state_dict(field.state_dict())
+        torch.testing.assert_close(again.query(x, directions).colour, field.query(x, directions).colour)
+
+    def test_size_is_counted(self, architecture, signal):
+        field = field_of(architecture, signal)
+        tensors = field.state_dict().values()
+        assert field.parameter_count() == sum(p.numel() for p in field.parameters())
+        assert field.stored_bytes() == sum(t.nbytes for t in tensors)
+
+    def test_the_plan_says_all_that_a_fused_step_needs(self, architecture, signal):
+        """The plan's data, put through the kernels alone, gives the field's own values and gradients."""
+        field, (x, directions) = field_of(architecture, signal), points()
+        plan = field.plan()
+        if plan is None:
+            assert architecture == "mlp"
+            return
+        code = interpolate(plan.table, plan.domain.to_unit(x), plan.levels)
+        latent = mlp(code, plan.density_layers)
+        density = plan.transform(latent[:, 0]) / plan.density_unit
+        harmonics = spherical_harmonics(directions, plan.direction_degree)
+        colour = mlp(torch.cat((latent, harmonics), 1), plan.colour_layers).sigmoid()
+        (density.sum() + colour.sum()).backward()
+        planned = {name: p.grad.clone() for name, p in field.named_parameters()}
+        field.zero_grad()
+        output = field.query(x, directions)
+        torch.testing.assert_close(density, output.density)
+        torch.testing.assert_close(colour, output.colour)
+        (output.density.sum() + output.colour.sum()).backward()
+        for name, p in field.named_parameters():
+            torch.testing.assert_close(p.grad, planned[name])
+
+    @pytest.mark.parametrize("change", [{}, {"x": 2}, {"directions": 2}])
+    def test_wrong_shapes_are_refused(self, architecture, signal, change):
+        field, (x, directions) = field_of(architecture, signal), points()
+        given = {"x": x, "directions": None if not change else directions}
+        given |= {key: value[:, :columns] for key, columns in change.items() for value in (given[key],)}
+        with pytest.raises(PolyfieldError, match="query: "):
+            field.query(**given)
+
+
+def test_densities_are_per_unit_of_the_sources_length():
+    """The same tensors over a domain ten times as large are a tenth as dense, so just as opaque."""
+    spec = FieldSpec.of("hashgrid", "radiance", BOX, **SMALL["hashgrid"])
+    large = dataclasses.replace(spec, domain=Domain("box", (5.0, 0.0, -10.0), (15.0, 10.0, 20.0)))
+    x, directions = points()
+    one, ten = create(spec).query(x, directions), create(large).query(x * 10, directions)
+    torch.testing.assert_close(one.density, ten.density * 10, rtol=1e-3, atol=1e-6)
+
+
+def test_density_is_clamped_and_gradients_pass():
+    field = field_of("hashgrid", "radiance")
+    raw = torch.tensor([-50.0, 0.0, 50.0], requires_grad=True)
+    density = field.density(raw)
+    assert torch.isfinite(density).all() and (density > 0).all()
+    density.sum().backward()
+    assert (raw.grad > 0).all()
+    back = field.spec.transform.inverse(field.spec.transform(torch.tensor([-3.0, 2.0])))
+    torch.testing.assert_close(back, torch.tensor([-3.0, 2.0]))
+
+
+def test_spherical_harmonics_are_orthonormal():
+    """Their products integrate to 1 or 0 over the sphere, and the first ones are what they should be."""
+    count = 20_000
+    z = (torch.arange(count, dtype=torch.float64) + 0.5) / count * 2 - 1
+    angle = torch.arange(count, dtype=torch.float64) * 2.399963229728653
+    flat = (1 - z * z).sqrt()
+    directions = torch.stack((flat * angle.cos(), flat * angle.sin(), z), 1)
+    values = spherical_harmonics(directions, 5)
+    product = values.T @ values * (4 * torch.pi / count)
+    torch.testing.assert_close(product, torch.eye(25, dtype=torch.float64), atol=2e-3, rtol=0)
+    expected = (
+        torch.stack((directions[:, 1], directions[:, 2], directions[:, 0]), 1) * (3 / (4 * torch.pi)) ** 0.5
+    )
+    torch.testing.assert_close(values[:, 1:4], expected)
+    torch.testing.assert_close(values[:, 6], (5 / (16 * torch.pi)) ** 0.5 * (3 * z * z - 1))
+    poles = spherical_harmonics(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]), 5)
+    assert torch.isfinite(poles).all()
+
+
+def test_hash_grid_parameter_count_is_the_published_one():
+    """instant-ngp, L = 8, F = 4, T = 2^19, 16 to 2048: 11.68 M in the table (our levels round to whole nodes)."""
+    options = {"levels": 8, "features": 4, "log2_size": 19, "finest": 2048}
+    field = create(FieldSpec.of("hashgrid", "radiance", BOX, **options))
+    table = dict(field.named_parameters())["table"].numel()
+    assert abs(table - 11.68e6) < 0.02e6
+    networks = field.parameter_count() - table
+    assert networks == 32 * 64 + 64 * 16 + 32 * 64 + 64 * 64 + 64 * 3
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"architecture": "octree"}, "architecture 'octree' is unknown"),
+        ({"signal": "smell"}, "signal 'smell' is unknown"),
+        ({"options": {"levles": 3}}, "option 'levles' is unknown"),
+        ({"options": {"levels": 0}}, "option levels is 0"),
+        ({"options": {"levels": True}}, "option levels is True"),
+        ({"options": []}, "options must be an object"),
+        ({"domain": {"kind": "box", "centre": 3, "half_size": [1], "rotation": [[1]]}}, "domain.centre is 3"),
+        ({"domain": {"kind": "box", "centre": [0], "half_size": [1], "rotation": None}, "origin": [0]}, "3"),
+        ({"transform": {"function": "exp", "clamp": [5, -5]}}, "transform"),
+        ({"transform": {"function": "exp", "clamp": [-1e4, 1e4]}}, "transform"),
+        ({"origin": [0, 0]}, "origin"),
+        ({"extra": 1}, "expected the keys"),
+    ],
+)
+def test_bad_specs_are_refused_in_one_line(change, words):
+    data = {**field_of("hashgrid", "radiance").spec.to_json(), **change}
+    with pytest.raises(PolyfieldError) as error:
+        create(FieldSpec.from_json(data))
+    assert words in str(error.value) and "\n" not in str(error.value)

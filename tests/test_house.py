@@ -1,0 +1,67 @@
+"""The house: imports go downward only, light floors stay light, and every file says what it is."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ["kernels", "fields", "render", "data", "fit", "export", "apps"]  # from the bottom
+LIGHT = {"kernels", "fields", "render", "fit"}
+ALLOWED_IN_LIGHT = {"torch", "numpy", "safetensors", "polyfield"} | set(sys.stdlib_module_names)
+FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+
+
+def imported(tree: ast.AST) -> list[tuple[str, bool]]:
+    """Every imported module by its full name, and whether the import stands at module level and always runs."""
+    found = []
+    for parent in ast.walk(tree):
+        for node in ast.iter_child_nodes(parent):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, "relative import"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, isinstance(parent, ast.Module)) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downward_only(path):
+    floor = path.relative_to(ROOT).parts[0]
+    below = {f"polyfield.{name}" for name in FLOORS[: FLOORS.index(floor) + 1]}
+    for name, _ in imported(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] == "polyfield" and len(parts) > 1 and parts[1] in FLOORS:
+            assert ".".join(parts[:2]) in below, f"{path}: imports {name} from a floor above"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(ROOT).parts[0] in LIGHT], ids=lambda p: p.name
+)
+def test_light_floors_import_only_torch_numpy_and_safetensors(path):
+    for name, at_module_level in imported(ast.parse(path.read_text())):
+        if at_module_level:
+            assert name.split(".")[0] in ALLOWED_IN_LIGHT, f"{path}: imports {name} at module level"
+
+
+def test_the_checks_see_what_they_should():
+    """The parser that the tests above rest on finds imports inside functions and tells them from those outside."""
+    tree = ast.parse("import a.b\nfrom c import d\ndef f():\n    from polyfield.apps import verbs")
+    assert imported(tree) == [("a.b", True), ("c.d", True), ("polyfield.apps.verbs", False)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_says_what_it_is_and_stays_short(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+    assert text.count("\n") <= 450, f"{path} has {text.count(chr(10))} lines"
+    assert path.stem not in {"utils", "util", "helpers", "misc", "common"}
+
+
+def test_floors_are_links_to_the_folders_at_the_top():
+    for floor in FLOORS:
+        link = ROOT / "src" / "polyfield" / floor
+        assert link.is_symlink() and link.resolve() == ROOT / floor
