@@ -63,8 +63,20 @@ def fit(
     from polyfield.apps.scenes import open_again, open_source
     from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
+    from polyfield.fit.session import device_of
 
     if resume is not None:
+        if (source, field, steps, seconds, downscale, options, seed, out) != (
+            "demo",
+            "hashgrid",
+            None,
+            None,
+            1,
+            None,
+            0,
+            None,
+        ):
+            raise PolyfieldError("--resume takes the options that the run was begun with; give no others")
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
         scene = open_again(run, config.source, config.downscale)
@@ -76,6 +88,7 @@ def fit(
         config = FitConfig(
             source, field, steps, seconds, downscale, options or {}, seed, device, save_seconds
         )
+        device_of(device)
         scene = open_source(source, downscale)
         run = Run.create(
             out, source_name=scene.name, architecture=field, config=vars(config), scene=scene.summary()

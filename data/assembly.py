@@ -12,6 +12,7 @@ from polyfield.data.photographs import Photograph, Progress
 from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields.domain import Domain
+from polyfield.fields.storage import shown
 
 HOLD = 8  # every 8th by sorted name, from the first
 
@@ -43,7 +44,9 @@ def assemble(
     train = tuple(i for i, name in enumerate(names) if name not in tested)
     test = tuple(i for i, name in enumerate(names) if name in tested)
     if not train:
-        raise PolyfieldError(f"{root}: of {len(names)} photographs none is left to train on; add photographs")
+        raise PolyfieldError(
+            f"{shown(root)}: of {len(names)} photographs none is left to train on; add photographs"
+        )
     sizes = photographs.measure(pictures, downscale)
     views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
     place = domain or placement.from_cameras(views)

@@ -12,13 +12,10 @@ import numpy as np
 import torch
 
 from polyfield.data.frames import check_pose, times
-from polyfield.data.strict_json import Record, brief, read_record
+from polyfield.data.records import Record, brief, read_record
 from polyfield.render.cameras import Cameras
 
-LENSES = {
-    "perspective": "perspective",
-    "fisheye": "fisheye",
-}  # camera_type -> lens; its fisheye is equidistant
+LENS = "perspective"  # the one camera_type that is read
 LARGEST = 32768  # pixels along a side
 
 
@@ -29,11 +26,8 @@ def read_camera_path(path: str | Path) -> tuple[Cameras, float]:
     Raises PolyfieldError with file, key and camera.
     """
     record = read_record(Path(path))
-    lens = LENSES.get(record.text("camera_type") or "perspective")
-    if lens is None:
-        raise record.fail(
-            "camera_type", f"is {brief(record.values['camera_type'])}; expected {' or '.join(LENSES)}"
-        )
+    if (kind := record.text("camera_type") or LENS) != LENS:
+        raise record.fail("camera_type", f"is {brief(kind)}; expected {LENS}")
     width, height = _side(record, "render_width"), _side(record, "render_height")
     fps = _positive(record, "fps")
     stops = record.records("camera_path")
@@ -41,7 +35,7 @@ def read_camera_path(path: str | Path) -> tuple[Cameras, float]:
         c2w=torch.tensor(np.array([_pose(stop) for stop in stops]), dtype=torch.float32),
         intrinsics=torch.tensor([_intrinsics(stop, width, height) for stop in stops], dtype=torch.float32),
         sizes=torch.tensor([[width, height]] * len(stops)),
-        lens=(lens,) * len(stops),
+        lens=(LENS,) * len(stops),
         distortion=torch.zeros(len(stops), 8),
         times=times(stops, "render_time"),
     )

@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]  # views done, views in all
 
 _ANGLE = 0.69  # horizontal field of view in radians
 _RADIUS = 4.0  # of the sphere the cameras stand on
+_TARGET = (0.0, 0.0, -0.12)  # what they look at: the middle of what is there
 _SIDE = 2  # rays along each side of a pixel
 _GOLDEN = math.pi * (3 - math.sqrt(5))  # the angle that never repeats itself
 
@@ -110,7 +111,7 @@ def _move(made: Path, final: Path) -> None:
 
 
 def _train_cameras(count: int, size: int, moving: bool) -> Cameras:
-    """Evenly over the sphere from just above the plinth's rim to nearly overhead; times evenly, in mixed order."""
+    """A golden-angle spiral from just above the plinth to nearly overhead; times spread evenly, in mixed order."""
     order = torch.arange(count)
     heights = 0.12 + 0.84 * (order + 0.5) / count
     mixed = (order * math.sqrt(2)).frac().argsort().argsort()
@@ -126,7 +127,7 @@ def _test_cameras(count: int, size: int, moving: bool) -> Cameras:
 
 
 def _cameras(heights: Tensor, azimuths: Tensor, size: int, times: Tensor | None) -> Cameras:
-    """Cameras at heights (V,), as parts of the radius, and azimuths (V,) that look at the origin.
+    """Cameras at heights (V,), as parts of the radius, and azimuths (V,) about the origin.
 
     times (V,) int64 are places in the order of time, spread over [0, 1].
     """
@@ -134,7 +135,7 @@ def _cameras(heights: Tensor, azimuths: Tensor, size: int, times: Tensor | None)
     eyes = _RADIUS * torch.stack((flat * azimuths.cos(), flat * azimuths.sin(), heights), -1)
     fine = size * _SIDE
     return Cameras.perspective(
-        look_at(eyes, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
+        look_at(eyes, torch.tensor(_TARGET), torch.tensor([0.0, 0.0, 1.0])),
         focal=fine / 2 / math.tan(_ANGLE / 2),
         size=(fine, fine),
         times=None if times is None else times / max(len(times) - 1, 1),

@@ -1,7 +1,7 @@
 """The demo scenes' light: what a ray of a view sees of the shapes, with shadows, ambient light and highlights.
 
-Everything is a sum over shapes, and a shape is only asked about rays and points that come near it: bounding spheres
-keep the work small.
+Everything goes shape by shape, and a shape is only asked about rays and points that come near it: bounding spheres and
+boxes keep the work small.
 """
 
 from __future__ import annotations
@@ -15,19 +15,15 @@ from polyfield.render.rays import Rays
 from polyfield.render.surfaces import sphere_trace
 
 _LIGHT = normalize(torch.tensor((0.55, -0.45, 0.85)), dim=0)  # towards the key light
-_KEY = torch.tensor((1.0, 0.94, 0.84)) * 1.15
-_SKY, _HORIZON, _GROUND = (
-    torch.tensor(c) for c in ((0.36, 0.52, 0.85), (0.85, 0.88, 0.92), (0.30, 0.27, 0.24))
-)
+_KEY = torch.tensor((1.0, 0.94, 0.84))
+_SKY, _HORIZON = torch.tensor((0.36, 0.52, 0.85)), torch.tensor((0.85, 0.88, 0.92))
+_GROUND = torch.tensor((0.30, 0.27, 0.24))
 _LIGHT_WIDTH = 0.09  # radius of the light as a slope: the softness of shadows
 _TOLERANCE = 2e-4  # of the first hits, in units of the scene
-_SHADOW_STEPS = 40
-_OCCLUSION = (
-    (0.04, 0.3),
-    (0.1, 0.25),
-    (0.2, 0.2),
-    (0.35, 0.15),
-)  # heights above the surface and their weights
+_STEPS = 24  # enough for all but the last of a silhouette
+_SHADOW_STEPS = 24
+# Ambient light is measured at these heights above a surface, with these weights.
+_OCCLUSION = ((0.05, 0.35), (0.13, 0.3), (0.3, 0.25))
 
 
 def render(ground: Shape, shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tensor]:
@@ -61,25 +57,28 @@ def _first_hits(shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tensor]:
     t = torch.full((len(rays),), torch.inf)
     owner = torch.full((len(rays),), -1)
     for number, shape in enumerate(shapes):
-        nearest, across = _approach(shape, rays.origins, rays.directions)
-        half_chord = (shape.reach**2 - across).clamp(min=0).sqrt()
-        near = (nearest - half_chord).clamp(min=0)
-        chosen = ((across < shape.reach**2) & (nearest + half_chord > 0) & (near < t)).nonzero()[:, 0]
-        directions = rays.directions[chosen]
-        starts = shape.to_local(rays.origins[chosen] + near[chosen, None] * directions)
+        chosen, near, local = _rays_into_box(shape, rays)
         hits = sphere_trace(
-            shape.distance,
-            Rays(starts, shape.turn_to_local(directions)),
-            near=0.0,
-            far=2 * shape.reach,
-            tolerance=_TOLERANCE,
-            max_steps=32,
+            shape.distance, local, near=0.0, far=2 * shape.reach, tolerance=_TOLERANCE, max_steps=_STEPS
         )
-        found = near[chosen] + hits.t
-        closer = hits.hit & (found < t[chosen])
+        found = near + hits.t
+        closer = (hits.hit & (found < t[chosen])).nonzero()[:, 0]
         t[chosen[closer]] = found[closer]
         owner[chosen[closer]] = number
     return t, owner
+
+
+def _rays_into_box(shape: Shape, rays: Rays) -> tuple[Tensor, Tensor, Rays]:
+    """Which rays (C,) meet the box round a shape, how far away (C,), and in its own axes the rays (C,) from there."""
+    along, across = _approach(shape, rays.origins, rays.directions)
+    chosen = ((across < shape.reach**2) & (along > 0)).nonzero()[:, 0]
+    origins = shape.to_local(rays.origins[chosen])
+    directions = shape.turn_to_local(rays.directions[chosen])
+    low, high = (-shape.half - origins) / directions, (shape.half - origins) / directions
+    near = torch.minimum(low, high).amax(-1).clamp(min=0)
+    meets = (near < torch.maximum(low, high).amin(-1)).nonzero()[:, 0]
+    near, directions = near[meets], _in_columns(directions[meets])
+    return chosen[meets], near, Rays(_in_columns(origins[meets]) + near[:, None] * directions, directions)
 
 
 def _approach(shape: Shape, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +130,7 @@ def _unhidden(shape: Shape, points: Tensor) -> Tensor:
             break
         clearance = shape.distance((local.T + s * light.T).T)
         free[index] = torch.minimum(free[index], (clearance / (_LIGHT_WIDTH * s)).clamp(min=0))
-        s = s + clearance.clamp(0.01, 0.08)
+        s = s + clearance.clamp(0.015, 0.1)
         on = ((clearance > 0) & (s < end)).nonzero()[:, 0]
         index, s, end, local = index[on], s[on], end[on], local.T.index_select(1, on).T
     return free
@@ -149,13 +148,13 @@ def _openness(points: Tensor, normal: Tensor, shapes: list[Shape]) -> Tensor:
             least[index] = torch.minimum(least[index], shape.distance((local + height * up).T))
     closed = torch.zeros(len(points))
     for (height, weight), least in zip(_OCCLUSION, nearest):
-        closed += weight * (1 - least / height)
-    return (1 - closed).clamp(0.0, 1.0)
+        closed += weight * (1 - least.clamp(min=0) / height)
+    return 1 - closed
 
 
 def _ambient(directions: Tensor) -> Tensor:
     """The light (N, 3) that arrives from the hemisphere about directions (N, 3): sky above, ground below."""
-    return 0.75 * torch.lerp(_GROUND, _SKY, (0.5 + 0.5 * directions[:, 2:]))
+    return 0.7 * torch.lerp(_GROUND, _SKY, 0.5 + 0.5 * directions[:, 2:])
 
 
 def _sky(directions: Tensor) -> Tensor:
@@ -168,9 +167,9 @@ def _sky(directions: Tensor) -> Tensor:
 def _shine(view: Tensor, normal: Tensor, mirrored: Tensor, lit: Tensor, ambient: Tensor) -> Tensor:
     """The highlight (N, 3) of the key light after Blinn and Phong, and the sky in the polish after Schlick."""
     middle = normalize(_LIGHT - view, dim=-1)
-    highlight = 1.6 * lit * (normal * middle).sum(-1).clamp(min=0) ** 60
-    grazing = 0.06 + 0.94 * (1 + (view * normal).sum(-1)).clamp(0, 1) ** 5
-    return highlight[:, None] * _KEY + 0.6 * grazing[:, None] * _sky(mirrored)
+    highlight = 2.5 * lit * (normal * middle).sum(-1).clamp(min=0) ** 60
+    grazing = 0.08 + 0.92 * (1 + (view * normal).sum(-1)).clamp(0, 1) ** 5
+    return highlight[:, None] * _KEY + 0.8 * grazing[:, None] * _sky(mirrored)
 
 
 def _srgb(linear: Tensor) -> Tensor:

@@ -16,14 +16,14 @@ from torch.nn.functional import normalize
 from polyfield.render.surfaces import DistanceFunction, normals
 
 Pattern = Callable[[Tensor], Tensor]  # points (N, 3) in a shape's own axes -> colours (N, 3)
-Colour = tuple[float, float, float]
+Triple = tuple[float, float, float]
 
 FLOOR = -0.5  # height of the plinth's top
 _EPSILON = 1e-3  # of the differences that make normals
 
 CREAM, SLATE, GOLD = (0.80, 0.70, 0.55), (0.10, 0.13, 0.20), (0.85, 0.48, 0.08)
 RED, TEAL, BLUE = (0.65, 0.06, 0.05), (0.02, 0.33, 0.34), (0.05, 0.14, 0.55)
-GREEN, WHITE, VIOLET = (0.10, 0.42, 0.08), (0.85, 0.85, 0.85), (0.30, 0.08, 0.45)
+GREEN, WHITE, VIOLET = (0.10, 0.42, 0.08), (0.72, 0.72, 0.72), (0.30, 0.08, 0.45)
 
 
 # Distance functions: points (N, 3) -> signed distances (N,), each about the origin.
@@ -101,11 +101,11 @@ def _length(*axes: Tensor) -> Tensor:
 # Patterns. Their edges are soft slopes no narrower than a pixel of the demo's photographs.
 
 
-def plain(colour: Colour) -> Pattern:
+def plain(colour: Triple) -> Pattern:
     return lambda points: points.new_tensor(colour).expand(len(points), 3)
 
 
-def checks(cell: float, first: Colour, second: Colour) -> Pattern:
+def checks(cell: float, first: Triple, second: Triple) -> Pattern:
     """A checkerboard of cubes."""
 
     def pattern(points: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def checks(cell: float, first: Colour, second: Colour) -> Pattern:
     return pattern
 
 
-def stripes(number: int, twist: float, first: Colour, second: Colour) -> Pattern:
+def stripes(number: int, twist: float, first: Triple, second: Triple) -> Pattern:
     """Stripes along a torus: `number` round the Z axis, leaning by `twist` (radians per unit of height)."""
 
     def pattern(points: Tensor) -> Tensor:
@@ -125,12 +125,12 @@ def stripes(number: int, twist: float, first: Colour, second: Colour) -> Pattern
     return pattern
 
 
-def rings(height: float, first: Colour, second: Colour) -> Pattern:
+def rings(height: float, first: Triple, second: Triple) -> Pattern:
     """Level rings, `height` each."""
     return lambda points: _mix(_wave((points[:, 2] / height + 0.5) * math.pi), first, second)
 
 
-def marble(grain: float, first: Colour, second: Colour) -> Pattern:
+def marble(grain: float, first: Triple, second: Triple) -> Pattern:
     """Veins: a sine of the position, bent by slower sines."""
 
     def pattern(points: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def marble(grain: float, first: Colour, second: Colour) -> Pattern:
     return pattern
 
 
-def paving(cell: float, edge: float, first: Colour, second: Colour, rim: Colour) -> Pattern:
+def paving(cell: float, edge: float, first: Triple, second: Triple, rim: Triple) -> Pattern:
     """A level checkerboard within a circle of radius `edge`, plain beyond it and below the top."""
 
     def pattern(points: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def _wave(phase: Tensor) -> Tensor:
     return (4 * torch.sin(phase)).clamp(-1, 1)
 
 
-def _mix(balance: Tensor, first: Colour, second: Colour) -> Tensor:
+def _mix(balance: Tensor, first: Triple, second: Triple) -> Tensor:
     """From the first colour at balance (N,) = -1 to the second at 1."""
     start, end = balance.new_tensor(first), balance.new_tensor(second)
     return torch.lerp(start, end, (0.5 + 0.5 * balance)[:, None])
@@ -173,6 +173,7 @@ class Shape:
     """A shape in its own axes, and where these are in the world."""
 
     distance: DistanceFunction
+    half: Tensor  # (3,) half extents of a box about its centre that holds it, in its own axes
     reach: float  # radius of a sphere about its centre that holds it
     pattern: Pattern
     centre: Tensor  # (3,)
@@ -194,9 +195,11 @@ class Shape:
 
 def plinth() -> Shape:
     """The round slab that all stands on. It never moves."""
-    half = 0.07
     pattern = paving(0.22, 1.06, (0.62, 0.60, 0.56), (0.34, 0.35, 0.38), (0.45, 0.36, 0.27))
-    return _place(cylinder(half, 1.2, 0.03), 1.21, pattern, (0.0, 0.0, FLOOR - half), gloss=0.03)
+    half = (1.2, 1.2, 0.07)
+    return _place(
+        cylinder(half[2], half[0], 0.03), half, 1.21, pattern, (0.0, 0.0, FLOOR - half[2]), gloss=0.03
+    )
 
 
 def shapes(time: float = 0.0) -> list[Shape]:
@@ -204,11 +207,13 @@ def shapes(time: float = 0.0) -> list[Shape]:
     turn = 2 * math.pi * time
     bounce = 0.42 * math.sin(turn / 2) ** 2
     swing = turn + 2.6
+    satellite = (0.42 * math.cos(swing) - 0.1, 0.42 * math.sin(swing) + 0.66, 0.32)
     return [
-        _place(sphere(0.3), 0.31, checks(0.17, RED, CREAM), (0.42, -0.5, FLOOR + 0.3 + bounce), gloss=0.25),
+        _ball(0.3, checks(0.17, RED, CREAM), (0.42, -0.5, FLOOR + 0.3 + bounce), gloss=0.25),
         _place(
             torus(0.3, 0.105),
-            0.41,
+            (0.405, 0.405, 0.105),
+            0.405,
             stripes(9, 9.0, TEAL, GOLD),
             (0.64, 0.33, FLOOR + 0.405),
             turn=_about_z(0.5 + turn) @ _about_x(math.pi / 2) @ _about_z(turn),
@@ -216,7 +221,8 @@ def shapes(time: float = 0.0) -> list[Shape]:
         ),
         _place(
             rounded_box((0.26, 0.26, 0.26), 0.05),
-            0.46,
+            (0.26, 0.26, 0.26),
+            0.45,
             marble(8.0, (0.70, 0.74, 0.72), (0.04, 0.20, 0.13)),
             (-0.52, -0.42, FLOOR + 0.26),
             turn=_about_z(0.45),
@@ -224,50 +230,51 @@ def shapes(time: float = 0.0) -> list[Shape]:
         ),
         _place(
             smooth_union(sphere(0.22), sphere(0.12), 0.25, 0.16),
-            0.39,
+            (0.25, 0.25, 0.4),
+            0.4,
             plain((0.50, 0.04, 0.12)),
             (-0.76, 0.28, FLOOR + 0.22),
             gloss=1.0,
         ),
         _place(
             cylinder(0.45, 0.19, 0.04),
-            0.5,
+            (0.19, 0.19, 0.45),
+            0.49,
             rings(0.15, (0.80, 0.62, 0.20), (0.12, 0.10, 0.30)),
             (-0.1, 0.66, FLOOR + 0.45),
             gloss=0.2,
         ),
         _place(
             capsule(0.16, 0.11),
-            0.28,
+            (0.11, 0.11, 0.27),
+            0.27,
             plain(BLUE),
             (0.02, -0.02, FLOOR + 0.11),
             turn=_about_z(0.9) @ _about_x(math.pi / 2),
             gloss=0.8,
         ),
-        _place(sphere(0.1), 0.11, plain(GREEN), (-0.1, -0.85, FLOOR + 0.1), gloss=0.3),
-        _place(sphere(0.08), 0.09, plain(WHITE), (0.95, -0.15, FLOOR + 0.08), gloss=0.3),
-        _place(
-            sphere(0.1),
-            0.11,
-            plain(GOLD),
-            (-0.1 + 0.42 * math.cos(swing), 0.66 + 0.42 * math.sin(swing), 0.32),
-            gloss=0.5,
-        ),
+        _ball(0.1, plain(GREEN), (-0.1, -0.85, FLOOR + 0.1), gloss=0.3),
+        _ball(0.08, plain(WHITE), (0.95, -0.15, FLOOR + 0.08), gloss=0.3),
+        _ball(0.1, plain(GOLD), satellite, gloss=0.5),
     ]
+
+
+def _ball(radius: float, pattern: Pattern, centre: Triple, *, gloss: float) -> Shape:
+    return _place(sphere(radius), (radius, radius, radius), radius, pattern, centre, gloss=gloss)
 
 
 def _place(
     distance: DistanceFunction,
+    half: Triple,
     reach: float,
     pattern: Pattern,
-    centre: tuple[float, float, float],
+    centre: Triple,
     *,
     turn: Tensor | None = None,
     gloss: float,
 ) -> Shape:
-    return Shape(
-        distance, reach, pattern, torch.tensor(centre), torch.eye(3) if turn is None else turn, gloss
-    )
+    turn = torch.eye(3) if turn is None else turn
+    return Shape(distance, torch.tensor(half), reach, pattern, torch.tensor(centre), turn, gloss)
 
 
 def _about_x(angle: float) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from polyfield.data.strict_json import Record, brief, read_record
+from polyfield.data.records import Record, brief, read_record
 from polyfield.errors import PolyfieldError
 from polyfield.render.cameras import Cameras
 
@@ -21,6 +21,7 @@ FOCAL = {"x": ("fl_x", "camera_angle_x", "x_fov"), "y": ("fl_y", "camera_angle_y
 PERSPECTIVE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE_MODEL = "OPENCV_FISHEYE"
 OTHER_LENSES = ("equirectangular", "latlong", "orthographic", "ftheta_p0")  # instant-ngp's
+SHORTEST = 1e-6  # pixels: a focal length below is a slip
 TOLERANCE = 1e-3  # of R^T R = I; files written with few digits still pass
 
 
@@ -160,7 +161,7 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
     if holder is None:
         return None
     if (focal := holder.number(pixels)) is not None:
-        if focal <= 0:
+        if focal < SHORTEST:
             raise frame.own.fail(pixels, f"is {focal:g}; expected a positive number of pixels")
         size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
         if frame.holder(size, centre) is None:
@@ -168,10 +169,8 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
         return focal
     if (angle := holder.number(radians)) is not None:
         if not 0 < angle < math.pi:
-            hint = (
-                "; it looks like degrees, expected radians" if angle > math.pi else "; expected more than 0"
-            )
-            raise frame.own.fail(radians, f"is {angle:g}{hint}")
+            hint = "; it looks like degrees, expected radians" if angle > math.pi else "; expected radians"
+            raise frame.own.fail(radians, f"is {angle:g}{hint} between 0 and pi")
     else:
         angle = math.radians(holder.number(degrees) or 0)
         if not 0 < angle < math.pi:

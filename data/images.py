@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from polyfield.errors import PolyfieldError
+from polyfield.fields.storage import shown
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -38,7 +39,7 @@ def read_image(path: Path) -> np.ndarray:
 
     PNG, JPEG, WebP, GIF and BMP; of an animation the first frame. Raises PolyfieldError with the file's name.
     """
-    return decode(read_bytes(path, str(path)), str(path))
+    return decode(read_bytes(path, shown(path)), shown(path))
 
 
 def read_mask(path: Path) -> np.ndarray:

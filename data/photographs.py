@@ -14,8 +14,9 @@ import numpy as np
 
 from polyfield.data import images
 from polyfield.data.frames import Frame
-from polyfield.data.strict_json import Record
+from polyfield.data.records import Record
 from polyfield.errors import PolyfieldError
+from polyfield.fields.storage import shown
 
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # Blender leaves them out
 MISSING_ALLOWED = 0.1  # of all frames
@@ -65,12 +66,14 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
         if path is None:
             missing.append(name)
         else:
-            found.append(Photograph(frame, name, path, _mask_path(frame, root), _dynamic_mask(path)))
+            found.append(
+                Photograph(frame, name, path, _mask_path(frame, root), _dynamic_mask(frame, path, root))
+            )
     if len(missing) > MISSING_ALLOWED * len(frames):
         listed = ", ".join(repr(name) for name in missing[:3])
         raise PolyfieldError(
             f"{frames[0].shared.where}: file_path: {len(missing)} of {len(frames)} photographs do not exist"
-            f" in {root} (at most a tenth may be missing), the first: {listed}"
+            f" in {shown(root)} (at most a tenth may be missing), the first: {listed}"
         )
     return found, tuple(missing)
 
@@ -144,12 +147,11 @@ def _inside(record: Record, key: str, root: Path) -> tuple[str, Path | None]:
     if name.startswith("/") or PureWindowsPath(name).drive:
         raise record.fail(key, f"{text!r} is absolute; expected a path inside the scene's folder")
     if name.split("/")[0] == "..":
-        raise record.fail(key, f"{text!r} leaves the scene's folder {root}; move the file inside")
+        raise record.fail(key, f"{text!r} leaves the scene's folder {shown(root)}; move the file inside")
     for suffix in SUFFIXES:
         path = root / (name + suffix)
         if os.path.isfile(path):  # unlike Path.is_file, False for names that no file can have
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise record.fail(key, f"{text!r} is a link out of the scene's folder; copy the file inside")
+            _refuse_link_out(record, key, path, root)
             return name + suffix, path
     return name, None
 
@@ -163,9 +165,18 @@ def _mask_path(frame: Frame, root: Path) -> Path | None:
     return path
 
 
-def _dynamic_mask(photograph: Path) -> Path | None:
+def _dynamic_mask(frame: Frame, photograph: Path, root: Path) -> Path | None:
     path = photograph.parent / f"dynamic_mask_{photograph.stem}.png"
-    return path if os.path.isfile(path) else None
+    if not os.path.isfile(path):
+        return None
+    _refuse_link_out(frame.own, "file_path", path, root)
+    return path
+
+
+def _refuse_link_out(record: Record, key: str, path: Path, root: Path) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
+        name = path.relative_to(root).as_posix()
+        raise record.fail(key, f"{name!r} is a link out of the scene's folder; copy the file inside")
 
 
 def _memory() -> float:

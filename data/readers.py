@@ -8,9 +8,10 @@ from pathlib import Path
 
 from polyfield.data import blender, transforms
 from polyfield.data.photographs import Progress
+from polyfield.data.records import brief
 from polyfield.data.scene import Scene
-from polyfield.data.strict_json import brief
 from polyfield.errors import PolyfieldError
+from polyfield.fields.storage import shown
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,19 @@ def open_scene(path: str | Path, *, downscale: int = 1, progress: Progress | Non
     try:
         return _open(path, downscale, progress)
     except OSError as error:  # a folder without permission, a name that is too long
-        raise PolyfieldError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise PolyfieldError(
+            f"{shown(path)}: cannot be read ({(error.strerror or str(error)).lower()})"
+        ) from None
 
 
 def _open(path: Path, downscale: int, progress: Progress | None) -> Scene:
     if not path.exists():
-        raise PolyfieldError(f"{path}: no such file or folder")
+        raise PolyfieldError(f"{shown(path)}: no such file or folder")
     for form in FORMATS:
         if (reason := form.sniff(path)) is not None:
-            return form.read(path, f"{path} is a {form.name} scene: {reason}.", downscale, progress)
+            return form.read(path, f"{shown(path)} is a {form.name} scene: {reason}.", downscale, progress)
     looked = ", ".join(f"{form.sign} ({form.name})" for form in FORMATS)
-    raise PolyfieldError(f"{path}: no scene found; looked for {looked}; {_contents(path)}")
+    raise PolyfieldError(f"{shown(path)}: no scene found; looked for {looked}; {_contents(path)}")
 
 
 def _contents(path: Path) -> str:

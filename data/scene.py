@@ -42,6 +42,7 @@ class Scene:
     def summary(self) -> dict[str, Any]:
         """Plain JSON data: what a run must know to tell later which photographs, poses and split it was fitted to."""
         return {
+            "name": self.name,
             "format": self.format,
             "root": str(self.root),
             "frames": [self._frame(i) for i in range(len(self.names))],

@@ -12,8 +12,8 @@ from pathlib import Path
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, read_frames
 from polyfield.data.photographs import SUFFIXES, Progress, locate
+from polyfield.data.records import Record
 from polyfield.data.scene import Scene
-from polyfield.data.strict_json import Record
 
 NAME = "transforms.json"
 BLACK = (0.0, 0.0, 0.0)
@@ -83,7 +83,7 @@ def _listed(shared: Record, names: Sequence[str]) -> tuple[set[str], set[str]]:
     """The names to train on and to test on, by the file's lists; where one list is absent it is all the rest."""
     lists = {key: _names(shared, key, names) for key in SPLITS if key in shared}
     validation = lists.get("val_filenames", set())
-    test = lists.get("test_filenames", validation)
+    test = lists.get("test_filenames") or validation
     train = lists.get("train_filenames")
     if train is None:
         train = set(names) - test - validation

@@ -63,9 +63,10 @@ def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
         with av.open(str(temp), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18"})
             stream.pix_fmt = "yuv420p"
-            for image in frames:
+            for number, image in enumerate(frames):
                 picture = as_8_bits(image)
-                stream.height, stream.width = picture.shape[:2]
+                if number == 0:
+                    stream.height, stream.width = picture.shape[:2]
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
         os.replace(temp, path)

@@ -200,26 +200,42 @@ def _constant(text: str) -> float:
 
 
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TOKENS = re.compile(rf"({_STRING})\s*:|{_STRING}|[{{}}]|-?Infinity|NaN|-?\d[\d.eE+-]*")
+_TOKENS = re.compile(rf"({_STRING})\s*:|{_STRING}|[{{}}\[\],]|-?Infinity|NaN|-?\d[\d.eE+-]*")
 
 
 def _first_fault(text: str) -> str:
     """Where and what the first of the faults is that the parser's hooks saw without knowing the place."""
-    open_objects: list[set[str]] = []
+    where: list[str | int] = []  # the way to this token: keys of objects and indices of arrays
+    open_objects: list[set[str] | None] = []  # the keys of each object so far, None for an array
     for token in _TOKENS.finditer(text):
         found, key = token[0], token[1]
         if key is not None:
-            name = json.loads(key)
-            if name in open_objects[-1]:
-                return f"line {_line(text, token)}: the key {key:.80} stands twice in one object; remove one"
-            open_objects[-1].add(name)
-        elif found == "{":
-            open_objects.append(set())
-        elif found == "}":
+            where[-1], keys = json.loads(key), open_objects[-1]
+            assert keys is not None
+            if where[-1] in keys:
+                return (
+                    f"line {_line(text, token)}: the key {key:.80} stands twice in one object, at {_way(where)}; "
+                    "remove one"
+                )
+            keys.add(str(where[-1]))
+        elif found in "{[":
+            open_objects.append(set() if found == "{" else None)
+            where.append("" if found == "{" else 0)
+        elif found in "}]":
             open_objects.pop()
+            where.pop()
+        elif found == ",":
+            where[-1] = where[-1] + 1 if isinstance(where[-1], int) else where[-1]
         elif not found.startswith('"') and not math.isfinite(float(found)):
-            return f"line {_line(text, token)}: found {found[:20]}; expected a finite number"
+            at = f" at {_way(where)}" if where else ""
+            return f"line {_line(text, token)}: found {found[:20]}{at}; expected a finite number"
     raise AssertionError("a fault that cannot be found again")
+
+
+def _way(where: list[str | int]) -> str:
+    """frames[3].transform_matrix[0][1]"""
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step:.80}" for step in where)
+    return shown(steps.removeprefix("."))
 
 
 def _line(text: str, token: re.Match[str]) -> int:

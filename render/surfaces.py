@@ -47,7 +47,8 @@ def sphere_trace(
 
     Sphere tracing: a ray steps forward by the distance it is from the surface until that is below `tolerance` (Hart,
     "Sphere tracing", 1996). Only rays still on their way are evaluated. A ray that starts inside is a hit at `near`; one
-    that runs out of steps is a hit if it is within ten tolerances. All lengths are in units of the source.
+    that stepped too far, where the function is larger than the distance, walks back; one that runs out of steps is a
+    hit if it is within ten tolerances. All lengths are in units of the source.
     """
     count = len(rays)
     t = rays.origins.new_full((count,), far)
@@ -58,14 +59,18 @@ def sphere_trace(
     for step in range(max_steps):
         if not len(alive):
             break
-        gap = distance((origins + reached * directions).T)
-        close = gap < (tolerance if step < max_steps - 1 else _GRAZING * tolerance)
-        # The last gap is walked too: forwards it halves the error, backwards it undoes a step that was too long.
+        gap = distance(torch.addcmul(origins, directions, reached).T)
+        # A close gap is still walked, which halves the error; a negative one leads back from a step that was too long.
         reached = (reached + gap).clamp(min=near)
-        close &= reached <= far
-        hit[alive[close]] = True
-        t[alive[close]] = reached[close]
-        on = (~close & (reached <= far)).nonzero()[:, 0]
+        within = reached <= far
+        close = gap.abs() < (tolerance if step < max_steps - 1 else _GRAZING * tolerance)
+        close = within & (close | ((gap < 0) & (reached <= near)))
+        met = close.nonzero()[:, 0]
+        if len(met):
+            found = alive[met]
+            hit[found] = True
+            t[found] = reached[met]
+        on = (within ^ close).nonzero()[:, 0]
         if len(on) < len(alive):
             alive, reached = alive[on], reached[on]
             origins, directions = origins.index_select(1, on), directions.index_select(1, on)

@@ -1,19 +1,15 @@
-"""JSON as the standard has it: no NaN, no key twice, and every complaint says where.
-
-Python's own reader takes NaN, Infinity and repeated keys without a word; files from elsewhere are read through here.
-"""
+"""Records: JSON objects read key by key, where every complaint says the file, the key and the frame."""
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from polyfield.errors import PolyfieldError
+from polyfield.fields.storage import read_json, shown
 
-LARGEST = 256 * 2**20  # bytes; a transforms.json of 100,000 frames has 80 MB
+LARGEST = 1e18  # of a number: its square still fits into float32
 
 
 @dataclass(frozen=True)
@@ -102,8 +98,8 @@ class Record:
     def _finite(self, key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(key, f"is {brief(value)}; expected a number")
-        if abs(value) > 1e30:  # more than float32 holds with room to multiply
-            raise self.fail(key, "is larger than 1e30; expected a number of a sane size")
+        if abs(value) > LARGEST:
+            raise self.fail(key, f"is larger than {LARGEST:g}; expected a number of a sane size")
         return float(value)
 
 
@@ -120,95 +116,5 @@ def read_record(path: Path) -> Record:
     """The JSON object that a file holds; anything else on top is refused."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{path}: holds {brief(value)}; expected a JSON object on top")
-    return Record(value, str(path))
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises PolyfieldError, with file and line or key, on anything the standard forbids."""
-    text = _read_text(path)
-    odd: list[str] = []
-
-    def parse_float(digits: str) -> float:
-        value = float(digits)
-        if math.isinf(value):
-            odd.append(digits)
-        return value
-
-    def parse_constant(word: str) -> float:
-        odd.append(word)
-        return math.nan
-
-    try:
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_float=parse_float, parse_constant=parse_constant
-        )
-    except json.JSONDecodeError as error:
-        raise PolyfieldError(
-            f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg[0].lower()}{error.msg[1:]})"
-        ) from None
-    except RecursionError:
-        raise PolyfieldError(f"{path}: lists or objects stand inside each other too deep to read") from None
-    except _Twice as error:
-        raise PolyfieldError(f"{path}: key {brief(error.key)} stands twice in one object; keep one") from None
-    except ValueError:  # Python refuses to read numbers of thousands of digits
-        raise PolyfieldError(
-            f"{path}: holds a number of thousands of digits; expected JSON numbers"
-        ) from None
-    if odd:
-        raise PolyfieldError(
-            f"{path}: {_place_of_odd(value)} is {brief(odd[0])[1:-1]}; expected a finite number"
-        )
-    return value
-
-
-class _Twice(Exception):
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _Twice(key)
-            seen.add(key)
-    return result
-
-
-def _place_of_odd(value: Any) -> str:
-    """The path of the first number that is not finite, for example frames[3].transform_matrix[0][1]."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:  # a stack of its own: the file chooses the depth
-        place, item = waiting.pop()
-        if isinstance(item, float) and not math.isfinite(item):
-            return place or "the value"
-        if isinstance(item, dict):
-            names = [key if key.isidentifier() else brief(key) for key in item]
-            inner = [f"{place}.{name}" if place else name for name in names]
-            waiting.extend(reversed(list(zip(inner, item.values()))))
-        elif isinstance(item, list):
-            waiting.extend(reversed([(f"{place}[{i}]", child) for i, child in enumerate(item)]))
-    return "a number"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise PolyfieldError(f"{path}: {size} bytes is more than the {LARGEST} that a JSON file may have")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise PolyfieldError(f"{path}: no such file") from None
-    except OSError as error:
-        raise PolyfieldError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PolyfieldError(f"{path}: line {line}: is not UTF-8 text (byte {error.start})") from None
-    if not text.strip():
-        raise PolyfieldError(f"{path}: is empty; expected JSON")
-    return text
+        raise PolyfieldError(f"{shown(path)}: holds {brief(value)}; expected a JSON object on top")
+    return Record(value, shown(path))

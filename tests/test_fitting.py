@@ -1,0 +1,274 @@
+"""Fitting: pixels, schedule, metrics, the optimiser, and the loop's promises, on a scene of a few tiny views."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Domain, FieldSpec, create
+from polyfield.fit import metrics, radiance
+from polyfield.fit.evaluate import evaluate
+from polyfield.fit.interrupt import Interruption
+from polyfield.fit.lattice import lattice
+from polyfield.fit.optimiser import Optimiser
+from polyfield.fit.pixels import PixelStore
+from polyfield.fit.radiance import Diverged, RadianceFit
+from polyfield.fit.schedule import Length, learning_rate
+from polyfield.render.cameras import Cameras, look_at
+
+BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, log2_size=10, finest=32, width=16)
+
+
+def views(count: int = 6, size: tuple[int, int] = (20, 16)) -> Cameras:
+    angle = torch.arange(count) * (2 * math.pi / count)
+    eye = torch.stack((3 * angle.cos(), 3 * angle.sin(), torch.full_like(angle, 1.0)), 1)
+    up = torch.tensor([0.0, 0.0, 1.0])
+    return Cameras.perspective(look_at(eye, torch.zeros(3), up), focal=24.0, size=size)
+
+
+def pictures(cameras: Cameras) -> list[np.ndarray]:
+    """An opaque red ball of radius 0.6 on nothing, as every camera sees it."""
+    images = []
+    for frame in range(len(cameras)):
+        rays = cameras.image_rays(frame)
+        along = -(rays.origins * rays.directions).sum(1)
+        hit = (rays.origins + along[:, None] * rays.directions).norm(dim=1) < 0.6
+        rgba = torch.zeros(len(rays), 4)
+        rgba[hit] = torch.tensor([1.0, 0.2, 0.1, 1.0])
+        width, height = cameras.sizes[frame].tolist()
+        images.append((rgba * 65535).round().numpy().astype(np.uint16).reshape(height, width, 4))
+    return images
+
+
+def new_fit(steps: int = 60, seed: int = 0, spec: FieldSpec = SPEC) -> RadianceFit:
+    cameras = views()
+    store = PixelStore(cameras, pictures(cameras), [None] * len(cameras))
+    return RadianceFit(spec, cameras, store, near=0.0, length=Length(steps=steps), seed=seed)
+
+
+class TestPixelStore:
+    def test_a_pixel_comes_with_its_own_ray(self):
+        """Every drawn colour is the one that its ray, computed from scratch, should have."""
+        cameras = views()
+        rays, colour = PixelStore(cameras, pictures(cameras), [None] * 6).draw(500, seed=1, step=2)
+        along = -(rays.origins * rays.directions).sum(1)
+        hit = (rays.origins + along[:, None] * rays.directions).norm(dim=1) < 0.6
+        assert 20 < hit.sum() < 480
+        expected = torch.where(hit[:, None], torch.tensor([1.0, 0.2, 0.1, 1.0]), torch.zeros(4))
+        torch.testing.assert_close(colour, expected, atol=1e-4, rtol=0)
+
+    def test_views_may_have_different_sizes_and_masks(self):
+        small, large = views(1, (4, 3)), views(1, (6, 5))
+        cameras = Cameras(
+            *(torch.cat((getattr(small, n), getattr(large, n))) for n in ("c2w", "intrinsics", "sizes")),
+            lens=small.lens + large.lens,
+            distortion=torch.zeros(2, 8),
+        )
+        images = [np.full((3, 4, 4), 100, np.uint16), np.full((5, 6, 4), 60000, np.uint16)]
+        mask = np.zeros((5, 6), bool)
+        mask[2, 3] = True
+        images[1][2, 3] = 7
+        store = PixelStore(cameras, images, [None, mask])
+        assert len(store) == 13
+        _, colour = store.draw(400, seed=0, step=0)
+        found = set((colour[:, 0] * 65535).round().int().tolist())
+        assert found == {100, 7}
+
+    def test_draws_depend_on_seed_and_step_alone(self):
+        cameras = views()
+        store = PixelStore(cameras, pictures(cameras), [None] * 6)
+        one, again = store.draw(50, seed=1, step=5), store.draw(50, seed=1, step=5)
+        other = store.draw(50, seed=1, step=6)
+        assert torch.equal(one[0].directions, again[0].directions)
+        assert not torch.equal(one[0].directions, other[0].directions)
+
+    def test_every_pixel_is_drawn(self):
+        cameras = views(1, (5, 4))
+        rays, _ = PixelStore(cameras, pictures(cameras), [None]).draw(2000, seed=0, step=0)
+        assert len(torch.unique(rays.directions, dim=0)) == 20
+
+
+class TestMetrics:
+    def test_psnr(self):
+        a = torch.zeros(4, 4, 3)
+        assert metrics.psnr(a, a + 0.1) == pytest.approx(20.0, abs=1e-5)
+        assert metrics.psnr(a, a) == math.inf
+
+    def test_ssim_is_the_formula_in_the_middle_of_a_small_image(self):
+        """An 11 x 11 image has one whole window: the formula can be written out for it."""
+        rng = np.random.default_rng(0)
+        x, y = rng.random((2, 11, 11))
+        at = np.arange(11) - 5
+        line = np.exp(-(at**2) / (2 * 1.5**2))
+        w = np.outer(line, line) / line.sum() ** 2
+        mx, my = (w * x).sum(), (w * y).sum()
+        vx, vy, cov = (w * x * x).sum() - mx**2, (w * y * y).sum() - my**2, (w * x * y).sum() - mx * my
+        c1, c2 = 0.01**2, 0.03**2
+        expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+        images = [torch.from_numpy(z)[..., None].expand(-1, -1, 3) for z in (x, y)]
+        assert metrics.ssim(*images) == pytest.approx(expected, abs=1e-6)
+        assert metrics.ssim(images[0], images[0]) == pytest.approx(1.0)
+        assert math.isnan(metrics.ssim(images[0][:5], images[1][:5]))
+
+    def test_rounding_and_mean(self):
+        assert torch.equal(
+            metrics.to_8_bits(torch.tensor([-1.0, 0.5, 2.0])), torch.tensor([0.0, 128 / 255, 1.0])
+        )
+        assert metrics.mean([10.0, math.inf, 20.0]) == 15.0
+        assert math.isnan(metrics.mean([]))
+
+
+class TestSchedule:
+    def test_progress(self):
+        assert Length(steps=200).progress(50, 1e9) == 0.25
+        assert Length(seconds=10.0).progress(10**9, 2.5) == 0.25
+        assert Length(steps=10).progress(11, 0) == 1.0
+
+    def test_learning_rate_rises_then_falls(self):
+        rates = [learning_rate(i / 1000) for i in range(1001)]
+        peak = rates.index(max(rates))
+        assert peak < 20 and max(rates) <= 1
+        assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :])) and 0 < rates[-1] < 0.05
+
+
+def test_the_lattice_follows_the_pixels():
+    """A step is a pixel's width at the middle, but never finer than 1/1024 of the diagonal."""
+    coarse = lattice(views(), BOX, 0.0)
+    assert coarse.step == pytest.approx(math.sqrt(10) / 24, rel=1e-3) and coarse.cone == 0
+    fine = lattice(
+        views().scaled(1)[[0]].__class__(**{**vars(views()), "intrinsics": views().intrinsics * 1e4}),
+        BOX,
+        0.0,
+    )
+    assert fine.step == pytest.approx(2 * math.sqrt(3) / 1024)
+    assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(2 / 24)
+
+
+def test_decay_pulls_on_networks_only():
+    field = create(SPEC)
+    optimiser = Optimiser(field, decay=1.0)
+    before = {name: p.detach().clone() for name, p in field.named_parameters()}
+    for parameter in field.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step(1e-3)
+    for name, parameter in field.named_parameters():
+        assert torch.equal(parameter, before[name]) == (name == "table")
+
+
+class TestFit:
+    def test_it_learns_the_ball(self):
+        fit = new_fit(steps=100)
+        first = fit.step()
+        while fit.progress < 1:
+            last = fit.step()
+        assert last.loss < first.loss / 5
+        cameras = views()
+        result = evaluate(fit.field, fit.sampler(), cameras, pictures(cameras), [None] * 6, torch.ones(3))
+        assert result["psnr"] > 18 and result["views"] == 6
+        assert fit.grid.occupancy() < 0.6
+
+    def test_the_same_seed_gives_the_same_bytes_and_another_does_not(self):
+        fits = [new_fit(steps=20, seed=seed) for seed in (1, 1, 2)]
+        for fit in fits:
+            while fit.progress < 1:
+                fit.step()
+        one, same, other = (fit.tensors() for fit in fits)
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert not torch.equal(one["field.table"], other["field.table"])
+
+    @pytest.mark.parametrize("at", [1, 9, 17])
+    def test_a_restored_fit_goes_on_exactly(self, at):
+        whole, part = new_fit(steps=24), new_fit(steps=24)
+        for _ in range(24):
+            whole.step()
+        for _ in range(at):
+            part.step()
+        again = new_fit(steps=24)
+        again.restore({name: t.clone() for name, t in part.tensors().items()}, part.state())
+        while again.progress < 1:
+            again.step()
+        expected, found = whole.tensors(), again.tensors()
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert whole.totals == again.totals
+
+    def test_a_look_at_the_field_does_not_disturb_it(self):
+        quiet, watched = new_fit(steps=12), new_fit(steps=12)
+        cameras = views()
+        for _ in range(12):
+            quiet.step()
+            watched.step()
+            evaluate(
+                watched.field, watched.sampler(), cameras[[0]], pictures(cameras)[:1], [None], torch.ones(3)
+            )
+        assert all(torch.equal(t, watched.tensors()[name]) for name, t in quiet.tensors().items())
+
+    def test_tensors_of_another_field_are_refused(self):
+        fit, other = new_fit(), new_fit(spec=FieldSpec.of("mlp", "radiance", BOX, width=16))
+        with pytest.raises(PolyfieldError, match="does not fit the field") as error:
+            fit.restore(other.tensors(), other.state())
+        assert "\n" not in str(error.value)
+
+    def test_a_step_that_is_not_finite_is_skipped_and_counted(self, monkeypatch):
+        fit = new_fit()
+        fit.step()
+        before = {name: p.detach().clone() for name, p in fit.field.named_parameters()}
+        huber = radiance.huber_loss
+        monkeypatch.setattr(radiance, "huber_loss", lambda *a, **k: huber(*a, **k) * math.nan)
+        assert fit.step().skipped
+        assert all(torch.equal(p, before[name]) for name, p in fit.field.named_parameters())
+        monkeypatch.setattr(radiance, "huber_loss", huber)
+        assert not fit.step().skipped and fit.totals["skipped"] == 1
+        assert torch.isfinite(fit.field.state_dict()["table"]).all()
+
+    def test_a_gradient_that_is_not_finite_is_skipped(self, monkeypatch):
+        fit = new_fit()
+        fit.step()
+        hook = next(iter(fit.field.networks.colour.weights)).register_hook(lambda g: g * math.inf)
+        assert fit.step().skipped
+        hook.remove()
+        assert not fit.step().skipped
+
+    def test_after_twenty_in_a_row_it_stops(self, monkeypatch):
+        fit = new_fit()
+        fit.step()
+        huber = radiance.huber_loss
+        monkeypatch.setattr(radiance, "huber_loss", lambda *a, **k: huber(*a, **k) * math.inf)
+        with pytest.raises(Diverged, match="step 21: .* in 20 steps in a row; stopped"):
+            for _ in range(30):
+                fit.step()
+
+
+def test_evaluation_ignores_what_is_masked_and_uses_the_background():
+    cameras, images = views(1), pictures(views(1))
+    spoilt = images[0].copy()
+    spoilt[:4] = 65535
+    mask = np.ones(spoilt.shape[:2], bool)
+    mask[:4] = False
+    fit = new_fit()
+
+    def result(image, mask, background):
+        return evaluate(fit.field, fit.sampler(), cameras, [image], [mask], torch.tensor(background))
+
+    clean = result(images[0], mask, [1.0, 1.0, 1.0])
+    assert result(spoilt, mask, [1.0, 1.0, 1.0])["psnr"] == clean["psnr"]
+    assert result(spoilt, None, [1.0, 1.0, 1.0])["psnr"] != clean["psnr"]
+    assert result(images[0], mask, [0.0, 0.0, 0.0])["psnr"] != clean["psnr"]
+
+
+def test_the_first_signal_only_asks(monkeypatch):
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption() as interruption:
+        assert interruption.signal is None
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.signal == signal.SIGTERM and interruption.exit_status == 143
+        ended = []
+        monkeypatch.setattr("os._exit", ended.append)
+        signal.raise_signal(signal.SIGINT)
+        assert ended == [130]
+    assert signal.getsignal(signal.SIGINT) is before
