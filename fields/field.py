@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from polyfield.errors import PolyfieldError
 from polyfield.fields.plan import Plan
 from polyfield.fields.points import Features, FieldOutput, Points
-from polyfield.fields.signals import density_unit
 from polyfield.fields.spec import FieldSpec
 
 
@@ -57,7 +56,7 @@ class Field(nn.Module):
     def __init__(self, spec: FieldSpec, options: Any) -> None:
         super().__init__()
         self.spec = spec
-        self._per_length = 1 / density_unit(spec.domain.half_size)
+        self._per_length = 1 / spec.domain.density_unit
 
     # -- the query and its blocks
 

@@ -11,7 +11,6 @@ from polyfield.fields.field import Group, option, uniform_init
 from polyfield.fields.latent_radiance import LatentRadiance
 from polyfield.fields.plan import Plan
 from polyfield.fields.radiance_head import DIRECTION_DEGREE, HeadSizes
-from polyfield.fields.signals import density_unit
 from polyfield.fields.spec import FieldSpec
 from polyfield.kernels import Levels, interpolate
 
@@ -58,5 +57,5 @@ class HashGrid(LatentRadiance):
             colour_layers=tuple(self.networks.colour.weights),
             direction_degree=DIRECTION_DEGREE,
             transform=self.spec.transform,
-            density_unit=density_unit(self.spec.domain.half_size),
+            density_unit=self.spec.domain.density_unit,
         )

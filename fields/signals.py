@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -63,11 +62,3 @@ def signal(name: str) -> Signal:
     if name not in SIGNALS:
         raise PolyfieldError(f"signal {name!r} is unknown; expected one of {', '.join(SIGNALS)}")
     return SIGNALS[name]
-
-
-def density_unit(half_size: tuple[float, ...]) -> float:
-    """The length that densities are stored per: the geometric mean of a domain's half sizes.
-
-    It makes a field's numbers the same whatever the unit of its source.
-    """
-    return math.exp(sum(math.log(size) for size in half_size) / len(half_size))

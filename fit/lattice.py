@@ -23,4 +23,4 @@ def lattice(cameras: Cameras, domain: Domain, near: float) -> Lattice:
     pixel = float(1 / cameras.intrinsics[:, 0].median())
     diagonal = 2 * math.hypot(*domain.half_size)
     step = max(distance * pixel, diagonal / _FINEST)
-    return Lattice(step, 0.0 if domain.kind == "box" else max(2 * pixel, _LEAST_CONE), near)
+    return Lattice(step, 0.0 if domain.kind == "box" else max(4 * pixel, _LEAST_CONE), near)

@@ -20,7 +20,7 @@ from polyfield.kernels import uniform
 from polyfield.render.cameras import Cameras
 from polyfield.render.occupancy import OccupancyGrid
 from polyfield.render.rays import Rays
-from polyfield.render.sampling import Sampler, cascades, sampler_for
+from polyfield.render.sampling import Lattice, Sampler, cascades, sampler_for
 from polyfield.render.volume import render_rays
 
 _HUBER = 0.1  # errors beyond it count linearly
@@ -33,6 +33,8 @@ _GRID_EVERY = 8  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
+# Steps along a ray are so many times as long, until which part of the fit.
+_STEP_SIZES = ((0.1, 4.0), (0.3, 2.0), (1.0, 1.0))
 _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 
@@ -88,7 +90,12 @@ class RadianceFit:
 
     def sampler(self) -> Sampler:
         """How rays are sampled at this moment."""
-        return sampler_for(self.field, self.grid.occupied, self.lattice)
+        return sampler_for(self.field, self.grid.occupied, self._lattice_now())
+
+    def _lattice_now(self) -> Lattice:
+        """Coarse steps at first, while most of space is still occupied and the field is smooth."""
+        times = next(times for until, times in _STEP_SIZES if self.progress <= until)
+        return Lattice(self.lattice.step * times, self.lattice.cone * times, self.lattice.near)
 
     def step(self) -> Step:
         """Draw rays, render them, compare, and move the parameters. Raises Diverged."""

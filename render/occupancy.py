@@ -51,8 +51,8 @@ class OccupancyGrid:
         """Look at up to `cells` cells at a random point each, and decide anew which are occupied.
 
         density maps local points (N, 3) to densities (N,); steps (K,) is the length of a sampling step in each
-        cascade. Where there are more cells than that, half of those looked at are drawn from all of them and half
-        from the occupied ones. Returns how many were looked at.
+        cascade. The first update looks at all cells. Later, where there are more of them, half of those looked at are
+        drawn from all and half from the occupied ones. Returns how many were looked at.
         """
         chosen = self._choose(seed, cells)
         jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(
@@ -70,7 +70,7 @@ class OccupancyGrid:
     def _choose(self, seed: int, cells: int) -> Tensor:
         """Indices (N,) of the cells to look at."""
         total, device = self.density.numel(), self.density.device
-        if total <= cells:
+        if total <= cells or self.updates == 0:  # what was never looked at could not be told from empty
             return torch.arange(total, device=device)
         bits = random_bits((2, cells // 2), seed=seed, stream="occupancy cells", step=self.updates).to(device)
         occupied = self.occupied.view(-1).nonzero()[:, 0]

@@ -16,7 +16,7 @@ from polyfield.data.demo import make_scene
 from polyfield.fit import checkpoints
 
 SMALL = ["--options", "levels", "3", "log2_size", "10", "finest", "48", "width", "16"]
-STEPS = 40
+STEPS = 120
 
 
 @pytest.fixture(scope="module")
@@ -120,33 +120,29 @@ class TestFit:
         assert json.loads(out)["steps"] == 3
 
     def test_seconds_are_training_time_and_not_deterministic(self, scene, tmp_path):
+        begun = time.monotonic()
         out, _ = run("fit", scene, "--seconds", "1", *SMALL, cwd=tmp_path)
         printed = json.loads(out)
-        assert 1 <= printed["train_seconds"] < 3 and printed["deterministic"] is False
+        assert 1 <= printed["train_seconds"] < time.monotonic() - begun and printed["deterministic"] is False
 
 
 class TestResume:
     def test_ten_kills_leave_no_trace(self, fitted, scene, tmp_path):
         """kill -9 at ten random moments, resumed each time: the final tensors are those of the run never killed."""
         moments = random.Random(4)
+        folder = tmp_path / "run"
         process = start(
-            "fit", scene, "--steps", STEPS, *SMALL, "--out", "run", "--save-seconds", "0.05", cwd=tmp_path
+            "fit", scene, "--steps", STEPS, *SMALL, "--out", folder, "--save-seconds", "0.05", cwd=tmp_path
         )
-        killed = 0
-        while killed < 10:
-            wait_for(lambda: (tmp_path / "run" / "config.json").exists() or process.poll() is not None)
+        for _ in range(10):
+            wait_for(lambda: lock_of(process.pid, folder) or process.poll() is not None)  # noqa: B023
+            time.sleep(moments.random() * 0.5)
             assert process.poll() is None, process.communicate()[1]
-            wait_for((tmp_path / "run" / "lock.json").exists)
-            time.sleep(moments.random() * 0.8)
             process.kill()
             process.communicate()
-            killed += 1
-            process = start("fit", "--resume", "run", cwd=tmp_path)
-            if (tmp_path / "run" / "field.field").exists():
-                break
+            process = start("fit", "--resume", folder, cwd=tmp_path)
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert killed >= 3
         assert final_tensors(tmp_path / "run") == final_tensors(fitted / "run")
         field, expected = ((folder / "run" / "field.field").read_bytes() for folder in (tmp_path, fitted))
         assert field == expected
@@ -275,9 +271,17 @@ def test_help_answers_at_once(verb, tmp_path):
         "import sys\nfrom polyfield.apps.command import main\n"
         f"try: main({[*verb, '--help']})\nexcept SystemExit as e: assert not e.code\nassert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "polyfield" in done.stdout
+
+
+def lock_of(pid: int, folder: Path) -> bool:
+    """Whether a process has begun to work on a run."""
+    lock = folder / "lock.json"
+    return lock.exists() and f'"pid": {pid}' in lock.read_text()
 
 
 def wait_for(condition, seconds: float = 60) -> None:

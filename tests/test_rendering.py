@@ -30,7 +30,7 @@ class Ball(Field):
 
     def raw(self, points):
         distance = (points.x - points.x.new_tensor(self.spec.domain.centre)).norm(dim=1)
-        unit = math.exp(sum(map(math.log, self.spec.domain.half_size)) / 3)
+        unit = self.spec.domain.density_unit
         return torch.where(distance < self.radius, math.log(self.inside * unit), -50.0) * self.weight
 
     def features(self, points):
