@@ -22,11 +22,11 @@ BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, log2_size=10, finest=32, width=16)
 
 
-def views(count: int = 6, size: tuple[int, int] = (20, 16)) -> Cameras:
+def views(count: int = 6, size: tuple[int, int] = (40, 32)) -> Cameras:
     angle = torch.arange(count) * (2 * math.pi / count)
     eye = torch.stack((3 * angle.cos(), 3 * angle.sin(), torch.full_like(angle, 1.0)), 1)
     up = torch.tensor([0.0, 0.0, 1.0])
-    return Cameras.perspective(look_at(eye, torch.zeros(3), up), focal=24.0, size=size)
+    return Cameras.perspective(look_at(eye, torch.zeros(3), up), focal=48.0, size=size)
 
 
 def pictures(cameras: Cameras) -> list[np.ndarray]:
@@ -137,14 +137,14 @@ class TestSchedule:
 def test_the_lattice_follows_the_pixels():
     """A step is a pixel's width at the middle, but never finer than 1/1024 of the diagonal."""
     coarse = lattice(views(), BOX, 0.0)
-    assert coarse.step == pytest.approx(math.sqrt(10) / 24, rel=1e-3) and coarse.cone == 0
+    assert coarse.step == pytest.approx(math.sqrt(10) / 48, rel=1e-3) and coarse.cone == 0
     fine = lattice(
         views().scaled(1)[[0]].__class__(**{**vars(views()), "intrinsics": views().intrinsics * 1e4}),
         BOX,
         0.0,
     )
     assert fine.step == pytest.approx(2 * math.sqrt(3) / 1024)
-    assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(2 / 24)
+    assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(4 / 48)
 
 
 def test_decay_pulls_on_networks_only():
@@ -161,13 +161,11 @@ def test_decay_pulls_on_networks_only():
 class TestFit:
     def test_it_learns_the_ball(self):
         fit = new_fit(steps=100)
-        first = fit.step()
         while fit.progress < 1:
-            last = fit.step()
-        assert last.loss < first.loss / 5
+            fit.step()
         cameras = views()
         result = evaluate(fit.field, fit.sampler(), cameras, pictures(cameras), [None] * 6, torch.ones(3))
-        assert result["psnr"] > 18 and result["views"] == 6
+        assert result["psnr"] > 19 and result["views"] == 6
         assert fit.grid.occupancy() < 0.6
 
     def test_the_same_seed_gives_the_same_bytes_and_another_does_not(self):
