@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from polyfield.apps.progress import say, showing
 from polyfield.data.demo import demo_scene
 from polyfield.data.readers import open_scene
@@ -20,6 +22,8 @@ def open_source(source: str, downscale: int) -> Scene:
             path = str(demo_scene(BUILT_IN[source], progress=lambda done, total: progress(done / total)))
     with showing("reading photographs") as progress:
         scene = open_scene(path, downscale=downscale, progress=lambda done, total: progress(done / total))
+    if source in BUILT_IN:
+        scene = replace(scene, name=source)
     sizes = sorted({tuple(size) for size in scene.cameras.sizes.tolist()})
     size = f"{sizes[0][0]}x{sizes[0][1]}" + (f" to {sizes[-1][0]}x{sizes[-1][1]}" if len(sizes) > 1 else "")
     say(f"{scene.found}")

@@ -203,13 +203,14 @@ def render(
     from polyfield.fit.run import Run
     from polyfield.fit.session import on_device
 
+    source = Path(source)
     run = Run.open(source) if source.is_dir() else None
     field, context = on_device(*load_field(run.field_path if run else source), device)
     cameras, fps = _path_cameras(path, context.cameras, run, frames, size, fps)
     if out is None:
         name = "test" if path == "test" else f"{Path(path).stem}.mp4"
         out = (run.renders if run else Path("renders")) / name
-    start = time.perf_counter()
+    out, start = Path(out), time.perf_counter()
     with showing("rendering") as progress:
         pictures = _pictures(field, context, cameras, progress)
         if out.suffix == ".mp4":

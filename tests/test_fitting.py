@@ -160,12 +160,12 @@ def test_decay_pulls_on_networks_only():
 
 class TestFit:
     def test_it_learns_the_ball(self):
-        fit = new_fit(steps=100)
+        fit = new_fit(steps=250)
         while fit.progress < 1:
             fit.step()
         cameras = views()
         result = evaluate(fit.field, fit.sampler(), cameras, pictures(cameras), [None] * 6, torch.ones(3))
-        assert result["psnr"] > 19 and result["views"] == 6
+        assert result["psnr"] > 22 and result["views"] == 6
         assert fit.grid.occupancy() < 0.6
 
     def test_the_same_seed_gives_the_same_bytes_and_another_does_not(self):
