@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
-	$(BIN)/polyfield fit --seconds 180 --out $$run && \
-	$(BIN)/polyfield render $$run --path orbit --out $$run/renders/turntable.mp4
+	$(BIN)/polyfield fit --seconds 120 --out $$run && \
+	$(BIN)/polyfield render $$run --path orbit --frames 40 --out $$run/renders/turntable.mp4
 
 test: install-test lint types
 	$(BIN)/pytest
