@@ -12,7 +12,7 @@ import tyro
 
 from polyfield.apps import verbs
 from polyfield.apps.results import plain
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "fit": verbs.fit,
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except PolyfieldError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {shown(error.filename or '')}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

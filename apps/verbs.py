@@ -5,6 +5,7 @@ Heavy modules are imported inside, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import tyro
 
 from polyfield.apps.progress import say, showing
 from polyfield.apps.results import plain
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,6 +145,8 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
     scene = open_again(opened, config.source, config.downscale)
     before = opened.path / "eval.json"
     figures = read_json(before) if before.exists() else {}
+    if not isinstance(figures, dict):
+        raise PolyfieldError(f"{before}: is no JSON object; delete it to evaluate anew")
     return _evaluate(opened, scene, figures, device_of(device))
 
 
@@ -169,7 +172,9 @@ def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> d
         write_png(path, sheet(list(zip(*columns, strict=True))))
         say(f"{path}: test views; photographs, pictures of the field, and its depth")
     run.write_eval(result)
-    if scene.test:
+    if result["psnr"] is None:
+        say("no test PSNR: no test view has a pixel that counts, or all pictures are perfect")
+    else:
         say(f"test PSNR {result['psnr']:.2f} dB over {result['views']} views ({result['protocol']})")
     return result
 
@@ -246,8 +251,8 @@ def _path_cameras(
         if run is None:
             raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
         return run_cameras(run, "test"), fps
-    if not Path(path).exists():
-        raise PolyfieldError(f"--path {path}: expected orbit, test, or the file of a camera path")
+    if not os.path.isfile(path):
+        raise PolyfieldError(f"--path {shown(path)}: expected orbit, test, or the file of a camera path")
     return read_camera_path(path)
 
 

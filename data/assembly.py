@@ -10,9 +10,8 @@ from polyfield.data import photographs, placement
 from polyfield.data.frames import cameras
 from polyfield.data.photographs import Photograph, Progress
 from polyfield.data.scene import Scene
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 from polyfield.fields.domain import Domain
-from polyfield.fields.storage import shown
 
 HOLD = 8  # every 8th by sorted name, from the first
 

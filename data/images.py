@@ -13,8 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from polyfield.errors import PolyfieldError
-from polyfield.fields.storage import shown
+from polyfield.errors import PolyfieldError, shown
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

@@ -15,8 +15,7 @@ import numpy as np
 from polyfield.data import images
 from polyfield.data.frames import Frame
 from polyfield.data.records import Record
-from polyfield.errors import PolyfieldError
-from polyfield.fields.storage import shown
+from polyfield.errors import PolyfieldError, shown
 
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # Blender leaves them out
 MISSING_ALLOWED = 0.1  # of all frames

@@ -10,8 +10,7 @@ from polyfield.data import blender, transforms
 from polyfield.data.photographs import Progress
 from polyfield.data.records import brief
 from polyfield.data.scene import Scene
-from polyfield.errors import PolyfieldError
-from polyfield.fields.storage import shown
+from polyfield.errors import PolyfieldError, shown
 
 
 @dataclass(frozen=True)

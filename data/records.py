@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polyfield.errors import PolyfieldError
-from polyfield.fields.storage import read_json, shown
+from polyfield.errors import PolyfieldError, shown
+from polyfield.fields.storage import read_json
 
 LARGEST = 1e18  # of a number: its square still fits into float32
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,23 +55,37 @@ def write_png(path: Path, image: Tensor) -> None:
 
 
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
-    """Write pictures (H, W, 3) in [0, 1], all of one even size, as an H.264 video in an MP4 file."""
+    """Write pictures (H, W, 3) in [0, 1], all of one size, as an H.264 video in an MP4 file.
+
+    An odd size gets a row or column more, as the code needs even ones. Raises PolyfieldError; nothing is then left.
+    """
     import av
 
+    if not 0.1 <= fps <= 1000:
+        raise PolyfieldError(
+            f"{path}: a video of {fps:g} frames per second cannot be written; expected 0.1 to 1000"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with av.open(str(temp), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18"})
+            rate = Fraction(fps).limit_denominator(1001)
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
             stream.pix_fmt = "yuv420p"
             for number, image in enumerate(frames):
-                picture = as_8_bits(image)
+                picture = _even(as_8_bits(image))
                 if number == 0:
                     stream.height, stream.width = picture.shape[:2]
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
         os.replace(temp, path)
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise PolyfieldError(f"{path}: the video could not be written ({error.strerror or error})") from None
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _even(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) with its last row and column doubled where their number is odd."""
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

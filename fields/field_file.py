@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 from polyfield.fields import storage
 from polyfield.fields.field import Field
 from polyfield.fields.registry import build
@@ -54,7 +54,7 @@ class FieldContext:
 
 def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext) -> None:
     """Write a field and its context, atomically. Raises PolyfieldError where that fails; nothing is then changed."""
-    where = storage.shown(path)
+    where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.state_dict().items()}
     shape = None
     if context.occupancy is not None:
@@ -84,7 +84,7 @@ def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
     Raises PolyfieldError in one line that begins with the path: the file is damaged, of another format or version, or
     its tensors are not those of its spec. Memory is taken for what the file holds, not for what its spec asks.
     """
-    where = storage.shown(path)
+    where = shown(path)
     tensors, metadata = storage.read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise PolyfieldError(f"{where}: format {metadata.get('format')!r}; expected {FORMAT!r}, a field file")

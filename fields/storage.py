@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 
 LONGEST_JSON = 256 << 20  # bytes
 LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
@@ -43,12 +43,6 @@ DTYPES = {
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 # -- writing
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path as it stands in a one-line message: quoted if it holds line breaks or the like."""
-    text = os.fspath(path)
-    return text if text.isprintable() else repr(text)
 
 
 def temporary(path: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 from polyfield.fields import storage
 
 FORMAT = "polyfield-checkpoint"
@@ -53,7 +53,7 @@ def save(run: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
     final = folder / _name(step)
     files = {
         TENSORS: storage.tensors_to_bytes(tensors, {"format": FORMAT, "version": str(VERSION)}),
-        STATE: storage.json_file(state, storage.shown(final / STATE)),
+        STATE: storage.json_file(state, shown(final / STATE)),
     }
     files[MANIFEST] = _manifest(step, files)
     temp, aside = _hidden(folder, step, "tmp"), _hidden(folder, step, "old")
@@ -63,7 +63,7 @@ def save(run: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
         _take_back(folder)
         _write_folder(temp, files)
         if any((temp / name).read_bytes() != data for name, data in files.items()):
-            raise PolyfieldError(f"{storage.shown(final)}: reads back otherwise than written; check the disk")
+            raise PolyfieldError(f"{shown(final)}: reads back otherwise than written; check the disk")
         _rename(temp, final, aside)
     except OSError as error:
         raise storage.refusal(final, error, sum(map(len, files.values()))) from None
@@ -81,7 +81,7 @@ def load(run: Path, step: int | None = None) -> Checkpoint:
     try:
         return _load(run, step)
     except OSError as error:
-        raise PolyfieldError(f"{storage.shown(run)}: cannot be read: {error.strerror}; mend that") from None
+        raise PolyfieldError(f"{shown(run)}: cannot be read: {error.strerror}; mend that") from None
 
 
 def generations(run: Path) -> list[int]:
@@ -160,12 +160,10 @@ def _load(run: Path, step: int | None) -> Checkpoint:
     if step is None:
         step = max(folders, default=None)
         if step is None:
-            raise PolyfieldError(
-                f"{storage.shown(run)}: holds no whole checkpoint; fit it again from the start"
-            )
+            raise PolyfieldError(f"{shown(run)}: holds no whole checkpoint; fit it again from the start")
     elif step not in folders:
         there = f"there are {', '.join(map(str, sorted(folders)))}" if folders else "there is none"
-        raise PolyfieldError(f"{storage.shown(run)}: no checkpoint of step {step}; {there}")
+        raise PolyfieldError(f"{shown(run)}: no checkpoint of step {step}; {there}")
     try:
         tensors, state = _read(folders[step], step)
     except PolyfieldError as error:
@@ -208,7 +206,7 @@ def _warnings(run: Path, folders: dict[int, Path]) -> tuple[str, ...]:
     folder = run / "checkpoints"
     cut_short = [entry for step, entry in sorted(_named(folder).items()) if step not in folders]
     cut_short += [entry for _, entry in _leftovers(folder) if entry not in folders.values()]
-    return tuple(f"{storage.shown(entry)}: a save that was cut short; skipped" for entry in cut_short)
+    return tuple(f"{shown(entry)}: a save that was cut short; skipped" for entry in cut_short)
 
 
 def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -216,24 +214,22 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     entries = _read_manifest(folder / MANIFEST, step)
     there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - {MANIFEST}
     for name in sorted(there - entries.keys()):
-        raise PolyfieldError(
-            f"{storage.shown(folder / name)}: does not stand in {MANIFEST}; move it elsewhere"
-        )
+        raise PolyfieldError(f"{shown(folder / name)}: does not stand in {MANIFEST}; move it elsewhere")
     data = {name: _read_file(folder / name, entry) for name, entry in entries.items()}
-    where = storage.shown(folder / TENSORS)
+    where = shown(folder / TENSORS)
     tensors, metadata = storage.tensors_from_bytes(data[TENSORS], where)
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
         raise PolyfieldError(f"{where}: is not a {FORMAT} of version {VERSION}")
-    state = storage.parse_json(data[STATE], storage.shown(folder / STATE))
+    state = storage.parse_json(data[STATE], shown(folder / STATE))
     if not isinstance(state, dict):
-        raise PolyfieldError(f"{storage.shown(folder / STATE)}: is not a JSON object")
+        raise PolyfieldError(f"{shown(folder / STATE)}: is not a JSON object")
     return tensors, state
 
 
 def _read_manifest(path: Path, step: int) -> dict[str, tuple[int, str]]:
     """(bytes, SHA-256) of each file."""
     manifest = storage.read_json(path)
-    where = storage.shown(path)
+    where = shown(path)
     match manifest:
         case {"format": str(kind), "version": int(version), "step": int(found), "files": dict(files)}:
             pass
@@ -262,10 +258,10 @@ def _read_file(path: Path, entry: tuple[int, str]) -> bytes:
     with storage.open_file(path) as stream:
         found = os.fstat(stream.fileno()).st_size
         if found != size:
-            raise PolyfieldError(f"{storage.shown(path)}: has {found:,} bytes; {MANIFEST} says {size:,}")
-        data = storage.read_stream(stream, size, storage.shown(path))
+            raise PolyfieldError(f"{shown(path)}: has {found:,} bytes; {MANIFEST} says {size:,}")
+        data = storage.read_stream(stream, size, shown(path))
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise PolyfieldError(f"{storage.shown(path)}: is damaged: its SHA-256 is not the one in {MANIFEST}")
+        raise PolyfieldError(f"{shown(path)}: is damaged: its SHA-256 is not the one in {MANIFEST}")
     return data
 
 

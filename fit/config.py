@@ -27,6 +27,10 @@ class FitConfig:
     save_seconds: float
 
     def __post_init__(self) -> None:
+        for key, kinds in _TYPES.items():
+            value = getattr(self, key)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise PolyfieldError(f"option {key} is {value!r}; expected {kinds[0].__name__}")
         options_of(self.field, self.options)
         if (self.steps is None) == (self.seconds is None):
             raise PolyfieldError("give --steps or --seconds, not both")
@@ -51,8 +55,21 @@ class FitConfig:
             )
         try:
             return FitConfig(**{name: config[name] for name in names})
-        except (TypeError, AttributeError) as error:
-            raise PolyfieldError(f"{where}: an option has the wrong type ({error})") from None
+        except PolyfieldError as error:
+            raise PolyfieldError(f"{where}: {error}") from None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "source": (str,),
+    "field": (str,),
+    "steps": (int, type(None)),
+    "seconds": (float, int, type(None)),
+    "downscale": (int,),
+    "options": (dict,),
+    "seed": (int,),
+    "device": (str,),
+    "save_seconds": (float, int),
+}
 
 
 def _within(name: str, value: float | None, least: float, most: float) -> None:

@@ -188,23 +188,43 @@ class RadianceFit:
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take back what `tensors` and `state` were. Raises PolyfieldError if they are of another field."""
         device = self.grid.density.device
+        self._check(tensors, state)
 
         def part(name: str) -> dict[str, Tensor]:
             return {
                 key.removeprefix(name): t.to(device) for key, t in tensors.items() if key.startswith(name)
             }
 
-        try:
-            self.field.load_state_dict(part("field."))
-            self.optimiser.restore(part("adam."), state["adam_steps"])
-            grid = part("grid.")
-            self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
-            self.steps, self.seconds = state["steps"], state["seconds"]
-            self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
-            self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
-        except (KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise PolyfieldError(f"checkpoint: it does not fit the field of config.json ({reason})") from None
+        self.field.load_state_dict(part("field."))
+        self.optimiser.restore(part("adam."), state["adam_steps"])
+        grid = part("grid.")
+        self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
+        self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
+
+    def _check(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another field, or one that was edited."""
+        ours = {name: {_shape(tensor)} for name, tensor in self.tensors().items()}
+        for _, cells in _GRID_RESOLUTIONS:
+            for name, tensor in OccupancyGrid(self.grid.cascades, cells, "meta").tensors().items():
+                ours[f"grid.{name}"].add(_shape(tensor))
+        for name in sorted(ours.keys() | tensors.keys()):
+            expected = ours.get(name, {"nothing"})
+            found = _shape(tensors[name]) if name in tensors else "nothing"
+            if found not in expected:
+                raise PolyfieldError(
+                    f"checkpoint: tensor {name} is {found}; the field of config.json has {', '.join(expected)}"
+                )
+        for key, value in self.state().items():
+            there = state.get(key)
+            same = type(there) is type(value)
+            if not same or (isinstance(there, dict) and there.keys() != value.keys()):
+                raise PolyfieldError(f"checkpoint: {key} is {there!r}; expected {type(value).__name__}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _next_rays(rays: int, evaluated: int, shaded: int) -> int:

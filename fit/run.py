@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polyfield
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, shown
 from polyfield.fields import storage
 
 SCHEMA = 1
@@ -65,11 +65,11 @@ class Run:
         """The run in a folder; raises PolyfieldError where there is none that this polyfield reads."""
         path = Path(path)
         if not (path / "config.json").exists():
-            raise PolyfieldError(f"{storage.shown(path)}: holds no config.json; expected the folder of a run")
+            raise PolyfieldError(f"{shown(path)}: holds no config.json; expected the folder of a run")
         config = _read_object(path / "config.json")
         if config.get("schema") != SCHEMA:
             raise PolyfieldError(
-                f"{storage.shown(path / 'config.json')}: schema {config.get('schema')!r:.80}; this polyfield reads "
+                f"{shown(path / 'config.json')}: schema {config.get('schema')!r:.80}; this polyfield reads "
                 f"{SCHEMA}; use the version {config.get('version')!r:.80} that wrote it"
             )
         return Run(path, config, _read_object(path / "scene.json"))
@@ -95,7 +95,7 @@ class Run:
 
         After a kill, `truncate_metrics` first removes what half a line it left.
         """
-        line = (storage.json_text(record, storage.shown(self._metrics_path)) + "\n").encode()
+        line = (storage.json_text(record, shown(self._metrics_path)) + "\n").encode()
         with _refusals(self._metrics_path, len(line)), open(self._metrics_path, "ab", buffering=0) as stream:
             before = stream.tell()
             try:
@@ -111,17 +111,14 @@ class Run:
             return []
         with storage.open_file(self._metrics_path) as stream:
             size = os.fstat(stream.fileno()).st_size
-            lines = storage.read_stream(stream, size, storage.shown(self._metrics_path)).split(b"\n")[:-1]
-        return [
-            _object(line, f"{storage.shown(self._metrics_path)}: record {n}")
-            for n, line in enumerate(lines, 1)
-        ]
+            lines = storage.read_stream(stream, size, shown(self._metrics_path)).split(b"\n")[:-1]
+        return [_object(line, f"{shown(self._metrics_path)}: record {n}") for n, line in enumerate(lines, 1)]
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the records after a step, and half a last line: a run that is resumed there writes them anew."""
         if not self._metrics_path.exists():
             return
-        kept = [record for record in self.metrics() if record.get("step", 0) <= step]
+        kept = [record for record in self.metrics() if _step_of(record) <= step]
         storage.write_bytes(
             self._metrics_path, "".join(json.dumps(record) + "\n" for record in kept).encode()
         )
@@ -151,6 +148,12 @@ class Run:
                     path.unlink()
 
 
+def _step_of(record: dict[str, Any]) -> float:
+    """The step that a record was written at; one whose step is no number comes after all others."""
+    step = record.get("step", 0)
+    return step if isinstance(step, int) else float("inf")
+
+
 # -- making the folder
 
 
@@ -174,7 +177,7 @@ def _claim(path: Path) -> Path:
     with _refusals(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise PolyfieldError(
-                f"{storage.shown(path)}: is there already and is no empty folder; choose another name, "
+                f"{shown(path)}: is there already and is no empty folder; choose another name, "
                 "or resume it if it is a run"
             )
         path.mkdir(parents=True, exist_ok=True)
@@ -195,7 +198,7 @@ def _refusals(path: Path, needed: int = 0) -> Iterator[None]:
 def _read_object(path: Path) -> dict[str, Any]:
     value = storage.read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{storage.shown(path)}: is not a JSON object")
+        raise PolyfieldError(f"{shown(path)}: is not a JSON object")
     return value
 
 
@@ -235,7 +238,7 @@ def _refuse_if_owned(path: Path) -> None:
             if host == socket.gethostname() and not _lives(pid, owner.get("started")):
                 return
             raise PolyfieldError(
-                f"{storage.shown(path)}: process {pid} on {storage.shown(host)} is working on this run; wait for it or "
+                f"{shown(path)}: process {pid} on {shown(host)} is working on this run; wait for it or "
                 "stop it; if it no longer exists, delete this file"
             )
 

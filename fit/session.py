@@ -24,12 +24,13 @@ def device_of(name: str) -> str:
     """`auto` is CUDA where there is one. Raises PolyfieldError for a device that is not here."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
+    here = {"cpu"}
+    if torch.cuda.is_available():
+        here |= {"cuda"} | {f"cuda:{index}" for index in range(torch.cuda.device_count())}
+    if name not in here:
         raise PolyfieldError(
-            f"--device {name}: there is no such device here; expected cpu, cuda or auto"
-        ) from None
+            f"--device {name}: there is no such device here; expected auto, {', '.join(sorted(here))}"
+        )
     return name
 
 

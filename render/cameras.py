@@ -148,7 +148,14 @@ class Cameras:
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise PolyfieldError(f"cameras: this is no set of cameras ({error!r})") from None
-        if len(cameras.lens) != count or not set(cameras.lens) <= set(lenses.LENSES):
+        tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
+        if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
+            raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")
+        if cameras.sizes.dtype != torch.int64 or not bool(
+            ((cameras.sizes > 0) & (cameras.sizes <= 1 << 16)).all()
+        ):
+            raise PolyfieldError("cameras: sizes must be whole numbers from 1 to 65536")
+        if len(cameras.lens) != count or not all(lens in lenses.LENSES for lens in cameras.lens):
             raise PolyfieldError(f"cameras: expected {count} lenses, each one of {', '.join(lenses.LENSES)}")
         return cameras
 

@@ -115,4 +115,6 @@ def sampler_for(field: Field, occupied: Tensor | None, lattice: Lattice) -> Samp
 
 def sampler_of(field: Field, context: FieldContext) -> Sampler:
     """How to sample a field that came from a file."""
+    if context.step_size < 1e-6 * min(field.spec.domain.half_size):
+        raise PolyfieldError(f"field file: its step_size {context.step_size} is too fine for its domain")
     return sampler_for(field, context.occupancy, Lattice(context.step_size, context.cone, context.near))

@@ -1,4 +1,8 @@
-"""The one kind of error that is meant for people."""
+"""The one kind of error that is meant for people, and paths as it shows them."""
+
+from __future__ import annotations
+
+import os
 
 
 class PolyfieldError(Exception):
@@ -7,3 +11,9 @@ class PolyfieldError(Exception):
     The text is one line: the file, key or index, what was found, what was expected and what to do.
     The command prints it without a traceback and ends with status 1.
     """
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as it stands in a one-line message: quoted if it holds line breaks or the like."""
+    text = os.fspath(path)
+    return text if text.isprintable() else repr(text)
