@@ -53,6 +53,6 @@ def warn_if_not_native() -> None:
     if importlib.util.find_spec("polyfield._core") is None:
         print(
             "polyfield runs without its native part, which needs a C++ compiler at installation: "
-            "install one (Debian: apt install g++) and install polyfield again for speed.",
+            "install one (Debian: apt install g++) and install polyfield again.",
             file=sys.stderr,
         )

@@ -61,22 +61,14 @@ def fit(
         resume: Go on with this run, by the options it was begun with.
         generation: With --resume, the step of the checkpoint to go on from. The newest if not given.
     """
-    from polyfield.apps.scenes import open_again, open_source
+    from polyfield.apps.scenes import BUILT_IN, open_again, open_source
     from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
     from polyfield.fit.session import device_of
 
     if resume is not None:
-        if (source, field, steps, seconds, downscale, options, seed, out) != (
-            "demo",
-            "hashgrid",
-            None,
-            None,
-            1,
-            None,
-            0,
-            None,
-        ):
+        given = (source, field, steps, seconds, downscale, options, seed, device, out, save_seconds)
+        if given != ("demo", "hashgrid", None, None, 1, None, 0, "auto", None, 30.0):
             raise PolyfieldError("--resume takes the options that the run was begun with; give no others")
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
@@ -86,9 +78,8 @@ def fit(
             raise PolyfieldError("--generation goes with --resume RUN")
         if steps is None and seconds is None:
             seconds = _DEFAULT_SECONDS
-        config = FitConfig(
-            source, field, steps, seconds, downscale, options or {}, seed, device, save_seconds
-        )
+        place = source if source in BUILT_IN else str(Path(source).resolve())
+        config = FitConfig(place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds)
         device_of(device)
         scene = open_source(source, downscale)
         run = Run.create(
@@ -143,11 +134,12 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
     scene = open_again(opened, config.source, config.downscale)
-    before = opened.path / "eval.json"
-    figures = read_json(before) if before.exists() else {}
-    if not isinstance(figures, dict):
-        raise PolyfieldError(f"{before}: is no JSON object; delete it to evaluate anew")
-    return _evaluate(opened, scene, figures, device_of(device))
+    with opened.lock():
+        before = opened.path / "eval.json"
+        figures = read_json(before) if before.exists() else {}
+        if not isinstance(figures, dict):
+            raise PolyfieldError(f"{before}: is no JSON object; delete it to evaluate anew")
+        return _evaluate(opened, scene, figures, device_of(device))
 
 
 def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> dict[str, Any]:

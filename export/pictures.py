@@ -76,6 +76,10 @@ def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
                 picture = _even(as_8_bits(image))
                 if number == 0:
                     stream.height, stream.width = picture.shape[:2]
+                elif picture.shape[:2] != (stream.height, stream.width):
+                    raise PolyfieldError(
+                        f"{path}: frame {number} has another size than the first; write PNG files"
+                    )
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
         os.replace(temp, path)

@@ -18,7 +18,7 @@ class Domain:
     """Where a field has values: world -> local -> unit.
 
     local = rotation^T (world - centre) / half_size puts the region of interest on [-1, 1]^D.
-    `box`: unit = (local + 1) / 2; outside there is nothing.
+    `box`: unit = (local + 1) / 2. Outside there is nothing to ask for: tables clamp, so callers keep to the box.
     `contraction`: all of space; inside the cube nothing is bent, and a point at distance n = |local|_inf > 1 goes to
     (2 - 1 / n) local / n (Barron et al. 2022, equation 10, in the maximum norm), so unit = (contracted + 2) / 4.
     """

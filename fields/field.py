@@ -15,6 +15,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields.plan import Plan
 from polyfield.fields.points import Features, FieldOutput, Points
 from polyfield.fields.spec import FieldSpec
+from polyfield.kernels import uniform
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class Field(nn.Module):
     # -- the query and its blocks
 
     def query(self, x: Tensor, directions: Tensor | None = None, times: Tensor | None = None) -> FieldOutput:
-        """Values at x (N, D) in the source's coordinates, looking along directions (N, 3), at times (N,)."""
+        """Values at x (N, D) in the source's coordinates, looking along unit directions (N, 3), at times (N,).
+
+        Raises PolyfieldError for other shapes, and where the signal needs what was not given.
+        """
         self._check(x, directions, times)
         points = Points(x, directions, times)
         return self.head(self.features(points), points)
@@ -144,8 +148,6 @@ class Field(nn.Module):
 
 def uniform_init(parameter: Tensor, bound: float, *, seed: int, name: str) -> None:
     """Fill a parameter with uniform numbers in [-bound, bound) that depend on the seed and its name alone."""
-    from polyfield.kernels import uniform
-
     with torch.no_grad():
         numbers = uniform(parameter.shape, seed=seed, stream=f"initialise {name}")
         parameter.copy_((numbers * 2 - 1) * bound)

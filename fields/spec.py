@@ -19,14 +19,14 @@ class FieldSpec:
     signal: str
     domain: Domain
     transform: ValueTransform
-    options: dict[str, Any] = field(
-        default_factory=dict
-    )  # the architecture's own; what is absent has its default
-    origin: tuple[float, ...] = (
-        0.0,
-        0.0,
-        0.0,
-    )  # float64, taken off the source's coordinates when it was read
+    # The architecture's own; what is absent has its default.
+    options: dict[str, Any] = field(default_factory=dict)
+    # Float64, taken off the source's coordinates when it was read; zeros if not given.
+    origin: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.origin:
+            object.__setattr__(self, "origin", (0.0,) * self.domain.dimensions)
 
     @staticmethod
     def of(architecture: str, signal_name: str, domain: Domain, **options: Any) -> FieldSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,6 @@ def evaluate(
         "protocol": PROTOCOL,
         "psnr": mean(psnrs),
         "ssim": mean(ssims),
-        "views": len(psnrs),
+        "views": sum(not math.isnan(value) for value in psnrs),  # that have pixels that count
         "psnr_of_views": psnrs,
     }

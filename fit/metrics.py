@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 
@@ -42,6 +41,6 @@ def ssim(found: Tensor, wanted: Tensor) -> float:
 
 
 def mean(values: list[float]) -> float:
-    """Of the finite ones; nan if there is none."""
-    finite = torch.tensor([value for value in values if math.isfinite(value)], dtype=torch.float64)
-    return float(finite.mean()) if len(finite) else math.nan
+    """Of those that are numbers, infinity included; nan if there is none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

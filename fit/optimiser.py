@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -16,17 +18,24 @@ class Optimiser:
     """Adam (Kingma and Ba 2015). Learning rate and decay of a group are multiples of the run's."""
 
     def __init__(self, field: Field, *, decay: float) -> None:
-        self._groups = field.parameter_groups()
         self._decay = decay
-        named = {name: p for group in self._groups for name, p in group.parameters.items()}
-        if named.keys() != dict(field.named_parameters()).keys():
-            raise ValueError(
-                f"{field.spec.architecture}: parameter_groups does not hold every parameter once"
-            )
-        self._parameters = named
         self.step_count = 0
-        self._means = {name: torch.zeros_like(p) for name, p in named.items()}
-        self._squares = {name: torch.zeros_like(p) for name, p in named.items()}
+        self._adopt(field)
+        self._means = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
+        self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
+
+    def _adopt(self, field: Field) -> None:
+        self._groups = field.parameter_groups()
+        pairs = [pair for group in self._groups for pair in group.parameters.items()]
+        if sorted(name for name, _ in pairs) != sorted(name for name, _ in field.named_parameters()):
+            raise ValueError(f"{field.spec.architecture}: parameter_groups must hold every parameter once")
+        self._parameters = dict(pairs)
+
+    def follow(self, field: Field, maps: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
+        """Take over the parameters of a field that changed its structure; moments go through the same maps."""
+        self._adopt(field)
+        for moments in (self._means, self._squares):
+            moments.update({name: change(moments[name]) for name, change in maps.items()})
 
     def clear(self) -> None:
         """Forget the gradients."""

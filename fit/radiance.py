@@ -48,11 +48,11 @@ class Step:
     rays: int
     evaluated: int
     shaded: int
-    skipped: bool  # because loss or gradients were not finite
+    skipped: bool  # because there was no sample, or loss or gradients were not finite
 
 
 class Diverged(PolyfieldError):
-    """Too many steps in a row had a loss or gradients that were not finite."""
+    """Too many steps in a row had no sample, or a loss or gradients that were not finite."""
 
 
 class RadianceFit:
@@ -106,11 +106,15 @@ class RadianceFit:
         self.optimiser.clear()
         if shaded:
             loss.backward()
-        bad = not (torch.isfinite(loss) and self.optimiser.finite())
+        # A step that shaded nothing teaches nothing: the grid has lost the scene.
+        bad = not (shaded and torch.isfinite(loss) and self.optimiser.finite())
         if not bad:
             self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
+        maps = self.field.advance(self.steps, self.grid.occupied)
+        if maps:
+            self.optimiser.follow(self.field, maps)
         done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         self.totals = {key: total + done[key] for key, total in self.totals.items()}
         report = Step(self.steps, float(loss.detach()), _psnr(float(mse)), self._rays, evaluated, shaded, bad)
@@ -118,7 +122,7 @@ class RadianceFit:
         self.seconds += time.perf_counter() - start
         if self._bad_in_a_row >= _PATIENCE:
             raise Diverged(
-                f"step {self.steps}: loss or gradients were not finite in {_PATIENCE} steps in a row; stopped"
+                f"step {self.steps}: no sample, or no finite loss, in {_PATIENCE} steps in a row; stopped"
             )
         return report
 
@@ -151,9 +155,8 @@ class RadianceFit:
         domain = self.field.spec.domain
         size = max(domain.half_size)
         reach = [2.0 ** (cascade - 1) * size if cascade else 0.0 for cascade in range(self.grid.cascades)]
-        steps = torch.tensor([max(self.lattice.step, self.lattice.cone * r) for r in reach]).to(
-            self.grid.density.device
-        )
+        now = self._lattice_now()
+        steps = torch.tensor([max(now.step, now.cone * r) for r in reach], device=self.grid.density.device)
 
         def density(local: Tensor) -> Tensor:
             return self.field.density(self.field.raw(Points(domain.to_world(local))))

@@ -13,7 +13,7 @@ from polyfield.errors import PolyfieldError
 
 # Form -> the module that holds its functions, named as the operations are, and the devices it can run on.
 FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "reference": ("polyfield.kernels.reference", ("cpu", "cuda", "mps", "xpu")),
+    "reference": ("polyfield.kernels.reference", ("cpu", "cuda")),
 }
 # The forms that a device takes by itself, best first.
 PREFERENCE = {"cpu": ("reference",), "cuda": ("reference",)}
@@ -37,4 +37,7 @@ def form(device: torch.device) -> str:
 
 def implementation(operation: str, device: torch.device) -> Callable[..., Any]:
     """The function that carries an operation out on a device."""
-    return getattr(importlib.import_module(FORMS[form(device)][0]), operation)
+    for name in (form(device), "reference"):  # a form need not have every operation
+        if found := getattr(importlib.import_module(FORMS[name][0]), operation, None):
+            return found
+    raise KeyError(operation)

@@ -31,6 +31,10 @@ class Levels:
             raise PolyfieldError(
                 f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
             )
+        if sum(self.sizes) >= 1 << 31:
+            raise PolyfieldError(
+                f"levels: {sum(self.sizes):,} entries; rows are counted in 32 bits, so below 2^31"
+            )
         if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
             raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
 

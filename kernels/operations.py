@@ -60,8 +60,9 @@ def march(
     there is nothing. near, far, jitter ([B,] R); jitter in [0, 1) shifts a ray's samples by that share of a step.
     With a bank the rays of the result are numbered b * R + r. Not differentiable.
 
-    Sample i of the lattice stands at t(near_u + i + jitter) and its dt spans half a step to both sides, where
-    t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond.
+    Samples stand at t(i + jitter) for the whole numbers i that put them from near up to far, and dt spans half a step
+    to both sides, where t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond. So a part of a
+    ray has the samples that the whole ray has there.
     """
     return implementation("march", origins.device)(
         origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter

@@ -62,8 +62,9 @@ class OccupancyGrid:
         flat = self.density.view(-1)
         flat[chosen] = flat[chosen] * _DECAY
         flat.scatter_reduce_(0, chosen, seen, "amax")
-        threshold = torch.minimum(_LEAST_OPACITY / steps, self.density.mean((1, 2, 3)))
-        self.occupied = self.density > threshold[:, None, None, None]
+        # Below the mean as well: while all is haze, no cell is empty. Half of it, so that even haze stays whole.
+        threshold = torch.minimum(_LEAST_OPACITY / steps, self.density.mean((1, 2, 3)) / 2)
+        self.occupied = self.density >= threshold[:, None, None, None]
         self.updates += 1
         return len(chosen)
 

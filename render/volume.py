@@ -73,14 +73,11 @@ def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
     features = field.features(points)
     assert features.raw is not None
     density = field.density(features.raw)
-    seen = (transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT).nonzero()[
-        :, 0
-    ]
-    colour = density.new_zeros(len(samples), 3)
+    seen = transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT
     output = field.head(features[seen], points[seen])
     assert output.colour is not None
-    colour[seen] = output.colour
-    return _rendering(composite(samples, density, colour), len(samples), len(seen))
+    result = composite(samples.select(seen), density[seen], output.colour)
+    return _rendering(result, len(samples), len(output.colour))
 
 
 def _rendering(result: Composite, evaluated: int, shaded: int) -> Rendering:

@@ -117,7 +117,8 @@ class TestMetrics:
         assert torch.equal(
             metrics.to_8_bits(torch.tensor([-1.0, 0.5, 2.0])), torch.tensor([0.0, 128 / 255, 1.0])
         )
-        assert metrics.mean([10.0, math.inf, 20.0]) == 15.0
+        assert metrics.mean([10.0, math.nan, 20.0]) == 15.0
+        assert metrics.mean([10.0, math.inf]) == math.inf
         assert math.isnan(metrics.mean([]))
 
 
@@ -145,6 +146,23 @@ def test_the_lattice_follows_the_pixels():
     )
     assert fine.step == pytest.approx(2 * math.sqrt(3) / 1024)
     assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(4 / 48)
+
+
+def test_moments_follow_a_field_that_changes_its_structure():
+    """A table whose entries are doubled keeps the moments of each entry, twice."""
+    field = create(SPEC)
+    optimiser = Optimiser(field, decay=0.0)
+    field.table.grad = torch.rand_like(field.table)
+    optimiser.step(1e-2)
+    before = {name: t.clone() for name, t in optimiser.tensors().items()}
+    field.table = torch.nn.Parameter(field.table.detach().repeat_interleave(2, 0))
+    optimiser.follow(field, {"table": lambda old: old.repeat_interleave(2, 0)})
+    for part in ("mean", "square"):
+        assert torch.equal(optimiser.tensors()[f"{part}.table"][1::2], before[f"{part}.table"])
+    field.table.grad = torch.ones_like(field.table)
+    moved = field.table.detach().clone()
+    optimiser.step(1e-2)
+    assert not torch.equal(field.table.detach(), moved)
 
 
 def test_decay_pulls_on_networks_only():
@@ -204,6 +222,12 @@ class TestFit:
             )
         assert all(torch.equal(t, watched.tensors()[name]) for name, t in quiet.tensors().items())
 
+    def test_a_grid_that_lost_the_scene_stops_the_fit(self):
+        fit = new_fit()
+        fit.step()
+        fit.grid.occupied[:] = False
+        assert fit.step().skipped
+
     def test_tensors_of_another_field_are_refused(self):
         fit, other = new_fit(), new_fit(spec=FieldSpec.of("mlp", "radiance", BOX, width=16))
         with pytest.raises(
@@ -237,7 +261,7 @@ class TestFit:
         fit.step()
         huber = radiance.huber_loss
         monkeypatch.setattr(radiance, "huber_loss", lambda *a, **k: huber(*a, **k) * math.inf)
-        with pytest.raises(Diverged, match="step 21: .* in 20 steps in a row; stopped"):
+        with pytest.raises(Diverged, match="step 21: .* no finite loss, in 20 steps in a row; stopped"):
             for _ in range(30):
                 fit.step()
 

@@ -133,6 +133,16 @@ def test_stratified_samples_stay_in_their_parts(domain):
     assert (low.counts == torch.tensor([10, 10, 0 if domain is BOX else 10])).all()
 
 
+def test_a_part_of_a_ray_has_the_samples_of_the_whole():
+    ray = (torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 0.1]]))
+    options = {"step": 0.07, "cone": 0.02, "jitter": torch.tensor([0.3])}
+
+    def at(near, far):
+        return march(*ray, torch.tensor([near]), torch.tensor([far]), full(2), **options).t
+
+    torch.testing.assert_close(torch.cat((at(1.0, 2.5), at(2.5, 9.0))), at(1.0, 9.0))
+
+
 def test_a_field_that_is_not_pointwise_is_not_culled():
     field = Ball(BOX, 1.0, 1.0)
     field.traits = Traits(pointwise=False)
@@ -182,6 +192,14 @@ class TestOccupancyGrid:
         assert grid.occupied[0][distance < 0.6 - half_cell].all()
         assert not grid.occupied[0][distance > 0.6 + half_cell].any()
         assert grid.occupied[1][2 * distance < 0.6 - 2 * half_cell].all()
+
+    def test_even_haze_is_kept_whole(self):
+        grid = OccupancyGrid(2, 8)
+        for _ in range(5):
+            grid.update(
+                lambda x: torch.full((len(x),), 1e-3), torch.tensor([0.05, 0.05]), seed=0, cells=1 << 20
+            )
+        assert grid.occupancy() == 1.0
 
     def test_refining_changes_no_decision(self):
         grid = self.grid()

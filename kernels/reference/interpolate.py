@@ -16,6 +16,8 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
         return interpolate(table[None], points[None], levels)[0]
     bank, entries, features = table.shape
     rows, weights = _corners(points.flatten(0, 1), levels)
+    if bank * entries >= 1 << 31:
+        rows = rows.long()
     first = torch.arange(bank, device=table.device, dtype=rows.dtype) * entries
     rows = rows.view(bank, -1) + first[:, None]
     corners = weights.shape[-1]

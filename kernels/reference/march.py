@@ -25,14 +25,15 @@ def march(
         occupancy = occupancy[None]
     rays_each = origins.shape[-2]
     origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
-    first = _lattice(near.flatten(), step, cone)
-    steps = (_lattice(far.flatten(), step, cone) - first - jitter.flatten()).ceil().clamp(min=0)
+    jitter = jitter.flatten()
+    first = (_lattice(near.flatten(), step, cone) - jitter).ceil() + jitter
+    steps = (_lattice(far.flatten(), step, cone) - first).ceil().clamp(min=0)
     longest = max(int(steps.max()), 1) if len(steps) else 1
     index = torch.arange(longest, device=origins.device)
     parts = []
     for start in range(0, len(origins), max(_CHUNK // longest, 1)):
         rays = slice(start, start + max(_CHUNK // longest, 1))
-        u = first[rays, None] + index + jitter.flatten()[rays, None]
+        u = first[rays, None] + index
         t = _distance(u, step, cone)
         points = origins[rays, None] + t[..., None] * directions[rays, None]
         bank = torch.arange(start, start + len(t), device=t.device) // max(rays_each, 1)

@@ -55,7 +55,7 @@ def march(origins, directions, near, far, occupancy, *, step, cone, jitter) -> l
             for _ in range(200):
                 u = (low + high) / 2
                 low, high = (u, high) if distance(u, step, cone) < near[ray] else (low, u)
-        u += float(jitter[ray])
+        u = math.ceil(u - float(jitter[ray])) + float(jitter[ray])
         while (t := distance(u, step, cone)) < far[ray]:
             point = origins[ray] + t * directions[ray]
             reach = float(np.abs(point).max())
