@@ -159,11 +159,11 @@ def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> d
             run, scene, device=device, show=show, progress=lambda done, total: progress(done / total)
         )
     result = plain({"run": str(run.path), **figures, **result})
+    run.write_eval(result)
     if columns:
         path = run.renders / "test-views.png"
         write_png(path, sheet(list(zip(*columns, strict=True))))
         say(f"{path}: test views; photographs, pictures of the field, and its depth")
-    run.write_eval(result)
     if result["psnr"] is None:
         say("no test PSNR: no test view has a pixel that counts, or all pictures are perfect")
     else:
@@ -235,6 +235,8 @@ def _path_cameras(
     from polyfield.render.cameras import Cameras
     from polyfield.render.orbit import orbit
 
+    if size is not None and not all(1 <= side <= 1 << 15 for side in size):
+        raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
     if path == "orbit":
         if not 1 <= frames <= 100_000:
             raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")

@@ -52,7 +52,7 @@ def evaluate(
             psnrs.append(psnr(found[counts], wanted[counts]))
         else:
             psnrs.append(psnr(found, wanted))
-        ssims.append(ssim(found, wanted))
+        ssims.append(ssim(found, wanted) if mask is None or mask.any() else math.nan)
         if show:
             show(view, wanted, found, rendering)
         if progress:
