@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,10 @@ from polyfield.fit.pixels import PixelStore
 from polyfield.fit.schedule import Length, learning_rate
 from polyfield.kernels import uniform
 from polyfield.render.cameras import Cameras
+from polyfield.render.fused import FusedField
 from polyfield.render.occupancy import OccupancyGrid
 from polyfield.render.rays import Rays
-from polyfield.render.sampling import Lattice, Sampler, cascades, sampler_for
+from polyfield.render.sampling import Lattice, MarchingSampler, Sampler, cascades, sampler_for
 from polyfield.render.volume import render_rays
 
 _HUBER = 0.1  # errors beyond it count linearly
@@ -79,6 +81,7 @@ class RadianceFit:
         self.seconds = 0.0  # of training
         self.totals = {"rays": 0, "evaluated": 0, "shaded": 0, "skipped": 0}
         self.grid_seconds = 0.0
+        self._fused = FusedField.of(self.field)
         self._pixels = pixels
         self._rays = _FIRST_RAYS
         self._bad_in_a_row = 0
@@ -102,12 +105,10 @@ class RadianceFit:
         start = time.perf_counter()
         self._keep_grid()
         rays, target = self._pixels.draw(self._rays, seed=self.seed, step=self.steps)
-        loss, mse, evaluated, shaded = self._loss(rays, target)
         self.optimiser.clear()
-        if shaded:
-            loss.backward()
+        loss, mse, evaluated, shaded = self._descend(rays, target)
         # A step that shaded nothing teaches nothing: the grid has lost the scene.
-        bad = not (shaded and torch.isfinite(loss) and self.optimiser.finite())
+        bad = not (shaded and math.isfinite(loss) and self.optimiser.finite())
         if not bad:
             self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
@@ -115,9 +116,10 @@ class RadianceFit:
         maps = self.field.advance(self.steps, self.grid.occupied)
         if maps:
             self.optimiser.follow(self.field, maps)
+            self._fused = FusedField.of(self.field)
         done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         self.totals = {key: total + done[key] for key, total in self.totals.items()}
-        report = Step(self.steps, float(loss.detach()), _psnr(float(mse)), self._rays, evaluated, shaded, bad)
+        report = Step(self.steps, loss, _psnr(mse), self._rays, evaluated, shaded, bad)
         self._rays = _next_rays(self._rays, evaluated, shaded)
         self.seconds += time.perf_counter() - start
         if self._bad_in_a_row >= _PATIENCE:
@@ -126,23 +128,35 @@ class RadianceFit:
             )
         return report
 
-    def _loss(self, rays: Rays, target: Tensor) -> tuple[Tensor, Tensor, int, int]:
-        """Huber loss over a random background, mean squared error, samples evaluated and shaded."""
+    def _descend(self, rays: Rays, target: Tensor) -> tuple[float, float, int, int]:
+        """Leave the gradients of a Huber loss over random backgrounds.
+
+        Returns it, the mean squared error, and the samples evaluated and shaded.
+        """
 
         def draw(stream: str, *shape: int) -> Tensor:
             return uniform(shape, seed=self.seed, stream=stream, step=self.steps, device=target.device)
 
         jitter = draw("jitter", len(rays))
         background = draw("background", len(rays), 3)
-        rendering = render_rays(self.field, rays, self.sampler(), jitter=jitter)
+        sampler = self.sampler()
+        penalty = self.field.penalties()
+        if self._fused and isinstance(sampler, MarchingSampler):
+            done = self._fused.train(rays, jitter, sampler, target, background, _HUBER)
+            if penalty is not None:
+                penalty.backward()
+            loss = done["loss"] + (0.0 if penalty is None else float(penalty.detach()))
+            return loss, done["squared_error"], done["evaluated"], done["shaded"]
+        rendering = render_rays(self.field, rays, sampler, jitter=jitter)
         wanted = target[:, :3] + (1 - target[:, 3:]) * background
         found = rendering.over(background)
-        loss = huber_loss(found, wanted, delta=_HUBER)
-        penalty = self.field.penalties()
+        total = huber_loss(found, wanted, delta=_HUBER)
         if penalty is not None:
-            loss = loss + penalty
+            total = total + penalty
+        if rendering.shaded:
+            total.backward()
         mse = (found.detach() - wanted).square().mean()
-        return loss, mse, rendering.evaluated, rendering.shaded
+        return float(total.detach()), float(mse), rendering.evaluated, rendering.shaded
 
     def _keep_grid(self) -> None:
         """Refine and update the occupancy grid when it is time to."""

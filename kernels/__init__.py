@@ -1,19 +1,31 @@
 """The few operations that carry the engine, each with one signature and several forms.
 
-`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch.
+`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch, `native` C++.
 """
 
 from polyfield.kernels.levels import Levels
-from polyfield.kernels.operations import Composite, adam, composite, interpolate, march, mlp, transmittance
+from polyfield.kernels.operations import (
+    Composite,
+    FusedRadiance,
+    adam,
+    composite,
+    fused_radiance,
+    interpolate,
+    march,
+    mlp,
+    transmittance,
+)
 from polyfield.kernels.philox import random_bits, uniform
 from polyfield.kernels.samples import RaySamples
 
 __all__ = [
     "Composite",
+    "FusedRadiance",
     "Levels",
     "RaySamples",
     "adam",
     "composite",
+    "fused_radiance",
     "interpolate",
     "march",
     "mlp",

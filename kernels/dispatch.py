@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 
 # Form -> the module that holds its functions, named as the operations are, and the devices it can run on.
 FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reference": ("polyfield.kernels.reference", ("cpu", "cuda")),
+    "native": ("polyfield.kernels.native", ("cpu",)),
 }
 # The forms that a device takes by itself, best first.
-PREFERENCE = {"cpu": ("reference",), "cuda": ("reference",)}
+PREFERENCE = {"cpu": ("native", "reference"), "cuda": ("reference",)}
+
+
+@functools.cache
+def built(name: str) -> bool:
+    """Whether a form is there: the native one may not have been compiled."""
+    return name != "native" or importlib.util.find_spec("polyfield._core") is not None
 
 
 def form(device: torch.device) -> str:
@@ -31,13 +41,24 @@ def form(device: torch.device) -> str:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset it"
             )
+        if not built(asked):
+            raise PolyfieldError(
+                f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; install a C++ compiler and "
+                "install polyfield again, or unset it"
+            )
         return asked
-    return PREFERENCE.get(device.type, ("reference",))[0]
+    return next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
 
 
-def implementation(operation: str, device: torch.device) -> Callable[..., Any]:
-    """The function that carries an operation out on a device."""
-    for name in (form(device), "reference"):  # a form need not have every operation
-        if found := getattr(importlib.import_module(FORMS[name][0]), operation, None):
-            return found
-    raise KeyError(operation)
+def offered(operation: str, tensor: Tensor) -> Callable[..., Any] | None:
+    """The function that carries an operation out on such tensors in the form in use, if it has one."""
+    name = form(tensor.device)
+    if name == "native" and tensor.dtype != torch.float32:
+        return None
+    return getattr(importlib.import_module(FORMS[name][0]), operation, None)
+
+
+def implementation(operation: str, tensor: Tensor) -> Callable[..., Any]:
+    """The same, or the reference: a form need not have every operation."""
+    found = offered(operation, tensor)
+    return found or getattr(importlib.import_module(FORMS["reference"][0]), operation)

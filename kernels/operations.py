@@ -6,11 +6,11 @@ Every one takes an optional leading bank axis B: many small fields at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from polyfield.kernels.dispatch import implementation
+from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 
@@ -30,16 +30,18 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
     table ([B,] E, F) with E = levels.entries; points ([B,] N, D) in the unit cube, outside of which they clamp.
     Differentiable in table and points.
     """
-    return implementation("interpolate", table.device)(table, points, levels)
+    return implementation("interpolate", table)(table, points, levels)
 
 
-def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None) -> Tensor:
-    """A fully connected network with ReLU between its layers and nothing after the last.
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
+) -> Tensor:
+    """A fully connected network with ReLU, or sine, between its layers and nothing after the last.
 
     x ([B,] N, I), weights ([B,] out, in) of each layer, biases ([B,] out) or None. Returns ([B,] N, O).
     Differentiable in all of them.
     """
-    return implementation("mlp", x.device)(x, weights, biases)
+    return implementation("mlp", x)(x, weights, biases, sine=sine)
 
 
 def march(
@@ -64,14 +66,14 @@ def march(
     to both sides, where t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond. So a part of a
     ray has the samples that the whole ray has there.
     """
-    return implementation("march", origins.device)(
+    return implementation("march", origins)(
         origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter
     )
 
 
 def transmittance(samples: RaySamples, density: Tensor) -> Tensor:
     """What share of light reaches each sample: T_i = exp(-sum_{j < i} density_j dt_j) along its ray. (C,)."""
-    return implementation("transmittance", density.device)(samples, density)
+    return implementation("transmittance", density)(samples, density)
 
 
 def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite:
@@ -80,7 +82,7 @@ def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite
     density (C,) >= 0 per unit of distance, colour (C, 3). Differentiable in both. Samples are packed, so those of a
     bank need no axis of their own.
     """
-    return implementation("composite", density.device)(samples, density, colour)
+    return implementation("composite", density)(samples, density, colour)
 
 
 def adam(
@@ -99,7 +101,7 @@ def adam(
 
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
     """
-    implementation("adam", parameter.device)(
+    implementation("adam", parameter)(
         parameter,
         gradient,
         mean,
@@ -109,4 +111,71 @@ def adam(
         betas=betas,
         eps=eps,
         decay=decay,
+    )
+
+
+class FusedRadiance(Protocol):
+    """A radiance field whose training step and pictures are one call each.
+
+    rays are march's arguments but the occupancy: origins, directions, near, far, jitter, step, cone. harmonics (R, H)
+    are the spherical harmonics of the rays' directions, occupied (K, G, G, G) bool.
+    """
+
+    def train(
+        self,
+        rays: dict[str, Any],
+        harmonics: Tensor,
+        occupied: Tensor,
+        *,
+        target: Tensor,
+        background: Tensor,
+        huber: float,
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
+
+        Returns loss, squared_error (means), evaluated, shaded (samples) and finite (whether the gradients are), and
+        the gradients to the table and the weights, density network first. They are the same memory at every call.
+        """
+
+    def refresh(self) -> None:
+        """Take note that the tensors have changed, before `render`."""
+
+    def render(
+        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor, *, least_weight: float
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        """evaluated and shaded, colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
+
+
+def fused_radiance(
+    table: Tensor,
+    levels: Levels,
+    density: Sequence[Tensor],
+    colour: Sequence[Tensor],
+    *,
+    harmonics: int,
+    contraction: bool,
+    low: float,
+    high: float,
+    per_length: float,
+    least_transmittance: float,
+) -> FusedRadiance | None:
+    """The field as one kernel, or None where the form in use has none that fits it.
+
+    table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and harmonics ->
+    3), each (out, in). A point's unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction; density is
+    exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
+    are left out.
+    """
+    make = offered("fused_radiance", table)
+    return make and make(
+        table,
+        levels,
+        density,
+        colour,
+        harmonics=harmonics,
+        contraction=contraction,
+        low=low,
+        high=high,
+        per_length=per_length,
+        least_transmittance=least_transmittance,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,17 +52,20 @@ class MarchingSampler:
     lattice: Lattice
 
     def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
+        return march(**self.walk(rays, jitter), occupancy=self.occupied)
+
+    def walk(self, rays: Rays, jitter: Tensor) -> dict[str, Any]:
+        """What `march` takes, but for the occupancy: rays in the local frame and the part of them that is sampled."""
         near, far = crossing(rays, self.domain, 2.0 ** (len(self.occupied) - 1), self.lattice.near)
-        return march(
-            self.domain.to_local(rays.origins),
-            self.domain.turn(rays.directions),
-            near,
-            far,
-            self.occupied,
-            step=self.lattice.step,
-            cone=self.lattice.cone,
-            jitter=jitter,
-        )
+        return {
+            "origins": self.domain.to_local(rays.origins),
+            "directions": self.domain.turn(rays.directions),
+            "near": near,
+            "far": far,
+            "step": self.lattice.step,
+            "cone": self.lattice.cone,
+            "jitter": jitter,
+        }
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from torch import Tensor
 from polyfield.fields import Field, Points
 from polyfield.kernels import Composite, RaySamples, composite, transmittance
 from polyfield.render.cameras import Cameras
+from polyfield.render.fused import LEAST_TRANSMITTANCE, FusedField
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
 
-# Samples that less light than this reaches are left out of training, and lighter ones than that out of pictures.
-LEAST_TRANSMITTANCE = 1e-3
-LEAST_WEIGHT = 1e-4
+LEAST_WEIGHT = 1e-4  # lighter samples are left out of pictures
 _RAYS_AT_ONCE = 4096
+_FUSED_RAYS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,21 @@ def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
     features = field.features(points)
     assert features.raw is not None
     density = field.density(features.raw)
-    seen = transmittance(samples, density) * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT
+    light = transmittance(samples, density)
+    seen = (light > LEAST_TRANSMITTANCE) & (light * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT)
     output = field.head(features[seen], points[seen])
     assert output.colour is not None
     result = composite(samples.select(seen), density[seen], output.colour)
     return _rendering(result, len(samples), len(output.colour))
+
+
+def _render_fused(fused: FusedField, rays: Rays, sampler: Sampler) -> Rendering:
+    assert isinstance(sampler, MarchingSampler)
+    middle = torch.full((len(rays),), 0.5)
+    figures, colour, opacity, depth = fused.render(rays, middle, sampler, LEAST_WEIGHT)
+    return Rendering(
+        colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]
+    )
 
 
 def _rendering(result: Composite, evaluated: int, shaded: int) -> Rendering:
@@ -97,9 +107,14 @@ def render_image(
     width, height = (int(n) for n in cameras.sizes[frame])
     total = width * height
     parts = []
-    for start in range(0, total, _RAYS_AT_ONCE):
-        stop = min(start + _RAYS_AT_ONCE, total)
-        parts.append(render_rays(field, cameras.image_rays(frame, start, stop), sampler))
+    fused = FusedField.of(field) if isinstance(sampler, MarchingSampler) else None
+    at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
+    if fused:
+        fused.refresh()
+    for start in range(0, total, at_once):
+        stop = min(start + at_once, total)
+        rays = cameras.image_rays(frame, start, stop)
+        parts.append(_render_fused(fused, rays, sampler) if fused else render_rays(field, rays, sampler))
         if progress:
             progress(stop, total)
     return Rendering(

@@ -1,22 +1,310 @@
-// The native extension: what polyfield runs as machine code. Python sees it as polyfield._core.
+// The native extension as Python sees it, polyfield._core: arrays in, the kernels of the instruction set in use, arrays out.
+//
+// Arrays are taken as they are, never copied or converted; Python's wrappers in this folder see to shapes and types.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+#include "pool.hpp"
 
 namespace nb = nanobind;
+using namespace nb::literals;
+using namespace polyfield;
 
-// The widest vector instructions that this CPU runs and this engine knows.
-static const char* instruction_set() {
-#if defined(__x86_64__) && defined(__GNUC__)
+namespace {
+
+typedef nb::ndarray<float, nb::c_contig, nb::device::cpu> Floats;
+typedef nb::ndarray<int64_t, nb::c_contig, nb::device::cpu> Integers;
+typedef nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu> Bytes;
+typedef std::vector<Floats> Layers;
+
+std::mutex calls;  // kernels share threads and memory, so calls take turns
+
+struct Call {  // holds them off each other, and lets Python's other threads run
+    nb::gil_scoped_release released;
+    std::lock_guard<std::mutex> turn{calls};
+};
+
+std::vector<const Kernels*> runnable() {
+    std::vector<const Kernels*> found;
+#if POLYFIELD_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return "avx512";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) found.push_back(&kernels_avx512bf16);
+    if (avx512) found.push_back(&kernels_avx512);
+    if (avx2) found.push_back(&kernels_avx2);
 #endif
-    return "generic";
+    found.push_back(&kernels_generic);
+    return found;
 }
+
+const Kernels* kernels = runnable().front();
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const Kernels* each : runnable()) names.push_back(each->name);
+    return names;
+}
+
+bool use(const std::string& name) {
+    for (const Kernels* each : runnable())
+        if (name == each->name) return kernels = each, true;
+    return false;
+}
+
+struct GridOf {
+    std::vector<Level> levels;
+    Grid grid;
+
+    // Each level as (nodes, strides, hashed, offset, size).
+    GridOf(const std::vector<std::tuple<std::vector<int>, std::vector<uint32_t>, bool, int64_t, int64_t>>& given,
+           int features) {
+        int64_t entries = 0;
+        for (const auto& [nodes, strides, hashed, offset, size] : given) {
+            Level level{};
+            for (size_t d = 0; d < nodes.size(); ++d) level.nodes[d] = nodes[d], level.stride[d] = strides[d];
+            level.hashed = hashed, level.offset = offset, level.size = size, level.mask = uint32_t(size - 1);
+            levels.push_back(level);
+            entries = offset + size;
+        }
+        grid = {int(levels.size()), int(std::get<0>(given[0]).size()), features, levels.data(), entries};
+    }
+};
+
+struct OccupancyOf {
+    std::vector<uint64_t> bricks, blocks;
+    Occupancy grid;
+
+    // occupied (K, G, G, G), 0 or 1.
+    explicit OccupancyOf(const Bytes& occupied) {
+        Call call;
+        int64_t K = occupied.shape(0), G = occupied.shape(1), S = (G + 15) / 16, B = S * 4;
+        const uint8_t* from = occupied.data();
+        bricks.assign(K * B * B * B, 0), blocks.assign(K * S * S * S, 0);
+        struct Pack {
+            const uint8_t* from;
+            uint64_t *bricks, *blocks;
+            int64_t G, S, B;
+            static void slab(void* context, int64_t index, int) {
+                const Pack& p = *static_cast<Pack*>(context);
+                int64_t k = index / p.S, bz = index % p.S;
+                for (int64_t z = bz * 16; z < bz * 16 + 16 && z < p.G; ++z)
+                    for (int64_t y = 0; y < p.G; ++y) {
+                        const uint8_t* row = p.from + ((k * p.G + z) * p.G + y) * p.G;
+                        uint64_t* words = p.bricks + ((k * p.B + z / 4) * p.B + y / 4) * p.B;
+                        int64_t shift = (z & 3) << 4 | (y & 3) << 2;
+                        for (int64_t x = 0; x < p.G; ++x) words[x >> 2] |= uint64_t(row[x] != 0) << (shift | (x & 3));
+                    }
+                for (int64_t z = bz * 4; z < bz * 4 + 4; ++z)
+                    for (int64_t y = 0; y < p.B; ++y)
+                        for (int64_t x = 0; x < p.B; ++x) {
+                            bool any = p.bricks[((k * p.B + z) * p.B + y) * p.B + x] != 0;
+                            p.blocks[((k * p.S + z / 4) * p.S + y / 4) * p.S + x / 4] |=
+                                uint64_t(any) << ((z & 3) << 4 | (y & 3) << 2 | (x & 3));
+                        }
+            }
+        } pack{from, bricks.data(), blocks.data(), G, S, B};
+        run_tasks(K * S, Pack::slab, &pack);
+        grid = {int(K), int(G), int(B), int(S), bricks.data(), blocks.data()};
+    }
+};
+
+Network network_of(const Layers& weights, const Layers& biases, bool sine) {
+    Network network{};
+    network.layers = int(weights.size());
+    network.sine = sine;
+    for (size_t l = 0; l < weights.size(); ++l) {
+        network.sizes[l] = int(weights[l].shape(1)), network.sizes[l + 1] = int(weights[l].shape(0));
+        network.weight[l] = weights[l].data();
+        if (!biases.empty()) network.bias[l] = biases[l].data();
+    }
+    return network;
+}
+
+Rays rays_of(const Floats& origins, const Floats& directions, const Floats& near, const Floats& far,
+             const Floats& jitter, float step, float cone) {
+    return {int64_t(origins.shape(0)), origins.data(), directions.data(), near.data(), far.data(), jitter.data(), step,
+            cone};
+}
+
+// A radiance field whose tensors live elsewhere and may change between calls.
+struct RadianceOf {
+    const GridOf& grid;
+    Floats table;
+    Layers density, colour;
+    std::vector<uint16_t> half;
+    RadianceField field{};
+
+    RadianceOf(const GridOf& grid, Floats table, Layers density, Layers colour, int harmonics, bool contraction,
+               float low, float high, float per_length, float least_transmittance)
+        : grid(grid), table(table), density(density), colour(colour) {
+        field.grid = grid.grid, field.table = table.data();
+        field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
+        field.harmonics = harmonics, field.contraction = contraction;
+        field.low = low, field.high = high, field.per_length = per_length;
+        field.least_transmittance = least_transmittance;
+    }
+
+    void refresh() {
+        field.half_table = nullptr;
+        if (!kernels->reads_half) return;
+        half.resize(table.size());
+        kernels->halve(int64_t(half.size()), field.table, half.data());
+        field.half_table = half.data();
+    }
+};
+
+nb::dict figures(const Losses& losses) {
+    nb::dict d;
+    d["loss"] = losses.loss, d["squared_error"] = losses.squared_error;
+    d["evaluated"] = losses.evaluated, d["shaded"] = losses.shaded, d["finite"] = losses.finite;
+    return d;
+}
+
+}  // namespace
 
 NB_MODULE(_core, m) {
     m.doc() = "Native parts of polyfield.";
-    m.def("instruction_set", &instruction_set,
-          "The widest instruction set that this CPU runs: 'avx512', 'avx2' or 'generic'.");
+    m.def("instruction_sets", &instruction_sets, "The instruction sets that this CPU runs, widest first.");
+    m.def("instruction_set", [] { return std::string(kernels->name); }, "The one in use.");
+    m.def("use", &use, "name"_a, "Changes the instruction set; false if this CPU does not run it.");
+    m.def("threads", &threads, "Threads in use.");
+    m.def("set_threads", [](int count) { std::lock_guard<std::mutex> turn(calls); set_threads(count); }, "count"_a,
+          "Changes them; 0 for as many as the process may keep busy.");
+
+    nb::class_<GridOf>(m, "Grid")
+        .def(nb::init<const std::vector<std::tuple<std::vector<int>, std::vector<uint32_t>, bool, int64_t, int64_t>>&,
+                      int>());
+    nb::class_<OccupancyOf>(m, "Occupancy").def(nb::init<const Bytes&>(), nb::arg().noconvert());
+
+    m.def("interpolate", [](const GridOf& grid, Floats table, Floats points, Floats out) {
+        Call call;
+        kernels->interpolate(grid.grid, table.data(), points.data(), int64_t(points.shape(0)), out.data());
+    }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+    m.def("interpolate_to_table", [](const GridOf& grid, Floats gradient, Floats points, Floats to_table) {
+        Call call;
+        kernels->interpolate_to_table(grid.grid, gradient.data(), points.data(), int64_t(points.shape(0)),
+                                      to_table.data());
+    }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+    m.def("interpolate_to_points", [](const GridOf& grid, Floats table, Floats gradient, Floats points, Floats to) {
+        Call call;
+        kernels->interpolate_to_points(grid.grid, table.data(), gradient.data(), points.data(),
+                                       int64_t(points.shape(0)), to.data());
+    }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+
+    m.def("mlp", [](Floats x, const Layers& weights, const Layers& biases, bool sine, Floats out) {
+        Call call;
+        kernels->mlp(network_of(weights, biases, sine), x.data(), int64_t(x.shape(0)), out.data());
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert());
+    m.def("mlp_backward", [](Floats x, const Layers& weights, const Layers& biases, bool sine, Floats gradient,
+                             std::optional<Floats> to_x, const Layers& to_weights, const Layers& to_biases) {
+        Call call;
+        float *to_weight[MAX_LAYERS], *to_bias[MAX_LAYERS];
+        for (size_t l = 0; l < to_weights.size(); ++l) to_weight[l] = to_weights[l].data();
+        for (size_t l = 0; l < to_biases.size(); ++l) to_bias[l] = to_biases[l].data();
+        kernels->mlp_backward(network_of(weights, biases, sine), x.data(), gradient.data(), int64_t(x.shape(0)),
+                              to_x ? to_x->data() : nullptr, to_weight, to_biases.empty() ? nullptr : to_bias);
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
+       nb::arg().noconvert().none(), nb::arg().noconvert(), nb::arg().noconvert());
+
+    m.def("march", [](Floats origins, Floats directions, Floats near, Floats far, Floats jitter, float step, float cone,
+                      const OccupancyOf& grid, Integers counts, std::optional<Integers> offsets,
+                      std::optional<Floats> t, std::optional<Floats> dt) {
+        Call call;
+        kernels->march(rays_of(origins, directions, near, far, jitter, step, cone), grid.grid, counts.data(),
+                       offsets ? offsets->data() : nullptr, t ? t->data() : nullptr, dt ? dt->data() : nullptr);
+    }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
+       "jitter"_a.noconvert(), "step"_a, "cone"_a, "grid"_a, "counts"_a.noconvert(),
+       "offsets"_a.noconvert().none() = nb::none(), "t"_a.noconvert().none() = nb::none(),
+       "dt"_a.noconvert().none() = nb::none());
+
+    m.def("transmittance", [](Integers offsets, Integers counts, Floats density, Floats dt, Floats out) {
+        Call call;
+        kernels->transmittance(int64_t(counts.size()), offsets.data(), counts.data(), density.data(), dt.data(),
+                               out.data());
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+       nb::arg().noconvert());
+    m.def("composite", [](Integers offsets, Integers counts, Floats t, Floats dt, Floats density, Floats colour,
+                          Floats out, Floats weights) {
+        Call call;
+        kernels->composite(int64_t(counts.size()), offsets.data(), counts.data(), t.data(), dt.data(), density.data(),
+                           colour.data(), out.data(), weights.data());
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+       nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+    m.def("composite_backward", [](Integers offsets, Integers counts, Floats t, Floats dt, Floats density,
+                                   Floats colour, Floats to_out, Floats to_weights, Floats to_density,
+                                   Floats to_colour) {
+        Call call;
+        kernels->composite_backward(int64_t(counts.size()), offsets.data(), counts.data(), t.data(), dt.data(),
+                                    density.data(), colour.data(), to_out.data(), to_weights.data(),
+                                    to_density.data(), to_colour.data());
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+       nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+       nb::arg().noconvert(), nb::arg().noconvert());
+
+    m.def("adam", [](Floats parameter, Floats gradient, Floats mean, Floats square, double learning_rate,
+                     double mean_share, double square_share, double mean_correction, double square_correction,
+                     double eps, double decay) {
+        Call call;
+        Adam adam{float(learning_rate),   float(mean_share), float(square_share), float(mean_correction),
+                  float(square_correction), float(eps),        float(decay)};
+        kernels->adam(adam, int64_t(parameter.size()), gradient.data(), parameter.data(), mean.data(), square.data());
+    }, "parameter"_a.noconvert(), "gradient"_a.noconvert(), "mean"_a.noconvert(), "square"_a.noconvert(),
+       "learning_rate"_a, "mean_share"_a, "square_share"_a, "mean_correction"_a, "square_correction"_a, "eps"_a,
+       "decay"_a);
+
+    nb::class_<RadianceOf>(m, "Radiance")
+        .def(nb::init<const GridOf&, Floats, Layers, Layers, int, bool, float, float, float, float>(),
+             nb::keep_alive<1, 2>(), "grid"_a, "table"_a.noconvert(), "density"_a.noconvert(), "colour"_a.noconvert(),
+             "harmonics"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a)
+        .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
+                         float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
+                         Floats background, float huber, Floats to_table, const Layers& to_density,
+                         const Layers& to_colour) {
+            Losses losses;
+            {
+                Call call;
+                self.refresh();
+                Training training{};
+                training.target = target.data(), training.background = background.data(), training.huber = huber;
+                training.to_table = to_table.data();
+                for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
+                for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
+                losses = kernels->train(self.field, rays_of(origins, directions, near, far, jitter, step, cone),
+                                        grid.grid, harmonics.data(), training);
+            }
+            return figures(losses);
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
+           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "target"_a.noconvert(),
+           "background"_a.noconvert(), "huber"_a, "to_table"_a.noconvert(), "to_density"_a.noconvert(),
+           "to_colour"_a.noconvert())
+        .def("refresh", [](RadianceOf& self) {
+            Call call;
+            self.refresh();
+        }, "Takes note that the table has changed.")
+        .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
+                          float step, float cone, Floats harmonics, const OccupancyOf& grid, float least_weight,
+                          Floats colour, Floats opacity, Floats depth) {
+            Losses losses;
+            {
+                Call call;
+                Picture picture{least_weight, colour.data(), opacity.data(), depth.data()};
+                losses = kernels->render(self.field, rays_of(origins, directions, near, far, jitter, step, cone),
+                                         grid.grid, harmonics.data(), picture);
+            }
+            return figures(losses);
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
+           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "least_weight"_a,
+           "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
 }

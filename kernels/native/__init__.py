@@ -1,0 +1,27 @@
+"""The native form: C++ for CPUs, in single precision, with one build of the kernels for each instruction set.
+
+POLYFIELD_ISA names the set to use: generic, avx2, avx512 or avx512bf16. Without it, the widest that this CPU runs.
+The same bytes come out whatever the number of threads; instruction sets may differ in last bits.
+"""
+
+from __future__ import annotations
+
+import os
+
+from polyfield import _core
+from polyfield.errors import PolyfieldError
+from polyfield.kernels.native.adam import adam
+from polyfield.kernels.native.composite import composite, transmittance
+from polyfield.kernels.native.interpolate import interpolate
+from polyfield.kernels.native.march import march
+from polyfield.kernels.native.mlp import mlp
+from polyfield.kernels.native.radiance import fused_radiance
+
+__all__ = ["adam", "composite", "fused_radiance", "interpolate", "march", "mlp", "transmittance"]
+
+_asked = os.environ.get("POLYFIELD_ISA", "")
+if _asked and not _core.use(_asked):
+    raise PolyfieldError(
+        f"POLYFIELD_ISA={_asked}: this CPU runs no such instruction set; "
+        f"expected one of {', '.join(_core.instruction_sets())}"
+    )

@@ -1,0 +1,115 @@
+// What every instruction set's build of the kernels offers: one table of functions over plain arrays.
+//
+// Arrays are float32, contiguous, row after row, unless said otherwise. Nothing here knows Python or torch.
+#pragma once
+#include <cstdint>
+
+namespace polyfield {
+
+constexpr int MAX_AXES = 4;
+constexpr int MAX_LAYERS = 18;
+
+// One level of a multi-resolution grid; kernels/levels.py says what the numbers mean.
+struct Level {
+    int32_t nodes[MAX_AXES];
+    uint32_t stride[MAX_AXES];  // dense: rows between neighbours along an axis; hashed: the axis' prime
+    uint32_t mask;              // hashed: size - 1
+    int32_t hashed;
+    int64_t offset;  // first row
+    int64_t size;    // rows
+};
+
+struct Grid {
+    int levels, axes, features;
+    const Level* level;
+    int64_t entries;
+};
+
+// A fully connected network: weight[l] (sizes[l + 1], sizes[l]), bias[l] (sizes[l + 1],) or null.
+struct Network {
+    int layers;
+    int sizes[MAX_LAYERS + 1];
+    const float* weight[MAX_LAYERS];
+    const float* bias[MAX_LAYERS];
+    bool sine;  // between the layers: sine, or else ReLU
+};
+
+// Occupied cells in bricks of 4^3, a bit each, and bits of occupied bricks in blocks of 4^3 bricks.
+struct Occupancy {
+    int cascades, cells, bricks, blocks;  // along an axis
+    const uint64_t* brick;                // (cascades, bricks, bricks, bricks)
+    const uint64_t* block;                // (cascades, blocks, blocks, blocks)
+};
+
+struct Rays {
+    int64_t count;
+    const float* origins;     // (count, 3) in the occupancy grid's frame
+    const float* directions;  // (count, 3)
+    const float *near, *far, *jitter;
+    float step, cone;
+};
+
+// A field of the form interpolate -> density network -> colour network; fields/plan.py has the equations.
+struct RadianceField {
+    Grid grid;
+    const float* table;
+    const uint16_t* half_table;  // the table in half precision where the instruction set reads it, or null
+    Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics
+    int harmonics;
+    bool contraction;
+    float low, high, per_length;  // density = exp(clamp(raw, low, high)) * per_length
+    float least_transmittance;
+};
+
+struct Losses {
+    double loss, squared_error;
+    int64_t evaluated, shaded;
+    bool finite;
+};
+
+struct Training {
+    const float *target, *background;  // (count, 4) premultiplied, (count, 3)
+    float huber;
+    float* to_table;  // (entries, features), overwritten
+    float* to_density[MAX_LAYERS];
+    float* to_colour[MAX_LAYERS];
+};
+
+struct Picture {
+    float least_weight;
+    float *colour, *opacity, *depth;  // (count, 3), (count,), (count,)
+};
+
+struct Adam {
+    float learning_rate, mean_share, square_share, mean_correction, square_correction, eps, decay;
+};
+
+struct Kernels {
+    const char* name;
+    bool reads_half;
+    void (*interpolate)(const Grid&, const float* table, const float* points, int64_t count, float* out);
+    void (*interpolate_to_table)(const Grid&, const float* gradient, const float* points, int64_t count,
+                                 float* to_table);
+    void (*interpolate_to_points)(const Grid&, const float* table, const float* gradient, const float* points,
+                                  int64_t count, float* to_points);
+    void (*mlp)(const Network&, const float* x, int64_t count, float* out);
+    void (*mlp_backward)(const Network&, const float* x, const float* gradient, int64_t count, float* to_x,
+                         float* const* to_weight, float* const* to_bias);
+    // With t null only counts (rays,) are written; else samples from offsets (rays,) on.
+    void (*march)(const Rays&, const Occupancy&, int64_t* counts, const int64_t* offsets, float* t, float* dt);
+    void (*transmittance)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* density,
+                          const float* dt, float* out);
+    void (*composite)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t, const float* dt,
+                      const float* density, const float* colour, float* out, float* weights);
+    void (*composite_backward)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t,
+                               const float* dt, const float* density, const float* colour, const float* to_out,
+                               const float* to_weights, float* to_density, float* to_colour);
+    void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square);
+    void (*halve)(int64_t count, const float* from, uint16_t* to);
+    Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
+    Losses (*render)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Picture&);
+};
+
+extern const Kernels kernels_generic, kernels_avx2, kernels_avx512, kernels_avx512bf16;  // those that are built
+
+}  // namespace polyfield

@@ -1,0 +1,114 @@
+// Rays against the occupancy grid: a walk from sample to sample that jumps over empty cells, bricks and blocks.
+#pragma once
+#include <cmath>
+
+#include "simd.hpp"
+
+namespace polyfield {
+namespace POLYFIELD_VARIANT {
+
+// One ray on its way. Samples stand at distance(i + jitter) for whole numbers i, as operations.march defines.
+class Walk {
+public:
+    Walk(const Rays& rays, int64_t ray) : step_(rays.step), cone_(rays.cone), jitter_(rays.jitter[ray]) {
+        for (int d = 0; d < 3; ++d) {
+            origin_[d] = rays.origins[ray * 3 + d];
+            direction_[d] = rays.directions[ray * 3 + d];
+            // A ray along a face has no crossing with it; a tiny slope gives one far away.
+            float slope = fabsf(direction_[d]) < 1e-12f ? 1e-12f : direction_[d];
+            inverse_[d] = 1 / slope;
+        }
+        float first = ceilf(lattice(rays.near[ray]) - jitter_) + jitter_;
+        float steps = ceilf(lattice(rays.far[ray]) - first);
+        index_ = int64_t(ceilf(lattice(rays.near[ray]) - jitter_));
+        end_ = steps > 0 ? index_ + int64_t(steps) : index_;
+    }
+
+    // Goes to the next occupied sample; false at the ray's end.
+    bool next(const Occupancy& grid) {
+        while (index_ < end_) {
+            float u = float(index_) + jitter_;
+            t = distance(u);
+            float reach = 0;
+            for (int d = 0; d < 3; ++d) {
+                p[d] = origin_[d] + t * direction_[d];
+                reach = fmaxf(reach, fabsf(p[d]));
+            }
+            int cascade = 0;
+            if (reach > 1) {
+                float share = frexpf(reach, &cascade);  // reach = share 2^cascade with share in [1/2, 1)
+                if (share == 0.5f) --cascade;
+            }
+            int size = cascade < grid.cascades ? empty_cells(grid, cascade) : 1;
+            if (!size) {
+                dt = distance(u + 0.5f) - distance(u - 0.5f);
+                ++index_;
+                return true;
+            }
+            index_ = cascade < grid.cascades ? beyond(grid, cascade, size) : index_ + 1;
+        }
+        return false;
+    }
+
+    float t, dt, p[3];
+
+private:
+    float distance(float u) const {
+        if (cone_ == 0 || u * cone_ < 1) return u * step_;
+        return step_ / cone_ * expf(cone_ * u - 1);
+    }
+    float lattice(float at) const {
+        if (cone_ == 0 || at * cone_ < step_) return at / step_;
+        return (logf(at * cone_ / step_) + 1) / cone_;
+    }
+
+    // Cells along an axis of the empty cube that holds p, 0 if its cell is occupied.
+    int empty_cells(const Occupancy& grid, int cascade) {
+        float scale = ldexpf(float(grid.cells) / 2, -cascade);
+        for (int d = 0; d < 3; ++d) {
+            int cell = int(p[d] * scale + float(grid.cells) / 2);
+            cell_[d] = cell < 0 ? 0 : cell >= grid.cells ? grid.cells - 1 : cell;
+        }
+        uint64_t brick = word(grid.brick, grid.bricks, cascade, 2);
+        if (brick) return brick >> ((cell_[2] & 3) << 4 | (cell_[1] & 3) << 2 | (cell_[0] & 3)) & 1 ? 0 : 1;
+        // What is skipped must not reach into the next finer cascade, whose cube is the middle half of this one.
+        if (cascade && grid.cells % 16) return 1;
+        if (cascade && grid.cells % 64) return 4;
+        return word(grid.block, grid.blocks, cascade, 4) ? 4 : 16;
+    }
+
+    uint64_t word(const uint64_t* words, int64_t size, int cascade, int shift) const {
+        return words[((cascade * size + (cell_[2] >> shift)) * size + (cell_[1] >> shift)) * size + (cell_[0] >> shift)];
+    }
+
+    // The first index whose sample may lie outside the empty cube; rounding may leave it just inside.
+    int64_t beyond(const Occupancy& grid, int cascade, int size) const {
+        float width = ldexpf(2.f / float(grid.cells), cascade), corner = -ldexpf(1, cascade), exit = INFINITY;
+        for (int d = 0; d < 3; ++d) {
+            int face = cell_[d] / size * size + (direction_[d] > 0 ? size : 0);
+            exit = fminf(exit, (float(face) * width + corner - origin_[d]) * inverse_[d]);
+        }
+        int64_t index = int64_t(ceilf(lattice(fmaxf(exit, t)) * (1 - 1e-6f) - jitter_ - 1e-3f));
+        return index > index_ ? (index < end_ ? index : end_) : index_ + 1;
+    }
+
+    float origin_[3], direction_[3], inverse_[3], step_, cone_, jitter_;
+    int cell_[3];
+    int64_t index_, end_;
+};
+
+static void march(const Rays& rays, const Occupancy& grid, int64_t* counts, const int64_t* offsets, float* t,
+                  float* dt) {
+    parallel_ranges(rays.count, 256, [&](int64_t first, int64_t last, int) {
+        for (int64_t ray = first; ray < last; ++ray) {
+            Walk walk(rays, ray);
+            int64_t count = 0;
+            for (; walk.next(grid); ++count)
+                if (t) t[offsets[ray] + count] = walk.t, dt[offsets[ray] + count] = walk.dt;
+            counts[ray] = count;
+        }
+    });
+}
+
+}  // namespace POLYFIELD_VARIANT
+}  // namespace polyfield

@@ -1,0 +1,53 @@
+"""Marching: the samples are counted, then written where the counts say."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from polyfield import _core
+from polyfield.kernels.native.arrays import plain
+from polyfield.kernels.samples import RaySamples
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    occupancy: Tensor,
+    *,
+    step: float,
+    cone: float,
+    jitter: Tensor,
+) -> RaySamples:
+    banks = (
+        zip(origins, directions, near, far, jitter, occupancy)
+        if origins.dim() == 3
+        else [(origins, directions, near, far, jitter, occupancy)]
+    )
+    parts = [_march_one(*map(plain, bank), step=step, cone=cone) for bank in banks]
+    t, dt, counts = (torch.cat(column) for column in zip(*parts))
+    ray = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
+
+
+def _march_one(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    jitter: Tensor,
+    occupancy: Tensor,
+    *,
+    step: float,
+    cone: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grid = _core.Occupancy(occupancy.view(torch.uint8))
+    counts = torch.empty(len(origins), dtype=torch.int64)
+    rays = (origins, directions, near, far, jitter, step, cone, grid, counts)
+    _core.march(*rays)
+    offsets = counts.cumsum(0) - counts
+    t, dt = torch.empty(2, int(counts.sum()))
+    _core.march(*rays, offsets, t, dt)
+    return t, dt, counts

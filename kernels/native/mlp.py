@@ -1,0 +1,45 @@
+"""A fully connected network, tile by tile; backward computes the activations anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from polyfield import _core
+from polyfield.kernels.native.arrays import like, plain
+
+
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
+) -> Tensor:
+    given = [*weights, *(biases or [])]
+    if x.dim() == 3:
+        return torch.stack([_Mlp.apply(x[b], len(weights), sine, *(w[b] for w in given)) for b in range(len(x))])
+    return _Mlp.apply(x, len(weights), sine, *given)
+
+
+class _Mlp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, layers: int, sine: bool, *given: Tensor) -> Tensor:
+        x, given = plain(x), tuple(map(plain, given))
+        ctx.save_for_backward(x, *given)
+        ctx.layers, ctx.sine = layers, sine
+        out = x.new_empty(len(x), len(given[layers - 1]))
+        _core.mlp(x, list(given[:layers]), list(given[layers:]), sine, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, *given = ctx.saved_tensors
+        to_x = like(x) if ctx.needs_input_grad[0] else None
+        to_given = [like(tensor) for tensor in given]
+        split = ctx.layers
+        _core.mlp_backward(
+            *(x, given[:split], given[split:], ctx.sine, plain(gradient)),
+            *(to_x, to_given[:split], to_given[split:]),
+        )
+        return to_x, None, None, *to_given

@@ -1,0 +1,210 @@
+#include "pool.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#ifdef __linux__
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+namespace polyfield {
+
+namespace {
+
+// CPUs that a control group's quota allows, or many if there is none.
+double quota() {
+    double allowed = 1e9;
+#ifdef __linux__
+    if (FILE* file = fopen("/sys/fs/cgroup/cpu.max", "r")) {  // version 2: "max 100000" or "200000 100000"
+        double most = 0, period = 0;
+        if (fscanf(file, "%lf %lf", &most, &period) == 2 && period > 0) allowed = most / period;
+        fclose(file);
+    } else {  // version 1
+        double most = -1, period = 0;
+        if (FILE* of = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r")) {
+            if (fscanf(of, "%lf", &most) != 1) most = -1;
+            fclose(of);
+        }
+        if (FILE* of = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r")) {
+            if (fscanf(of, "%lf", &period) != 1) period = 0;
+            fclose(of);
+        }
+        if (most > 0 && period > 0) allowed = most / period;
+    }
+#endif
+    return allowed;
+}
+
+int available() {
+    int cpus = int(std::thread::hardware_concurrency());
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+#endif
+    double allowed = quota();
+    if (allowed < cpus) cpus = int(allowed + 0.5);
+    return cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : cpus;
+}
+
+class Pool {
+public:
+    explicit Pool(int size) : size_(size) {
+        for (int worker = 1; worker < size; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+    }
+
+    ~Pool() {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            ending_ = true;
+        }
+        wake_.notify_all();
+        for (std::thread& thread : threads_) thread.join();
+    }
+
+    int size() const { return size_; }
+
+    void run(int64_t count, void (*task)(void*, int64_t, int), void* context) {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            task_ = task, context_ = context, count_ = count;
+            next_ = 0, failed_ = false;
+            busy_ = size_ - 1;
+            ++round_;
+        }
+        if (size_ > 1) wake_.notify_all();
+        work(0);
+        std::unique_lock<std::mutex> lock(mutex_);
+        done_.wait(lock, [this] { return busy_ == 0; });
+        if (failed_) throw std::bad_alloc();
+    }
+
+private:
+    void work(int worker) {
+        try {
+            for (int64_t index; (index = next_.fetch_add(1)) < count_;) task_(context_, index, worker);
+        } catch (const std::bad_alloc&) {
+            failed_ = true;
+            next_ = count_;
+        }
+    }
+
+    void serve(int worker) {
+        uint64_t seen = 0;
+        for (;;) {
+            {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return ending_ || round_ != seen; });
+                if (ending_) return;
+                seen = round_;
+            }
+            work(worker);
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (--busy_ == 0) done_.notify_one();
+        }
+    }
+
+    const int size_;
+    std::vector<std::thread> threads_;
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    void (*task_)(void*, int64_t, int) = nullptr;
+    void* context_ = nullptr;
+    int64_t count_ = 0;
+    std::atomic<int64_t> next_{0};
+    std::atomic<bool> failed_{false};
+    int busy_ = 0;
+    uint64_t round_ = 0;
+    bool ending_ = false;
+};
+
+Pool* pool = nullptr;
+int wanted = 0;
+long owner = 0;  // a forked child has none of its parent's threads
+
+}  // namespace
+
+int threads() { return wanted ? wanted : (wanted = available()); }
+
+void set_threads(int count) { wanted = count < 1 ? available() : count > MAX_THREADS ? MAX_THREADS : count; }
+
+void run_tasks(int64_t count, void (*task)(void*, int64_t, int), void* context) {
+    long process = 0;
+#ifdef __linux__
+    process = long(getpid());
+#endif
+    if (pool && process != owner) pool = nullptr;  // left where it is: its threads cannot be joined from here
+    if (pool && pool->size() != threads()) delete pool, pool = nullptr;
+    if (!pool) pool = new Pool(threads()), owner = process;
+    pool->run(count, task, context);
+}
+
+static void* allocate(size_t bytes) {
+    constexpr size_t huge = size_t(1) << 21;
+    bool large = bytes >= 2 * huge;
+    size_t boundary = large ? huge : 64;
+    void* data = aligned_alloc(boundary, (bytes + boundary - 1) / boundary * boundary);
+    if (!data) throw std::bad_alloc();
+#ifdef __linux__
+    if (large) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+    return data;
+}
+
+Buffer::~Buffer() { free(data_); }
+
+void* Buffer::reserve(size_t bytes) {
+    if (bytes > bytes_) {
+        size_t size = bytes + bytes / 2;
+        void* data = allocate(size);
+        if (data_) memcpy(data, data_, bytes_);
+        memset(static_cast<char*>(data) + bytes_, 0, size - bytes_);
+        free(data_);
+        data_ = data, bytes_ = size;
+    }
+    return data_;
+}
+
+struct Arena::Slab {
+    Slab* next;
+    size_t bytes;
+    void* data;
+};
+
+Arena::~Arena() {
+    while (first_) {
+        Slab* next = first_->next;
+        free(first_->data);
+        delete first_;
+        first_ = next;
+    }
+}
+
+void* Arena::take(size_t bytes) {
+    constexpr size_t least = size_t(1) << 20;
+    bytes = (bytes + 63) / 64 * 64;
+    while (!current_ || used_ + bytes > current_->bytes) {
+        Slab** place = current_ ? &current_->next : &first_;
+        if (!*place) {
+            size_t size = bytes > least ? bytes : least;
+            void* data = allocate(size);
+            *place = new Slab{nullptr, size, data};
+        }
+        current_ = *place, used_ = 0;
+    }
+    void* data = static_cast<char*>(current_->data) + used_;
+    used_ += bytes;
+    return data;
+}
+
+void Arena::clear() { current_ = nullptr, used_ = 0; }
+
+}  // namespace polyfield

@@ -1,0 +1,550 @@
+// Radiance fields as a whole: rays in, gradients or a picture out, in tiles of whole rays whose numbers stay in cache.
+//
+// A tile's rays advance together, some samples at a time: march, look up, density network. A ray ends where its
+// transmittance is spent, so little behind the first surface is ever asked for. What light reaches then goes through
+// the colour network, and in training backward through everything; gradients to codes are kept and added to the table
+// at the end, level by level, by one owner each. Sums run in an order that no number of threads changes.
+#pragma once
+#include <cmath>
+#include <new>
+
+#include "interpolate.hpp"
+#include "march.hpp"
+#include "network.hpp"
+
+namespace polyfield {
+namespace POLYFIELD_VARIANT {
+
+constexpr int TILE_RAYS = 32;
+constexpr int FIRST_SAMPLES = 8, MOST_SAMPLES = 32;  // of a ray at a time
+constexpr int BLOCK = 192;                           // rows that go through a network at once
+constexpr int CHUNKS = 64;                           // of a step's rays, each with a gradient of its own
+
+template <class T> static inline T* room(Buffer& buffer, size_t count) {
+    return static_cast<T*>(buffer.reserve(count * sizeof(T)));
+}
+
+// Gradients to codes of one tile's rows, and where they go.
+struct Trace {
+    Trace* next;
+    int rows;
+    float *x[3];    // (rows filled up to W,) unit coordinates
+    float* to_code;  // (levels, rows, features)
+};
+
+constexpr int BUFFERS = 8 + 14 + 2 * MAX_LAYERS;
+
+// What a thread keeps from call to call; calls take turns.
+struct Scratch {
+    Buffer buffers[BUFFERS];
+};
+static inline Scratch& scratch_of(int worker) {
+    static Scratch* all[MAX_THREADS];
+    if (!all[worker]) all[worker] = new Scratch;
+    return *all[worker];
+}
+
+// Some rays and their samples, in one thread's hands.
+template <class P> class Tile {
+public:
+    typedef typename P::Value Value;
+    typedef typename P::Element Element;
+
+    Tile(const RadianceField& field, const PackedNetwork<P>& density, const PackedNetwork<P>& colour,
+         const float* harmonic_weights, int worker)
+        : field_(field), density_(density), colour_(colour), harmonic_weights_(harmonic_weights),
+          buffers_(scratch_of(worker).buffers),
+          code_width_(padded(density.in[0])), latent_width_(padded(density.out[density.count - 1])),
+          colour_start_(padded(colour.out[0])) {}
+
+    // Samples of rays [first, first + count) that light reaches. Returns how many were asked for their density.
+    int64_t find(const Rays& rays, const Occupancy& grid, int64_t first, int count) {
+        alignas(Walk) unsigned char memory[TILE_RAYS * sizeof(Walk)];
+        Walk* walks = reinterpret_cast<Walk*>(memory);
+        int alive[TILE_RAYS], going = 0;
+        rows_ = 0;
+        count_ = count;
+        for (int r = 0; r < count; ++r) {
+            new (walks + r) Walk(rays, first + r);
+            depth_[r] = 0, first_row_[r] = last_row_[r] = -1;
+            alive[going++] = r;
+        }
+        // Where the light is as weak as that, in optical depth.
+        const float deepest = -logf(field_.least_transmittance);
+        int64_t evaluated = 0;
+        for (int samples = FIRST_SAMPLES; going; samples = int(least(samples * 2, MOST_SAMPLES))) {
+            int begin = rows_, end = begin;
+            reserve(begin + going * samples);
+            int left = 0;
+            for (int k = 0; k < going; ++k) {
+                int r = alive[k], taken = 0;
+                for (; taken < samples && walks[r].next(grid); ++taken, ++end) add_row(end, r, walks[r]);
+                if (taken == samples) alive[left++] = r;
+            }
+            evaluate(begin, end);
+            evaluated += end - begin;
+            rows_ = keep_lit(begin, end, deepest);
+            going = 0;
+            for (int k = 0; k < left; ++k)
+                if (depth_[alive[k]] < deepest) alive[going++] = alive[k];
+        }
+        return evaluated;
+    }
+
+    // Only the samples of at least that weight, for pictures.
+    void drop_faint(float least_weight) {
+        weigh();
+        int kept = 0;
+        for (int r = 0; r < count_; ++r) first_row_[r] = last_row_[r] = -1;
+        for (int i = 0; i < rows_; ++i)
+            if (weight_[i] > least_weight) move_row(i, kept), weight_[kept++] = weight_[i];
+        rows_ = kept;
+    }
+
+    // Colours of all rows; harmonics (count, field.harmonics) of the tile's rays.
+    void shade(const float* harmonics) {
+        start_rows(harmonics);
+        for (int i = 0; i < rows_; i += BLOCK) {
+            int rows = int(least(BLOCK, rows_ - i));
+            const Value* x = latent_ + size_t(i) * latent_width_;
+            for (int l = 0; l < colour_.count; ++l) {
+                bool last = l == colour_.count - 1;
+                int width = padded(colour_.out[l]);
+                Value* y = last ? nullptr : hidden_colour_[l] + size_t(i) * width;
+                if (l == 0 && !last)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_}, ToRelu<P>{y, width});
+                else if (l == 0)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_},
+                                  ToFloats{rgb_ + size_t(i) * width, width});
+                else if (last)
+                    colour_.layer(l, x, rows, FromZero{}, ToFloats{rgb_ + size_t(i) * width, width});
+                else
+                    colour_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                x = y;
+            }
+        }
+        for (int i = 0; i < rows_; ++i) {  // sixteen lanes, of which three matter
+            for (int k = 0; k < 4; k += W) {
+                vf v = vsigmoid(load(rgb_ + size_t(i) * 16 + k));
+                store(rgb_ + size_t(i) * 16 + k, v);
+            }
+        }
+    }
+
+    // Weights of all rows, from what each lets through.
+    void weigh() {
+        for (int i = 0; i < rows_; i += W) store(passed_ + i, vexp(-(load(sigma_ + i) * load(dt_ + i))));
+        for (int r = 0; r < count_; ++r) {
+            float light = 1;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                weight_[i] = light * (1 - passed_[i]);
+                light *= passed_[i];
+            }
+        }
+    }
+
+    void picture(int64_t first, const Picture& to) {
+        for (int r = 0; r < count_; ++r) {
+            float sum[5] = {};
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                for (int c = 0; c < 3; ++c) sum[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
+                sum[3] += weight_[i], sum[4] += weight_[i] * t_[i];
+            }
+            memcpy(to.colour + (first + r) * 3, sum, 12);
+            to.opacity[first + r] = sum[3];
+            to.depth[first + r] = sum[4];
+        }
+    }
+
+    // Losses of the tile's rays, and the gradients to colours and raw densities that follow from them.
+    void compare(int64_t first, const Training& training, float scale, Losses& losses) {
+        weigh();
+        to_rgb_ = room<Value>(buffers_[0], size_t(rows_ + 1) * 16);
+        to_raw_ = room<float>(buffers_[1], rows_ + W);
+        memset(to_rgb_, 0, size_t(rows_) * 16 * sizeof(Value));
+        for (int r = 0; r < count_; ++r) {
+            const float* wanted = training.target + (first + r) * 4;
+            const float* background = training.background + (first + r) * 3;
+            float colour[3] = {}, opacity = 0, g[3];
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                for (int c = 0; c < 3; ++c) colour[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
+                opacity += weight_[i];
+            }
+            float rest = 0;
+            for (int c = 0; c < 3; ++c) {
+                float error = colour[c] - wanted[c] + (wanted[3] - opacity) * background[c];
+                float size = fabsf(error), huber = training.huber;
+                losses.loss += size <= huber ? 0.5 * error * error : huber * (size - 0.5 * huber);
+                losses.squared_error += double(error) * error;
+                g[c] = fminf(fmaxf(error, -huber), huber) * scale;
+                rest += g[c] * (colour[c] - opacity * background[c]);
+            }
+            // With v = g . (colour - background): dL/ddensity = dt (T_{i+1} v_i - sum over what lies behind of w v).
+            float light = 1;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                float v = 0;
+                for (int c = 0; c < 3; ++c) {
+                    float x = rgb_[size_t(i) * 16 + c];
+                    v += g[c] * (x - background[c]);
+                    to_rgb_[size_t(i) * 16 + c] = P::value(weight_[i] * g[c] * x * (1 - x));
+                }
+                rest -= weight_[i] * v;
+                light *= passed_[i];
+                to_raw_[i] = dt_[i] * (light * v - rest) * sigma_[i];
+            }
+        }
+    }
+
+    // Adds the weights' gradients to a chunk's, and leaves gradients to codes in the arena. False if not finite.
+    bool backward(const float* harmonics, float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena,
+                  Trace**& trace) {
+        if (!rows_) return true;
+        int filled = (rows_ + W - 1) / W * W;
+        Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
+        here->next = nullptr, here->rows = rows_;
+        for (int d = 0; d < 3; ++d) {
+            here->x[d] = static_cast<float*>(arena.take(filled * 4));
+            memcpy(here->x[d], x_[d], rows_ * 4);
+            for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;
+        }
+        const Grid& grid = field_.grid;
+        here->to_code = static_cast<float*>(arena.take(size_t(rows_) * grid.levels * grid.features * 4));
+        float* ray_sums = room<float>(buffers_[2], size_t(TILE_RAYS) * colour_start_);
+        memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
+        float worst = 0;
+        for (int i = 0; i < rows_; i += BLOCK)
+            worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
+        // The harmonics are the ray's, so one product a ray stands for all its samples.
+        for (int j = 0; j < colour_.out[0]; ++j)
+            for (int r = 0; r < count_; ++r) {
+                float g = ray_sums[size_t(r) * colour_start_ + j];
+                for (int h = 0; h < field_.harmonics; ++h)
+                    to_harmonic_weights[j * field_.harmonics + h] += g * harmonics[r * field_.harmonics + h];
+            }
+        *trace = here;
+        trace = &here->next;
+        return worst == 0;
+    }
+
+    int rows() const { return rows_; }
+
+private:
+    // Room for that many rows; what is there stays.
+    void reserve(int rows) {
+        size_t n = size_t(rows) + BLOCK;
+        Buffer* b = buffers_ + 8;
+        for (int d = 0; d < 3; ++d) x_[d] = room<float>(*b++, n);
+        t_ = room<float>(*b++, n), dt_ = room<float>(*b++, n), sigma_ = room<float>(*b++, n);
+        passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n);
+        ray_ = room<int32_t>(*b++, n), next_row_ = room<int32_t>(*b++, n);
+        code_ = room<Value>(*b++, n * code_width_);
+        latent_ = room<Value>(*b++, n * latent_width_);
+        latent_floats_ = room<float>(*b++, size_t(BLOCK) * latent_width_);
+        rgb_ = room<float>(*b++, n * 16);
+        for (int l = 0; l + 1 < density_.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density_.out[l]));
+        for (int l = 0; l + 1 < colour_.count; ++l) hidden_colour_[l] = room<Value>(*b++, n * padded(colour_.out[l]));
+    }
+
+    void add_row(int i, int r, const Walk& walk) {
+        float reach = 1, scale = 0.5f, shift = 0.5f;
+        if (field_.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
+            for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(walk.p[d]));
+            scale = (2 - 1 / reach) / reach / 4;
+        }
+        for (int d = 0; d < 3; ++d) x_[d][i] = walk.p[d] * scale + shift;
+        t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
+    }
+
+    void evaluate(int begin, int end) {
+        for (int i = begin; i < end; i += BLOCK) {
+            int rows = int(least(BLOCK, end - i));
+            look_up(i, rows);
+            const Value* x = code_ + size_t(i) * code_width_;
+            int last = density_.count - 1;
+            for (int l = 0; l < last; ++l) {
+                int width = padded(density_.out[l]);
+                Value* y = hidden_[l] + size_t(i) * width;
+                density_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                x = y;
+            }
+            density_.layer(last, x, rows, FromZero{}, ToFloats{latent_floats_, latent_width_});
+            for (int r = 0; r < rows; ++r) {
+                const float* latent = latent_floats_ + size_t(r) * latent_width_;
+                sigma_[i + r] = latent[0];
+                for (int k = 0; k < latent_width_; k += W)
+                    P::store_values(latent_ + size_t(i + r) * latent_width_ + k, load(latent + k));
+            }
+        }
+        for (int i = begin; i < end; i += W) {
+            vf raw = vmin(vmax(load(sigma_ + i), splat(field_.low)), splat(field_.high));
+            store(sigma_ + i, vexp(raw) * field_.per_length);
+        }
+    }
+
+    void look_up(int begin, int rows) {
+        const Grid& grid = field_.grid;
+        switch (grid.features) {
+            case 2: return look_up_features<2>(begin, rows);
+            case 4: return look_up_features<4>(begin, rows);
+            default: return look_up_features<8>(begin, rows);
+        }
+    }
+
+    template <int F> void look_up_features(int begin, int rows) {
+        const Grid& grid = field_.grid;
+        for (int l = 0; l < grid.levels; ++l) {
+            const Level& level = grid.level[l];
+            if (field_.half_table) look_up_level<F>(level, field_.half_table + level.offset * F, l, begin, rows);
+            else look_up_level<F>(level, field_.table + level.offset * F, l, begin, rows);
+        }
+    }
+
+    template <int F, class Source> void look_up_level(const Level& level, const Source* table, int l, int begin, int rows) {
+        for (int i = 0; i < rows; i += W) {
+            Corners<3> corners;
+            vf x[3];
+            for (int d = 0; d < 3; ++d) x[d] = load(x_[d] + begin + i);
+            find_corners<3>(level, x, corners);
+            Value* to = code_ + size_t(begin + i) * code_width_ + l * F;
+            sum_corners<3, F>(corners, table, int(least(W, rows - i)), [&](int p, typename Row<F>::Vector sum) {
+                P::template store_row<F>(to + size_t(p) * code_width_, (const float*)&sum);
+            });
+        }
+    }
+
+    // Of the rows [begin, end), keeps those that light reaches, in order. Returns the new end.
+    int keep_lit(int begin, int end, float deepest) {
+        int kept = begin;
+        for (int i = begin; i < end; ++i) {
+            int r = ray_[i];
+            if (!(depth_[r] < deepest)) continue;
+            depth_[r] += sigma_[i] * dt_[i];
+            move_row(i, kept++);
+        }
+        return kept;
+    }
+
+    // Row `from` becomes row `to`, the next of its ray.
+    void move_row(int from, int to) {
+        int r = ray_[from];
+        if (first_row_[r] < 0) first_row_[r] = to;
+        else next_row_[last_row_[r]] = to;
+        last_row_[r] = to;
+        next_row_[to] = -1;
+        if (from == to) return;
+        for (int d = 0; d < 3; ++d) x_[d][to] = x_[d][from];
+        t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
+        copy(code_, code_width_, from, to);
+        copy(latent_, latent_width_, from, to);
+        for (int l = 0; l + 1 < density_.count; ++l) copy(hidden_[l], padded(density_.out[l]), from, to);
+    }
+
+    static void copy(Value* rows, int width, int from, int to) {
+        memcpy(rows + size_t(to) * width, rows + size_t(from) * width, width * sizeof(Value));
+    }
+
+    // What the first colour layer's sums start from: the harmonics' share, one row a ray.
+    void start_rows(const float* harmonics) {
+        colour_start_rows_ = room<float>(buffers_[3], size_t(TILE_RAYS) * colour_start_);
+        Operand<Single> a{harmonics, field_.harmonics, 1};
+        product<Single>(count_, colour_start_, field_.harmonics, a, harmonic_weights_, colour_start_, FromZero{},
+                        ToFloats{colour_start_rows_, colour_start_});
+    }
+
+    // Returns 0, or NaN if a gradient is not finite.
+    float block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace) {
+        Element* pairs = room<Element>(buffers_[4], most(density_.pair_room(BLOCK), colour_.pair_room(BLOCK)));
+        int widest = 16;
+        for (int l = 0; l < density_.count; ++l) widest = int(most(widest, most(padded(density_.in[l]), padded(density_.out[l]))));
+        for (int l = 0; l < colour_.count; ++l) widest = int(most(widest, most(padded(colour_.in[l]), padded(colour_.out[l]))));
+        Value* to_out = room<Value>(buffers_[5], size_t(BLOCK) * widest);
+        Value* to_in = room<Value>(buffers_[6], size_t(BLOCK) * widest);
+        float* floats = room<float>(buffers_[7], size_t(BLOCK) * most(code_width_, latent_width_));
+
+        int last = colour_.count - 1;
+        memcpy(to_out, to_rgb_ + size_t(begin) * 16, size_t(rows) * 16 * sizeof(Value));
+        for (int l = last; l >= 0; --l) {
+            const Value* x = l ? hidden_colour_[l - 1] + size_t(begin) * padded(colour_.in[l])
+                               : latent_ + size_t(begin) * latent_width_;
+            if (l == 0) sum_by_ray(to_out, begin, rows, ray_sums);
+            colour_.layer_to_weights(l, x, to_out, rows, pairs, to_colour + colour_.gradient_offset[l]);
+            if (l) colour_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(colour_.in[l])});
+            else colour_.layer_to_inputs(l, to_out, rows, ToFloats{floats, latent_width_});
+            Value* swap = to_out;
+            to_out = to_in, to_in = swap;
+        }
+        for (int r = 0; r < rows; ++r) {
+            float* row = floats + size_t(r) * latent_width_;
+            row[0] += to_raw_[begin + r];
+            for (int k = 0; k < latent_width_; k += W) P::store_values(to_out + size_t(r) * latent_width_ + k, load(row + k));
+        }
+        for (int l = density_.count - 1; l >= 0; --l) {
+            const Value* x = l ? hidden_[l - 1] + size_t(begin) * padded(density_.in[l])
+                               : code_ + size_t(begin) * code_width_;
+            density_.layer_to_weights(l, x, to_out, rows, pairs, to_density + density_.gradient_offset[l]);
+            if (l) density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
+            else density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
+            Value* swap = to_out;
+            to_out = to_in, to_in = swap;
+        }
+        int features = field_.grid.features;
+        for (int l = 0; l < field_.grid.levels; ++l) {
+            float* to = trace.to_code + (size_t(l) * rows_ + begin) * features;
+            const float* from = floats + l * features;
+            for (int r = 0; r < rows; ++r, to += features, from += code_width_) memcpy(to, from, features * 4);
+        }
+        vf worst{};
+        for (int k = 0; k < rows * code_width_; k += W) worst += load(floats + k) * 0.f;
+        float sum = 0;
+        for (int lane = 0; lane < W; ++lane) sum += worst[lane];
+        return sum;
+    }
+
+    void sum_by_ray(const Value* to_out, int begin, int rows, float* ray_sums) {
+        for (int r = 0; r < rows; ++r) {
+            float* sum = ray_sums + size_t(ray_[begin + r]) * colour_start_;
+            for (int k = 0; k < colour_start_; k += W)
+                store(sum + k, load(sum + k) + P::load_values(to_out + size_t(r) * colour_start_ + k));
+        }
+    }
+
+    const RadianceField& field_;
+    const PackedNetwork<P>&density_, &colour_;
+    const float* harmonic_weights_;  // (harmonics, padded first colour width)
+    Buffer* buffers_;
+    const int code_width_, latent_width_, colour_start_;
+    int rows_ = 0, count_ = 0;
+    float depth_[TILE_RAYS];  // optical, of each ray so far
+    int first_row_[TILE_RAYS], last_row_[TILE_RAYS];
+    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *latent_floats_, *rgb_, *to_raw_, *colour_start_rows_;
+    int32_t *ray_, *next_row_;
+    Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
+};
+
+// A field's networks, packed, with the harmonics' part of the first colour layer apart.
+template <class P> struct PackedField {
+    explicit PackedField(const RadianceField& field)
+        : density(field.density, field.density.sizes[0]),
+          colour(field.colour, field.density.sizes[field.density.layers]) {
+        int latent = field.density.sizes[field.density.layers], width = padded(colour.out[0]);
+        harmonic_weights = room<float>(buffer_, size_t(field.harmonics) * width);
+        for (int h = 0; h < field.harmonics; ++h)
+            for (int j = 0; j < colour.out[0]; ++j)
+                harmonic_weights[h * width + j] = field.colour.weight[0][j * field.colour.sizes[0] + latent + h];
+    }
+
+    PackedNetwork<P> density, colour;
+    float* harmonic_weights;
+
+private:
+    Buffer buffer_;
+};
+
+template <class P> static Losses render_with(const RadianceField& field, const Rays& rays, const Occupancy& grid,
+                                             const float* harmonics, const Picture& picture) {
+    PackedField<P> packed(field);
+    constexpr int grain = TILE_RAYS * 8;
+    int64_t tasks = (rays.count + grain - 1) / grain;
+    Buffer counts_buffer;
+    int64_t* counts = room<int64_t>(counts_buffer, tasks * 2);
+    parallel_ranges(rays.count, grain, [&](int64_t first, int64_t last, int worker) {
+        Tile<P> tile(field, packed.density, packed.colour, packed.harmonic_weights, worker);
+        int64_t evaluated = 0, shaded = 0;
+        for (int64_t i = first; i < last; i += TILE_RAYS) {
+            evaluated += tile.find(rays, grid, i, int(least(TILE_RAYS, last - i)));
+            tile.drop_faint(picture.least_weight);
+            tile.shade(harmonics + i * field.harmonics);
+            tile.picture(i, picture);
+            shaded += tile.rows();
+        }
+        counts[first / grain * 2] = evaluated, counts[first / grain * 2 + 1] = shaded;
+    });
+    Losses sums{0, 0, 0, 0, true};
+    for (int64_t task = 0; task < tasks; ++task) sums.evaluated += counts[task * 2], sums.shaded += counts[task * 2 + 1];
+    return sums;
+}
+
+// Adds all traces' gradients to the table. One level, or a part of its rows, has one owner.
+template <int F> static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_table) {
+    const int parts = parts_of(grid);
+    parallel(int64_t(grid.levels) * parts, [&](int64_t task, int) {
+        int l = int(task / parts), part = int(task % parts);
+        const Level& level = grid.level[l];
+        uint32_t low = uint32_t(level.size * part / parts), high = uint32_t(level.size * (part + 1) / parts);
+        float* rows = to_table + level.offset * F;
+        memset(rows + size_t(low) * F, 0, size_t(high - low) * F * 4);
+        for (int chunk = 0; chunk < CHUNKS; ++chunk)
+            for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
+                for (int i = 0; i < trace->rows; i += W) {
+                    vf x[3];
+                    Corners<3> corners;
+                    for (int d = 0; d < 3; ++d) x[d] = load(trace->x[d] + i);
+                    find_corners<3>(level, x, corners);
+                    const float* gradient = trace->to_code + (size_t(l) * trace->rows + i) * F;
+                    add_to_corners<3, F>(corners, int(least(W, trace->rows - i)), parts == 1, low, high, rows,
+                                         [&](int p) { return Row<F>::read(gradient + size_t(p) * F); });
+                }
+    });
+}
+
+template <class P> static Losses train_with(const RadianceField& field, const Rays& rays, const Occupancy& grid,
+                                            const float* harmonics, const Training& training) {
+    PackedField<P> packed(field);
+    const size_t density_size = packed.density.gradient_size, colour_size = packed.colour.gradient_size;
+    const size_t size = density_size + colour_size + size_t(packed.colour.out[0]) * field.harmonics;
+    static Buffer gradients_buffer;  // calls take turns, so what a step needs can be kept for the next
+    static Arena arenas[CHUNKS];
+    float* gradients = room<float>(gradients_buffer, size * CHUNKS);
+    Trace* traces[CHUNKS] = {};
+    Losses losses[CHUNKS];
+    const float scale = 1 / (3.f * float(rays.count));
+    parallel(CHUNKS, [&](int64_t chunk, int worker) {
+        Tile<P> tile(field, packed.density, packed.colour, packed.harmonic_weights, worker);
+        Losses& sums = losses[chunk];
+        sums = Losses{0, 0, 0, 0, true};
+        float* to_density = gradients + chunk * size;
+        float *to_colour = to_density + density_size, *to_harmonic = to_colour + colour_size;
+        memset(to_density, 0, size * 4);
+        arenas[chunk].clear();
+        Trace** trace = &traces[chunk];
+        int64_t first = rays.count * chunk / CHUNKS, last = rays.count * (chunk + 1) / CHUNKS;
+        for (int64_t i = first; i < last; i += TILE_RAYS) {
+            sums.evaluated += tile.find(rays, grid, i, int(least(TILE_RAYS, last - i)));
+            sums.shaded += tile.rows();
+            tile.shade(harmonics + i * field.harmonics);
+            tile.compare(i, training, scale, sums);
+            sums.finite &= tile.backward(harmonics + i * field.harmonics, to_density, to_colour, to_harmonic,
+                                         arenas[chunk], trace);
+        }
+    });
+    switch (field.grid.features) {
+        case 2: traces_to_table<2>(field.grid, traces, training.to_table); break;
+        case 4: traces_to_table<4>(field.grid, traces, training.to_table); break;
+        default: traces_to_table<8>(field.grid, traces, training.to_table);
+    }
+    add_parts(gradients, CHUNKS, size);
+    for (int l = 0; l < packed.density.count; ++l)
+        for (int j = 0; j < packed.density.out[l]; ++j)
+            memcpy(training.to_density[l] + size_t(j) * packed.density.in[l],
+                   gradients + packed.density.gradient_offset[l] + size_t(j) * padded(packed.density.in[l]),
+                   packed.density.in[l] * 4);
+    for (int l = 0; l < packed.colour.count; ++l)
+        for (int j = 0; j < packed.colour.out[l]; ++j)
+            memcpy(training.to_colour[l] + size_t(j) * field.colour.sizes[l],
+                   gradients + density_size + packed.colour.gradient_offset[l] + size_t(j) * padded(packed.colour.in[l]),
+                   packed.colour.in[l] * 4);
+    for (int j = 0; j < packed.colour.out[0]; ++j)
+        memcpy(training.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0],
+               gradients + density_size + colour_size + size_t(j) * field.harmonics, field.harmonics * 4);
+    Losses sums{0, 0, 0, 0, true};
+    for (const Losses& part : losses) {
+        sums.loss += part.loss, sums.squared_error += part.squared_error;
+        sums.evaluated += part.evaluated, sums.shaded += part.shaded;
+        sums.finite &= part.finite;
+    }
+    sums.loss /= 3.0 * double(rays.count), sums.squared_error /= 3.0 * double(rays.count);
+    return sums;
+}
+
+}  // namespace POLYFIELD_VARIANT
+}  // namespace polyfield

@@ -1,0 +1,103 @@
+"""Radiance fields as a whole: gradients of a step, and pictures, in one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield import _core
+from polyfield.kernels.levels import Levels
+from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.native.interpolate import grid
+
+_FEATURES = (2, 4, 8)
+_MOST_LAYERS = 18
+
+
+class FusedRadiance:
+    """What `operations.fused_radiance` promises. Reads its tensors anew at every call, so they may be trained."""
+
+    def __init__(
+        self, table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+    ) -> None:
+        self._native = _core.Radiance(
+            grid(levels, table.shape[1]),
+            plain(table),
+            [plain(weight) for weight in density],
+            [plain(weight) for weight in colour],
+            **settings,
+        )
+        self._shapes = (table, list(density), list(colour))
+        self._gradients: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
+        self._occupied: tuple[Tensor, _core.Occupancy] | None = None
+
+    def train(
+        self,
+        rays: dict[str, Any],
+        harmonics: Tensor,
+        occupied: Tensor,
+        *,
+        target: Tensor,
+        background: Tensor,
+        huber: float,
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        if self._gradients is None:
+            table, density, colour = self._shapes
+            self._gradients = (like(table), [like(weight) for weight in density], [like(weight) for weight in colour])
+        to_table, to_density, to_colour = self._gradients
+        figures = self._native.train(
+            **_arrays(rays),
+            harmonics=plain(harmonics),
+            grid=self._packed(occupied),
+            target=plain(target),
+            background=plain(background),
+            huber=huber,
+            to_table=to_table,
+            to_density=to_density,
+            to_colour=to_colour,
+        )
+        return figures, [to_table, *to_density, *to_colour]
+
+    def refresh(self) -> None:
+        self._native.refresh()
+
+    def render(
+        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor, *, least_weight: float
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        count = len(harmonics)
+        colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
+        figures = self._native.render(
+            **_arrays(rays),
+            harmonics=plain(harmonics),
+            grid=self._packed(occupied),
+            least_weight=least_weight,
+            colour=colour,
+            opacity=opacity,
+            depth=depth,
+        )
+        return figures, colour, opacity, depth
+
+    def _packed(self, occupied: Tensor) -> _core.Occupancy:
+        """The occupancy grid in bits, made anew only for another tensor."""
+        if self._occupied is None or self._occupied[0] is not occupied:
+            self._occupied = (occupied, _core.Occupancy(plain(occupied).view(torch.uint8)))
+        return self._occupied[1]
+
+
+def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
+
+
+def fused_radiance(
+    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+) -> FusedRadiance | None:
+    fits = (
+        levels.dimensions == 3
+        and table.shape[1] in _FEATURES
+        and max(len(density), len(colour)) <= _MOST_LAYERS
+        and all(tensor.is_contiguous() for tensor in (table, *density, *colour))
+    )
+    return FusedRadiance(table, levels, density, colour, **settings) if fits else None

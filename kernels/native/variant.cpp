@@ -1,0 +1,48 @@
+// The kernels for one instruction set: POLYFIELD_VARIANT, with the compiler's flags to match.
+#include "adam.hpp"
+#include "composite.hpp"
+#include "interpolate.hpp"
+#include "march.hpp"
+#include "network.hpp"
+#include "radiance.hpp"
+
+namespace polyfield {
+namespace POLYFIELD_VARIANT {
+
+#if defined(__AVX512BF16__)
+typedef Brain Networks;  // of the fused radiance kernels; the operation `mlp` is always in single precision
+#else
+typedef Single Networks;
+#endif
+#if defined(__F16C__)
+constexpr bool READS_HALF = true;
+#else
+constexpr bool READS_HALF = false;
+#endif
+
+}  // namespace POLYFIELD_VARIANT
+
+#define JOINED(a, b) a##b
+#define NAMED(prefix, variant) JOINED(prefix, variant)
+#define QUOTED(text) #text
+#define TEXT(text) QUOTED(text)
+
+const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
+    TEXT(POLYFIELD_VARIANT),
+    POLYFIELD_VARIANT::READS_HALF,
+    POLYFIELD_VARIANT::interpolate,
+    POLYFIELD_VARIANT::interpolate_to_table,
+    POLYFIELD_VARIANT::interpolate_to_points,
+    POLYFIELD_VARIANT::mlp,
+    POLYFIELD_VARIANT::mlp_backward,
+    POLYFIELD_VARIANT::march,
+    POLYFIELD_VARIANT::transmittance,
+    POLYFIELD_VARIANT::composite,
+    POLYFIELD_VARIANT::composite_backward,
+    POLYFIELD_VARIANT::adam,
+    POLYFIELD_VARIANT::halve,
+    POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
+};
+
+}  // namespace polyfield

@@ -1,0 +1,81 @@
+"""Fields with a plan as one kernel: the same training step and pictures as the general path, in a call each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.fields import Field
+from polyfield.fields.directions import spherical_harmonics
+from polyfield.fields.plan import Plan
+from polyfield.kernels import FusedRadiance, fused_radiance
+from polyfield.render.rays import Rays
+from polyfield.render.sampling import MarchingSampler
+
+# Samples that less light than this reaches are left out, in training and in pictures.
+LEAST_TRANSMITTANCE = 1e-3
+
+
+class FusedField:
+    """A field's fused kernel. It reads the field's tensors where they are, so it follows them while they are trained."""
+
+    def __init__(self, plan: Plan, kernel: FusedRadiance) -> None:
+        self._plan, self._kernel = plan, kernel
+
+    @staticmethod
+    def of(field: Field) -> FusedField | None:
+        """The fused form of a field, or None if it has no plan or its device's kernels none that fits."""
+        plan = field.plan()
+        if plan is None:
+            return None
+        low, high = plan.transform.clamp
+        kernel = fused_radiance(
+            plan.table,
+            plan.levels,
+            plan.density_layers,
+            plan.colour_layers,
+            harmonics=plan.direction_degree**2,
+            contraction=plan.domain.kind == "contraction",
+            low=low,
+            high=high,
+            per_length=1 / plan.density_unit,
+            least_transmittance=LEAST_TRANSMITTANCE,
+        )
+        return kernel and FusedField(plan, kernel)
+
+    def train(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, target: Tensor, background: Tensor, huber: float
+    ) -> dict[str, Any]:
+        """One step's loss, and its gradients on the plan's tensors; figures as `FusedRadiance.train` gives them."""
+        figures, gradients = self._kernel.train(
+            sampler.walk(rays, jitter),
+            self._harmonics(rays),
+            sampler.occupied,
+            target=target,
+            background=background,
+            huber=huber,
+        )
+        for tensor, gradient in zip(self._tensors(), gradients, strict=True):
+            tensor.grad = gradient
+        return figures
+
+    def refresh(self) -> None:
+        """Take note of the tensors as they are now, before `render`."""
+        self._kernel.refresh()
+
+    def render(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, least_weight: float
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        """Colour, opacity and depth of rays as `FusedRadiance.render` gives them."""
+        return self._kernel.render(
+            sampler.walk(rays, jitter), self._harmonics(rays), sampler.occupied, least_weight=least_weight
+        )
+
+    def _tensors(self) -> list[Tensor]:
+        return [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
+
+    def _harmonics(self, rays: Rays) -> Tensor:
+        with torch.no_grad():
+            return spherical_harmonics(rays.directions, self._plan.direction_degree)
