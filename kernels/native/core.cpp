@@ -143,7 +143,7 @@ struct RadianceOf {
     const GridOf& grid;
     Floats table;
     Layers density, colour;
-    std::vector<uint16_t> half;
+    Buffer half;
     RadianceField field{};
 
     RadianceOf(const GridOf& grid, Floats table, Layers density, Layers colour, int harmonics, bool contraction,
@@ -159,9 +159,9 @@ struct RadianceOf {
     void refresh() {
         field.half_table = nullptr;
         if (!kernels->reads_half) return;
-        half.resize(table.size());
-        kernels->halve(int64_t(half.size()), field.table, half.data());
-        field.half_table = half.data();
+        uint16_t* to = static_cast<uint16_t*>(half.reserve(table.size() * 2));
+        kernels->halve(int64_t(table.size()), field.table, to);
+        field.half_table = to;
     }
 };
 

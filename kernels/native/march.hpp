@@ -32,13 +32,10 @@ public:
             float reach = 0;
             for (int d = 0; d < 3; ++d) {
                 p[d] = origin_[d] + t * direction_[d];
-                reach = fmaxf(reach, fabsf(p[d]));
+                float size = fabsf(p[d]);
+                reach = reach > size ? reach : size;
             }
-            int cascade = 0;
-            if (reach > 1) {
-                float share = frexpf(reach, &cascade);  // reach = share 2^cascade with share in [1/2, 1)
-                if (share == 0.5f) --cascade;
-            }
+            int cascade = reach > 1 ? power_above(reach) : 0;
             int size = cascade < grid.cascades ? empty_cells(grid, cascade) : 1;
             if (!size) {
                 dt = distance(u + 0.5f) - distance(u - 0.5f);
@@ -53,6 +50,19 @@ public:
     float t, dt, p[3];
 
 private:
+    // The whole number k with 2^(k - 1) < x <= 2^k, from the bits of x >= 1.
+    static int power_above(float x) {
+        uint32_t bits;
+        memcpy(&bits, &x, 4);
+        return int(bits >> 23) - 127 + ((bits & 0x7FFFFF) != 0);
+    }
+    static float power_of_two(int k) {
+        uint32_t bits = uint32_t(k + 127) << 23;
+        float x;
+        memcpy(&x, &bits, 4);
+        return x;
+    }
+
     float distance(float u) const {
         if (cone_ == 0 || u * cone_ < 1) return u * step_;
         return step_ / cone_ * expf(cone_ * u - 1);
@@ -64,9 +74,9 @@ private:
 
     // Cells along an axis of the empty cube that holds p, 0 if its cell is occupied.
     int empty_cells(const Occupancy& grid, int cascade) {
-        float scale = ldexpf(float(grid.cells) / 2, -cascade);
+        float half = float(grid.cells) * 0.5f, scale = half * power_of_two(-cascade);
         for (int d = 0; d < 3; ++d) {
-            int cell = int(p[d] * scale + float(grid.cells) / 2);
+            int cell = int(p[d] * scale + half);
             cell_[d] = cell < 0 ? 0 : cell >= grid.cells ? grid.cells - 1 : cell;
         }
         uint64_t brick = word(grid.brick, grid.bricks, cascade, 2);
@@ -83,12 +93,13 @@ private:
 
     // The first index whose sample may lie outside the empty cube; rounding may leave it just inside.
     int64_t beyond(const Occupancy& grid, int cascade, int size) const {
-        float width = ldexpf(2.f / float(grid.cells), cascade), corner = -ldexpf(1, cascade), exit = INFINITY;
+        float corner = -power_of_two(cascade), width = -2 * corner / float(grid.cells), exit = INFINITY;
         for (int d = 0; d < 3; ++d) {
-            int face = cell_[d] / size * size + (direction_[d] > 0 ? size : 0);
-            exit = fminf(exit, (float(face) * width + corner - origin_[d]) * inverse_[d]);
+            int face = (cell_[d] & -size) + (direction_[d] > 0 ? size : 0);
+            float crossing = (float(face) * width + corner - origin_[d]) * inverse_[d];
+            exit = exit < crossing ? exit : crossing;
         }
-        int64_t index = int64_t(ceilf(lattice(fmaxf(exit, t)) * (1 - 1e-6f) - jitter_ - 1e-3f));
+        int64_t index = int64_t(ceilf(lattice(exit > t ? exit : t) * (1 - 1e-6f) - jitter_ - 1e-3f));
         return index > index_ ? (index < end_ ? index : end_) : index_ + 1;
     }
 

@@ -38,9 +38,10 @@ struct Brain {
         _mm256_storeu_si256((__m256i*)p, (__m256i)_mm512_cvtneps_pbh((__m512)v));
     }
     template <int F> static inline void store_row(Value* p, const float* v) {
-        __m256 wide{};
-        memcpy(&wide, v, F * 4);
-        __m128bh narrow = _mm256_cvtneps_pbh(wide);
+        __m128bh narrow;
+        if constexpr (F == 8) narrow = _mm256_cvtneps_pbh(_mm256_loadu_ps(v));
+        else if constexpr (F == 4) narrow = _mm_cvtneps_pbh(_mm_loadu_ps(v));
+        else narrow = _mm_cvtneps_pbh(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i*)v)));
         memcpy(p, &narrow, F * 2);
     }
     static inline Value value(float v) {  // to nearest, ties to even

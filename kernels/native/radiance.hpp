@@ -1,9 +1,10 @@
-// Radiance fields as a whole: rays in, gradients or a picture out, in tiles of whole rays whose numbers stay in cache.
+// Radiance fields as a whole: rays in, gradients or a picture out.
 //
-// A tile's rays advance together, some samples at a time: march, look up, density network. A ray ends where its
-// transmittance is spent, so little behind the first surface is ever asked for. What light reaches then goes through
-// the colour network, and in training backward through everything; gradients to codes are kept and added to the table
-// at the end, level by level, by one owner each. Sums run in an order that no number of threads changes.
+// Rays advance together, some samples at a time: march, look up, density network. A ray ends where its transmittance is
+// spent, so little behind the first surface is ever asked for. Look-ups go level by level over all tiles of rays, so
+// that one level at a time is in cache. What light reaches then goes through the colour network, and in training
+// backward through everything, tile by tile; gradients to codes are kept and added to the table at the end, level by
+// level, by one owner each. Sums run in an order that no number of threads changes.
 #pragma once
 #include <cmath>
 #include <new>
@@ -15,10 +16,12 @@
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
-constexpr int TILE_RAYS = 32;
+constexpr int TILE_RAYS = 128;
 constexpr int FIRST_SAMPLES = 8, MOST_SAMPLES = 32;  // of a ray at a time
 constexpr int BLOCK = 192;                           // rows that go through a network at once
-constexpr int CHUNKS = 64;                           // of a step's rays, each with a gradient of its own
+constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
+constexpr int MOST_TILES = 512;                      // at once
+constexpr int TOGETHER = 8;                          // tiles that a task looks up in one level
 
 template <class T> static inline T* room(Buffer& buffer, size_t count) {
     return static_cast<T*>(buffer.reserve(count * sizeof(T)));
@@ -32,64 +35,106 @@ struct Trace {
     float* to_code;  // (levels, rows, features)
 };
 
-constexpr int BUFFERS = 8 + 14 + 2 * MAX_LAYERS;
+constexpr int BUFFERS = 8 + 16 + 2 * MAX_LAYERS;
 
-// What a thread keeps from call to call; calls take turns.
+// Memory that is kept from call to call; calls take turns. One for every tile, and one for every thread.
 struct Scratch {
     Buffer buffers[BUFFERS];
 };
-static inline Scratch& scratch_of(int worker) {
+static inline Scratch& scratch_of_tile(int64_t index) {
+    static Scratch* all[MOST_TILES];
+    if (!all[index]) all[index] = new Scratch;
+    return *all[index];
+}
+static inline Scratch& scratch_of_worker(int index) {
     static Scratch* all[MAX_THREADS];
-    if (!all[worker]) all[worker] = new Scratch;
-    return *all[worker];
+    if (!all[index]) all[index] = new Scratch;
+    return *all[index];
 }
 
-// Some rays and their samples, in one thread's hands.
+// A field's networks, packed, with the harmonics' part of the first colour layer apart.
+template <class P> struct PackedField {
+    explicit PackedField(const RadianceField& field)
+        : field(field), density(field.density, field.density.sizes[0]),
+          colour(field.colour, field.density.sizes[field.density.layers]) {
+        int latent = field.density.sizes[field.density.layers], width = padded(colour.out[0]);
+        float* weights = room<float>(buffer_, size_t(field.harmonics) * width);
+        for (int h = 0; h < field.harmonics; ++h)
+            for (int j = 0; j < colour.out[0]; ++j)
+                weights[h * width + j] = field.colour.weight[0][j * field.colour.sizes[0] + latent + h];
+        harmonic_weights = weights;
+    }
+
+    const RadianceField& field;
+    PackedNetwork<P> density, colour;
+    const float* harmonic_weights;  // (harmonics, padded first colour width)
+
+private:
+    Buffer buffer_;
+};
+
+// Some rays, and their samples so far as rows.
 template <class P> class Tile {
 public:
     typedef typename P::Value Value;
     typedef typename P::Element Element;
 
-    Tile(const RadianceField& field, const PackedNetwork<P>& density, const PackedNetwork<P>& colour,
-         const float* harmonic_weights, int worker)
-        : field_(field), density_(density), colour_(colour), harmonic_weights_(harmonic_weights),
-          buffers_(scratch_of(worker).buffers),
-          code_width_(padded(density.in[0])), latent_width_(padded(density.out[density.count - 1])),
-          colour_start_(padded(colour.out[0])) {}
-
-    // Samples of rays [first, first + count) that light reaches. Returns how many were asked for their density.
-    int64_t find(const Rays& rays, const Occupancy& grid, int64_t first, int count) {
-        alignas(Walk) unsigned char memory[TILE_RAYS * sizeof(Walk)];
-        Walk* walks = reinterpret_cast<Walk*>(memory);
-        int alive[TILE_RAYS], going = 0;
-        rows_ = 0;
-        count_ = count;
+    void begin(const PackedField<P>& packed, const Rays& rays, int64_t first, int count, Scratch& scratch) {
+        packed_ = &packed, buffers_ = scratch.buffers;
+        code_width_ = padded(packed.density.in[0]);
+        latent_width_ = padded(packed.density.out[packed.density.count - 1]);
+        colour_start_ = padded(packed.colour.out[0]);
+        first_ = first, count_ = count, rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
+        walks_ = room<Walk>(buffers_[0], TILE_RAYS);
         for (int r = 0; r < count; ++r) {
-            new (walks + r) Walk(rays, first + r);
+            new (walks_ + r) Walk(rays, first + r);
             depth_[r] = 0, first_row_[r] = last_row_[r] = -1;
-            alive[going++] = r;
+            alive_[going_++] = r;
         }
-        // Where the light is as weak as that, in optical depth.
-        const float deepest = -logf(field_.least_transmittance);
-        int64_t evaluated = 0;
-        for (int samples = FIRST_SAMPLES; going; samples = int(least(samples * 2, MOST_SAMPLES))) {
-            int begin = rows_, end = begin;
-            reserve(begin + going * samples);
-            int left = 0;
-            for (int k = 0; k < going; ++k) {
-                int r = alive[k], taken = 0;
-                for (; taken < samples && walks[r].next(grid); ++taken, ++end) add_row(end, r, walks[r]);
-                if (taken == samples) alive[left++] = r;
-            }
-            evaluate(begin, end);
-            evaluated += end - begin;
-            rows_ = keep_lit(begin, end, deepest);
-            going = 0;
-            for (int k = 0; k < left; ++k)
-                if (depth_[alive[k]] < deepest) alive[going++] = alive[k];
-        }
-        return evaluated;
     }
+
+    // Up to that many further samples of every ray that goes on, as rows [rows_, end_).
+    void march(const Occupancy& grid, int samples) {
+        reserve(rows_ + going_ * samples);
+        int left = 0;
+        end_ = rows_;
+        for (int k = 0; k < going_; ++k) {
+            int r = alive_[k], taken = 0;
+            for (; taken < samples && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
+            if (taken == samples) alive_[left++] = r;
+        }
+        going_ = left;
+        evaluated_ += end_ - rows_;
+    }
+
+    // One level's part of the new rows' codes.
+    void look_up(int l) {
+        const RadianceField& field = packed_->field;
+        const Level& level = field.grid.level[l];
+        const int features = field.grid.features;
+        const float* table = field.table + level.offset * features;
+        const uint16_t* half = field.half_table ? field.half_table + level.offset * features : nullptr;
+        switch (features) {
+            case 2: return half ? look_up_level<2>(level, half, l) : look_up_level<2>(level, table, l);
+            case 4: return half ? look_up_level<4>(level, half, l) : look_up_level<4>(level, table, l);
+            default: return half ? look_up_level<8>(level, half, l) : look_up_level<8>(level, table, l);
+        }
+    }
+
+    // Densities of the new rows; those that light reaches stay. Rays whose light is spent end.
+    void evaluate() {
+        evaluate_rows(rows_, end_);
+        const float deepest = -logf(packed_->field.least_transmittance);
+        rows_ = keep_lit(rows_, end_, deepest);
+        int left = 0;
+        for (int k = 0; k < going_; ++k)
+            if (depth_[alive_[k]] < deepest) alive_[left++] = alive_[k];
+        going_ = left;
+    }
+
+    bool found() const { return end_ > rows_; }  // whether there are new rows
+    int rows() const { return rows_; }
+    int64_t evaluated() const { return evaluated_; }
 
     // Only the samples of at least that weight, for pictures.
     void drop_faint(float least_weight) {
@@ -101,9 +146,14 @@ public:
         rows_ = kept;
     }
 
-    // Colours of all rows; harmonics (count, field.harmonics) of the tile's rays.
-    void shade(const float* harmonics) {
-        start_rows(harmonics);
+    // Colours of all rows; harmonics of all rays (rays, field.harmonics). The memory is the worker's.
+    void shade(const float* harmonics, Scratch& worker) {
+        const PackedNetwork<P>& colour_ = packed_->colour;
+        work_ = worker.buffers;
+        rgb_ = room<float>(work_[0], size_t(rows_ + 1) * 16);
+        for (int l = 0; l + 1 < colour_.count; ++l)
+            hidden_colour_[l] = room<Value>(work_[8 + l], size_t(rows_ + 1) * padded(colour_.out[l]));
+        start_rows(harmonics + first_ * packed_->field.harmonics);
         for (int i = 0; i < rows_; i += BLOCK) {
             int rows = int(least(BLOCK, rows_ - i));
             const Value* x = latent_ + size_t(i) * latent_width_;
@@ -143,28 +193,28 @@ public:
         }
     }
 
-    void picture(int64_t first, const Picture& to) {
+    void picture(const Picture& to) const {
         for (int r = 0; r < count_; ++r) {
             float sum[5] = {};
             for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
                 for (int c = 0; c < 3; ++c) sum[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
                 sum[3] += weight_[i], sum[4] += weight_[i] * t_[i];
             }
-            memcpy(to.colour + (first + r) * 3, sum, 12);
-            to.opacity[first + r] = sum[3];
-            to.depth[first + r] = sum[4];
+            memcpy(to.colour + (first_ + r) * 3, sum, 12);
+            to.opacity[first_ + r] = sum[3];
+            to.depth[first_ + r] = sum[4];
         }
     }
 
     // Losses of the tile's rays, and the gradients to colours and raw densities that follow from them.
-    void compare(int64_t first, const Training& training, float scale, Losses& losses) {
+    void compare(const Training& training, float scale, Losses& losses) {
         weigh();
-        to_rgb_ = room<Value>(buffers_[0], size_t(rows_ + 1) * 16);
-        to_raw_ = room<float>(buffers_[1], rows_ + W);
+        to_rgb_ = room<Value>(work_[1], size_t(rows_ + 1) * 16);
+        to_raw_ = room<float>(work_[2], rows_ + W);
         memset(to_rgb_, 0, size_t(rows_) * 16 * sizeof(Value));
         for (int r = 0; r < count_; ++r) {
-            const float* wanted = training.target + (first + r) * 4;
-            const float* background = training.background + (first + r) * 3;
+            const float* wanted = training.target + (first_ + r) * 4;
+            const float* background = training.background + (first_ + r) * 3;
             float colour[3] = {}, opacity = 0, g[3];
             for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
                 for (int c = 0; c < 3; ++c) colour[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
@@ -199,6 +249,8 @@ public:
     bool backward(const float* harmonics, float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena,
                   Trace**& trace) {
         if (!rows_) return true;
+        const RadianceField& field_ = packed_->field;
+        const PackedNetwork<P>& colour_ = packed_->colour;
         int filled = (rows_ + W - 1) / W * W;
         Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
         here->next = nullptr, here->rows = rows_;
@@ -209,30 +261,25 @@ public:
         }
         const Grid& grid = field_.grid;
         here->to_code = static_cast<float*>(arena.take(size_t(rows_) * grid.levels * grid.features * 4));
-        float* ray_sums = room<float>(buffers_[2], size_t(TILE_RAYS) * colour_start_);
+        float* ray_sums = room<float>(work_[3], size_t(TILE_RAYS) * colour_start_);
         memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
         float worst = 0;
         for (int i = 0; i < rows_; i += BLOCK)
             worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
         // The harmonics are the ray's, so one product a ray stands for all its samples.
-        for (int j = 0; j < colour_.out[0]; ++j)
-            for (int r = 0; r < count_; ++r) {
-                float g = ray_sums[size_t(r) * colour_start_ + j];
-                for (int h = 0; h < field_.harmonics; ++h)
-                    to_harmonic_weights[j * field_.harmonics + h] += g * harmonics[r * field_.harmonics + h];
-            }
+        product<Single>(colour_.out[0], field_.harmonics, count_, Operand<Single>{ray_sums, 1, colour_start_},
+                        harmonics + first_ * field_.harmonics, field_.harmonics, FromZero{}, AddToFloats{to_harmonic_weights, field_.harmonics});
         *trace = here;
         trace = &here->next;
         return worst == 0;
     }
 
-    int rows() const { return rows_; }
-
 private:
     // Room for that many rows; what is there stays.
     void reserve(int rows) {
+        const PackedNetwork<P>& density = packed_->density;
         size_t n = size_t(rows) + BLOCK;
-        Buffer* b = buffers_ + 8;
+        Buffer* b = buffers_ + 1;
         for (int d = 0; d < 3; ++d) x_[d] = room<float>(*b++, n);
         t_ = room<float>(*b++, n), dt_ = room<float>(*b++, n), sigma_ = room<float>(*b++, n);
         passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n);
@@ -240,12 +287,11 @@ private:
         code_ = room<Value>(*b++, n * code_width_);
         latent_ = room<Value>(*b++, n * latent_width_);
         latent_floats_ = room<float>(*b++, size_t(BLOCK) * latent_width_);
-        rgb_ = room<float>(*b++, n * 16);
-        for (int l = 0; l + 1 < density_.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density_.out[l]));
-        for (int l = 0; l + 1 < colour_.count; ++l) hidden_colour_[l] = room<Value>(*b++, n * padded(colour_.out[l]));
+        for (int l = 0; l + 1 < density.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density.out[l]));
     }
 
     void add_row(int i, int r, const Walk& walk) {
+        const RadianceField& field_ = packed_->field;
         float reach = 1, scale = 0.5f, shift = 0.5f;
         if (field_.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
             for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(walk.p[d]));
@@ -255,10 +301,11 @@ private:
         t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
     }
 
-    void evaluate(int begin, int end) {
+    void evaluate_rows(int begin, int end) {
+        const RadianceField& field_ = packed_->field;
+        const PackedNetwork<P>& density_ = packed_->density;
         for (int i = begin; i < end; i += BLOCK) {
             int rows = int(least(BLOCK, end - i));
-            look_up(i, rows);
             const Value* x = code_ + size_t(i) * code_width_;
             int last = density_.count - 1;
             for (int l = 0; l < last; ++l) {
@@ -281,32 +328,21 @@ private:
         }
     }
 
-    void look_up(int begin, int rows) {
-        const Grid& grid = field_.grid;
-        switch (grid.features) {
-            case 2: return look_up_features<2>(begin, rows);
-            case 4: return look_up_features<4>(begin, rows);
-            default: return look_up_features<8>(begin, rows);
-        }
-    }
-
-    template <int F> void look_up_features(int begin, int rows) {
-        const Grid& grid = field_.grid;
-        for (int l = 0; l < grid.levels; ++l) {
-            const Level& level = grid.level[l];
-            if (field_.half_table) look_up_level<F>(level, field_.half_table + level.offset * F, l, begin, rows);
-            else look_up_level<F>(level, field_.table + level.offset * F, l, begin, rows);
-        }
-    }
-
-    template <int F, class Source> void look_up_level(const Level& level, const Source* table, int l, int begin, int rows) {
-        for (int i = 0; i < rows; i += W) {
-            Corners<3> corners;
+    template <int F, class Source> void look_up_level(const Level& level, const Source* table, int l) {
+        // The next points' rows are on their way to the cache while these points' are summed.
+        Corners<3> corners[2];
+        auto find = [&](int i, Corners<3>& to) {
             vf x[3];
-            for (int d = 0; d < 3; ++d) x[d] = load(x_[d] + begin + i);
-            find_corners<3>(level, x, corners);
-            Value* to = code_ + size_t(begin + i) * code_width_ + l * F;
-            sum_corners<3, F>(corners, table, int(least(W, rows - i)), [&](int p, typename Row<F>::Vector sum) {
+            for (int d = 0; d < 3; ++d) x[d] = load(x_[d] + i);
+            find_corners<3>(level, x, to);
+            for (int c = 0; c < 8; c += 2)
+                for (int p = 0; p < W; ++p) __builtin_prefetch(table + size_t(to.row[c][p]) * F);
+        };
+        if (rows_ < end_) find(rows_, corners[0]);
+        for (int i = rows_, turn = 0; i < end_; i += W, turn ^= 1) {
+            if (i + W < end_) find(i + W, corners[turn ^ 1]);
+            Value* to = code_ + size_t(i) * code_width_ + l * F;
+            sum_corners<3, F>(corners[turn], table, int(least(W, end_ - i)), [&](int p, typename Row<F>::Vector sum) {
                 P::template store_row<F>(to + size_t(p) * code_width_, (const float*)&sum);
             });
         }
@@ -336,7 +372,8 @@ private:
         t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
         copy(code_, code_width_, from, to);
         copy(latent_, latent_width_, from, to);
-        for (int l = 0; l + 1 < density_.count; ++l) copy(hidden_[l], padded(density_.out[l]), from, to);
+        const PackedNetwork<P>& density = packed_->density;
+        for (int l = 0; l + 1 < density.count; ++l) copy(hidden_[l], padded(density.out[l]), from, to);
     }
 
     static void copy(Value* rows, int width, int from, int to) {
@@ -345,21 +382,24 @@ private:
 
     // What the first colour layer's sums start from: the harmonics' share, one row a ray.
     void start_rows(const float* harmonics) {
-        colour_start_rows_ = room<float>(buffers_[3], size_t(TILE_RAYS) * colour_start_);
-        Operand<Single> a{harmonics, field_.harmonics, 1};
-        product<Single>(count_, colour_start_, field_.harmonics, a, harmonic_weights_, colour_start_, FromZero{},
+        const int count = packed_->field.harmonics;
+        colour_start_rows_ = room<float>(work_[4], size_t(TILE_RAYS) * colour_start_);
+        Operand<Single> a{harmonics, count, 1};
+        product<Single>(count_, colour_start_, count, a, packed_->harmonic_weights, colour_start_, FromZero{},
                         ToFloats{colour_start_rows_, colour_start_});
     }
 
     // Returns 0, or NaN if a gradient is not finite.
     float block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace) {
-        Element* pairs = room<Element>(buffers_[4], most(density_.pair_room(BLOCK), colour_.pair_room(BLOCK)));
+        const PackedNetwork<P>&density_ = packed_->density, &colour_ = packed_->colour;
+        Buffer* room_of = work_ + 8 + MAX_LAYERS;
+        Element* pairs = room<Element>(room_of[0], most(density_.pair_room(BLOCK), colour_.pair_room(BLOCK)));
         int widest = 16;
         for (int l = 0; l < density_.count; ++l) widest = int(most(widest, most(padded(density_.in[l]), padded(density_.out[l]))));
         for (int l = 0; l < colour_.count; ++l) widest = int(most(widest, most(padded(colour_.in[l]), padded(colour_.out[l]))));
-        Value* to_out = room<Value>(buffers_[5], size_t(BLOCK) * widest);
-        Value* to_in = room<Value>(buffers_[6], size_t(BLOCK) * widest);
-        float* floats = room<float>(buffers_[7], size_t(BLOCK) * most(code_width_, latent_width_));
+        Value* to_out = room<Value>(room_of[1], size_t(BLOCK) * widest);
+        Value* to_in = room<Value>(room_of[2], size_t(BLOCK) * widest);
+        float* floats = room<float>(room_of[3], size_t(BLOCK) * most(code_width_, latent_width_));
 
         int last = colour_.count - 1;
         memcpy(to_out, to_rgb_ + size_t(begin) * 16, size_t(rows) * 16 * sizeof(Value));
@@ -387,8 +427,9 @@ private:
             Value* swap = to_out;
             to_out = to_in, to_in = swap;
         }
-        int features = field_.grid.features;
-        for (int l = 0; l < field_.grid.levels; ++l) {
+        const Grid& grid = packed_->field.grid;
+        const int features = grid.features;
+        for (int l = 0; l < grid.levels; ++l) {
             float* to = trace.to_code + (size_t(l) * rows_ + begin) * features;
             const float* from = floats + l * features;
             for (int r = 0; r < rows; ++r, to += features, from += code_width_) memcpy(to, from, features * 4);
@@ -408,59 +449,72 @@ private:
         }
     }
 
-    const RadianceField& field_;
-    const PackedNetwork<P>&density_, &colour_;
-    const float* harmonic_weights_;  // (harmonics, padded first colour width)
-    Buffer* buffers_;
-    const int code_width_, latent_width_, colour_start_;
-    int rows_ = 0, count_ = 0;
+    const PackedField<P>* packed_;
+    Buffer *buffers_, *work_;  // the tile's, the worker's
+    int code_width_, latent_width_, colour_start_;
+    int64_t first_, evaluated_;
+    int count_, rows_, end_, going_;
+    Walk* walks_;
+    int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
-    int first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *latent_floats_, *rgb_, *to_raw_, *colour_start_rows_;
     int32_t *ray_, *next_row_;
     Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
 };
 
-// A field's networks, packed, with the harmonics' part of the first colour layer apart.
-template <class P> struct PackedField {
-    explicit PackedField(const RadianceField& field)
-        : density(field.density, field.density.sizes[0]),
-          colour(field.colour, field.density.sizes[field.density.layers]) {
-        int latent = field.density.sizes[field.density.layers], width = padded(colour.out[0]);
-        harmonic_weights = room<float>(buffer_, size_t(field.harmonics) * width);
-        for (int h = 0; h < field.harmonics; ++h)
-            for (int j = 0; j < colour.out[0]; ++j)
-                harmonic_weights[h * width + j] = field.colour.weight[0][j * field.colour.sizes[0] + latent + h];
+// All tiles of some rays, with the samples that light reaches.
+template <class P> class Tiles {
+public:
+    // At most MOST_TILES * TILE_RAYS rays, from `first` on.
+    Tiles(const PackedField<P>& packed, const Rays& rays, const Occupancy& grid, int64_t first, int64_t rays_here)
+        : count((rays_here + TILE_RAYS - 1) / TILE_RAYS) {
+        tiles_ = room<Tile<P>>(buffer_, count);
+        int samples = FIRST_SAMPLES;
+        parallel(count, [&](int64_t i, int) {
+            int64_t begin = i * TILE_RAYS;
+            new (tiles_ + i) Tile<P>;
+            tiles_[i].begin(packed, rays, first + begin, int(least(TILE_RAYS, rays_here - begin)), scratch_of_tile(i));
+            tiles_[i].march(grid, samples);
+        });
+        const int64_t groups = (count + TOGETHER - 1) / TOGETHER;
+        for (bool going = true; going;) {
+            parallel(packed.field.grid.levels * groups, [&](int64_t task, int) {
+                int64_t group = task % groups;
+                for (int64_t i = group * TOGETHER; i < least(count, (group + 1) * TOGETHER); ++i)
+                    tiles_[i].look_up(int(task / groups));
+            });
+            samples = int(least(samples * 2, MOST_SAMPLES));
+            parallel(count, [&](int64_t i, int) {
+                tiles_[i].evaluate();
+                tiles_[i].march(grid, samples);
+            });
+            going = false;
+            for (int64_t i = 0; i < count; ++i) going |= tiles_[i].found();
+        }
     }
 
-    PackedNetwork<P> density, colour;
-    float* harmonic_weights;
+    Tile<P>& operator[](int64_t index) { return tiles_[index]; }
+    const int64_t count;
 
 private:
     Buffer buffer_;
+    Tile<P>* tiles_;
 };
 
 template <class P> static Losses render_with(const RadianceField& field, const Rays& rays, const Occupancy& grid,
                                              const float* harmonics, const Picture& picture) {
     PackedField<P> packed(field);
-    constexpr int grain = TILE_RAYS * 8;
-    int64_t tasks = (rays.count + grain - 1) / grain;
-    Buffer counts_buffer;
-    int64_t* counts = room<int64_t>(counts_buffer, tasks * 2);
-    parallel_ranges(rays.count, grain, [&](int64_t first, int64_t last, int worker) {
-        Tile<P> tile(field, packed.density, packed.colour, packed.harmonic_weights, worker);
-        int64_t evaluated = 0, shaded = 0;
-        for (int64_t i = first; i < last; i += TILE_RAYS) {
-            evaluated += tile.find(rays, grid, i, int(least(TILE_RAYS, last - i)));
-            tile.drop_faint(picture.least_weight);
-            tile.shade(harmonics + i * field.harmonics);
-            tile.picture(i, picture);
-            shaded += tile.rows();
-        }
-        counts[first / grain * 2] = evaluated, counts[first / grain * 2 + 1] = shaded;
-    });
     Losses sums{0, 0, 0, 0, true};
-    for (int64_t task = 0; task < tasks; ++task) sums.evaluated += counts[task * 2], sums.shaded += counts[task * 2 + 1];
+    constexpr int64_t AT_ONCE = int64_t(MOST_TILES) * TILE_RAYS;
+    for (int64_t first = 0; first < rays.count; first += AT_ONCE) {
+        Tiles<P> tiles(packed, rays, grid, first, least(AT_ONCE, rays.count - first));
+        parallel(tiles.count, [&](int64_t i, int worker) {
+            tiles[i].drop_faint(picture.least_weight);
+            tiles[i].shade(harmonics, scratch_of_worker(worker));
+            tiles[i].picture(picture);
+        });
+        for (int64_t i = 0; i < tiles.count; ++i) sums.evaluated += tiles[i].evaluated(), sums.shaded += tiles[i].rows();
+    }
     return sums;
 }
 
@@ -498,8 +552,8 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     Trace* traces[CHUNKS] = {};
     Losses losses[CHUNKS];
     const float scale = 1 / (3.f * float(rays.count));
+    Tiles<P> tiles(packed, rays, grid, 0, rays.count);
     parallel(CHUNKS, [&](int64_t chunk, int worker) {
-        Tile<P> tile(field, packed.density, packed.colour, packed.harmonic_weights, worker);
         Losses& sums = losses[chunk];
         sums = Losses{0, 0, 0, 0, true};
         float* to_density = gradients + chunk * size;
@@ -507,14 +561,13 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         memset(to_density, 0, size * 4);
         arenas[chunk].clear();
         Trace** trace = &traces[chunk];
-        int64_t first = rays.count * chunk / CHUNKS, last = rays.count * (chunk + 1) / CHUNKS;
-        for (int64_t i = first; i < last; i += TILE_RAYS) {
-            sums.evaluated += tile.find(rays, grid, i, int(least(TILE_RAYS, last - i)));
+        for (int64_t i = tiles.count * chunk / CHUNKS; i < tiles.count * (chunk + 1) / CHUNKS; ++i) {
+            Tile<P>& tile = tiles[i];
+            sums.evaluated += tile.evaluated();
             sums.shaded += tile.rows();
-            tile.shade(harmonics + i * field.harmonics);
-            tile.compare(i, training, scale, sums);
-            sums.finite &= tile.backward(harmonics + i * field.harmonics, to_density, to_colour, to_harmonic,
-                                         arenas[chunk], trace);
+            tile.shade(harmonics, scratch_of_worker(worker));
+            tile.compare(training, scale, sums);
+            sums.finite &= tile.backward(harmonics, to_density, to_colour, to_harmonic, arenas[chunk], trace);
         }
     });
     switch (field.grid.features) {

@@ -95,7 +95,8 @@ def fused_radiance(
     table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedRadiance | None:
     fits = (
-        levels.dimensions == 3
+        settings["harmonics"] % 16 == 0
+        and levels.dimensions == 3
         and table.shape[1] in _FEATURES
         and max(len(density), len(colour)) <= _MOST_LAYERS
         and all(tensor.is_contiguous() for tensor in (table, *density, *colour))
