@@ -10,7 +10,7 @@ from polyfield.data import photographs, placement
 from polyfield.data.frames import cameras
 from polyfield.data.photographs import Photograph, Progress
 from polyfield.data.scene import Scene
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields.domain import Domain
 
 HOLD = 8  # every 8th by sorted name, from the first
@@ -48,7 +48,8 @@ def assemble(
         )
     sizes = photographs.measure(pictures, downscale)
     views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
-    place = domain or placement.from_cameras(views)
+    with naming(root):
+        place = domain or placement.from_cameras(views)
     pixels = photographs.load(pictures, downscale, progress)
     remarks = [*notes, *([] if domain else placement.notes(views, place))]
     if skipped:

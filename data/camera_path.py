@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from polyfield.data.frames import check_pose, times
+from polyfield.data.frames import check_focal, check_pose, times
 from polyfield.data.records import Record, brief, read_record
 from polyfield.render.cameras import Cameras
 
@@ -69,5 +69,5 @@ def _intrinsics(stop: Record, width: int, height: int) -> tuple[float, float, fl
     fov = _positive(stop, "fov")
     if fov >= 180:
         raise stop.fail("fov", f"is {fov:g}; expected vertical degrees below 180")
-    focal = height / 2 / math.tan(math.radians(fov) / 2)
+    focal = check_focal(stop, "fov", height / 2 / math.tan(math.radians(fov) / 2), height)
     return focal, focal, width / 2, height / 2

@@ -21,7 +21,9 @@ FOCAL = {"x": ("fl_x", "camera_angle_x", "x_fov"), "y": ("fl_y", "camera_angle_y
 PERSPECTIVE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE_MODEL = "OPENCV_FISHEYE"
 OTHER_LENSES = ("equirectangular", "latlong", "orthographic", "ftheta_p0")  # instant-ngp's
-SHORTEST = 1e-6  # pixels: a focal length below is a slip
+# Focal lengths, in widths or heights of the photograph: a view of 179.9 degrees, and one of 2 arc seconds.
+SHORTEST, LONGEST = 1e-3, 1e5
+FARTHEST = 100  # widths or heights of the photograph: a principal point beyond is a slip
 TOLERANCE = 1e-3  # of R^T R = I; files written with few digits still pass
 
 
@@ -106,6 +108,28 @@ def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
     return matrix[:3]
 
 
+def check_focal(record: Record, key: str, focal: float, length: int) -> float:
+    """A focal length in pixels for a photograph that has `length` of them that way; one without sense is refused."""
+    if not SHORTEST <= focal / length <= LONGEST:
+        raise record.fail(
+            key,
+            f"gives a focal length of {focal:g} pixels for a photograph of {length}; "
+            f"expected {SHORTEST * length:g} to {LONGEST * length:g}",
+        )
+    return focal
+
+
+def check_centre(record: Record, key: str, centre: float, length: int) -> float:
+    """A principal point, which may be beside a photograph that was cut out of a larger one, but not far away."""
+    if not -FARTHEST * length <= centre <= FARTHEST * length:
+        raise record.fail(
+            key,
+            f"gives a principal point at {centre:g} in a photograph of {length} pixels; "
+            f"expected one within {FARTHEST * length:g}",
+        )
+    return centre
+
+
 def times(records: Sequence[Record], key: str) -> torch.Tensor | None:
     """Every record's time in [0, 1], (V,); None where no record has one."""
     values = [record.number(key) for record in records]
@@ -151,7 +175,9 @@ def _intrinsics(frame: Frame, size: tuple[int, int]) -> tuple[float, float, floa
     fx, fy = fx or fy, fy or fx
     assert fx and fy
     cx, cy = frame.number("cx"), frame.number("cy")
-    return fx, fy, size[0] / 2 if cx is None else cx, size[1] / 2 if cy is None else cy
+    cx = size[0] / 2 if cx is None else check_centre(frame.own, "cx", cx, size[0])
+    cy = size[1] / 2 if cy is None else check_centre(frame.own, "cy", cy, size[1])
+    return fx, fy, cx, cy
 
 
 def _focal(frame: Frame, axis: str, length: int) -> float | None:
@@ -161,21 +187,21 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
     if holder is None:
         return None
     if (focal := holder.number(pixels)) is not None:
-        if focal < SHORTEST:
-            raise frame.own.fail(pixels, f"is {focal:g}; expected a positive number of pixels")
         size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
         if frame.holder(size, centre) is None:
             raise frame.own.fail(pixels, f"stands without {size} or {centre}; pixels of which image size?")
-        return focal
+        return check_focal(frame.own, pixels, focal, length)
+    key = radians
     if (angle := holder.number(radians)) is not None:
         if not 0 < angle < math.pi:
             hint = "; it looks like degrees, expected radians" if angle > math.pi else "; expected radians"
             raise frame.own.fail(radians, f"is {angle:g}{hint} between 0 and pi")
     else:
+        key = degrees
         angle = math.radians(holder.number(degrees) or 0)
         if not 0 < angle < math.pi:
             raise frame.own.fail(degrees, f"is {math.degrees(angle):g}; expected degrees between 0 and 180")
-    return length / 2 / math.tan(angle / 2)
+    return check_focal(frame.own, key, length / 2 / math.tan(angle / 2), length)
 
 
 def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import storage
 from polyfield.fields.field import Field
 from polyfield.fields.registry import build
@@ -93,11 +93,9 @@ def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
             f"{where}: version {metadata.get('version')!r} of field files; this polyfield reads {VERSION!r}; "
             "update polyfield"
         )
-    try:
+    with naming(path):
         context = _context(_json(metadata, "context"), tensors.pop(_OCCUPANCY, None))
         return _field(FieldSpec.from_json(_json(metadata, "spec")), tensors), context
-    except PolyfieldError as error:
-        raise PolyfieldError(f"{where}: {error}") from None
 
 
 def _json(metadata: dict[str, str], key: str) -> Any:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, naming
 from polyfield.fields.registry import options_of
 from polyfield.fit.schedule import Length
 
@@ -53,10 +53,8 @@ class FitConfig:
             raise PolyfieldError(
                 f"{where}: the keys {', '.join(missing)} are missing; this is no whole config.json"
             )
-        try:
+        with naming(where):
             return FitConfig(**{name: config[name] for name in names})
-        except PolyfieldError as error:
-            raise PolyfieldError(f"{where}: {error}") from None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -88,8 +88,13 @@ BAD_FRAMES = {
     "turned": ({"w": 6, "h": 8}, "w is 6, but photograph 'images/3.png' has 8 x 6 pixels (EXIF orientation applied);"),
     "half a pixel": ({"w": 8.5}, "w is 8.5; expected a whole number of at least 1"),
     "focal is text": ({"fl_x": "10"}, "fl_x is '10'; expected a number"),
-    "focal below 0": ({"fl_x": -1}, "fl_x is -1; expected a positive number"),
-    "focal of next to nothing": ({"fl_x": 1e-300}, "fl_x is 1e-300; expected a positive number"),
+    "focal below 0": ({"fl_x": -1}, "fl_x gives a focal length of -1 pixels for a photograph of 8; expected 0.008 to"),
+    "focal of next to nothing": ({"fl_x": 1e-9}, "fl_x gives a focal length of 1e-09 pixels"),
+    "focal without end": ({"fl_x": 1e12}, "fl_x gives a focal length of 1e+12 pixels for a photograph of 8; expected"),
+    "focal of height": ({"fl_y": 1e12}, "fl_y gives a focal length of 1e+12 pixels for a photograph of 6; expected"),
+    "angle of next to nothing": ({"camera_angle_x": 1e-9}, "camera_angle_x gives a focal length of 8e+09 pixels"),
+    "fov of next to all": ({"x_fov": 179.9999}, "x_fov gives a focal length of"),
+    "centre far away": ({"cy": -1e12}, "cy gives a principal point at -1e+12 in a photograph of 6 pixels; expected one"),
     "degrees": ({"camera_angle_x": 40}, "camera_angle_x is 40; it looks like degrees, expected radians"),
     "angle 0": ({"camera_angle_x": 0}, "camera_angle_x is 0; expected radians between 0 and pi"),
     "fov": ({"x_fov": 180}, "x_fov is 180; expected degrees between 0 and 180"),
@@ -321,6 +326,7 @@ BAD_PATHS = {
         "camera_path[1]: camera_to_world has the last row 0 0 4 1",
     ),
     "fov": ({"camera_path": [{**STOP, "fov": 180}]}, "camera_path[0]: fov is 180; expected vertical degrees below"),
+    "no fov to speak of": ({"camera_path": [{**STOP, "fov": 1e-9}]}, "camera_path[0]: fov gives a focal length of"),
     "some times": ({"camera_path": [{**STOP, "render_time": 0}, STOP]}, "camera_path[1]: render_time is missing"),
 }  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 
 class PolyfieldError(Exception):
@@ -11,6 +13,15 @@ class PolyfieldError(Exception):
     The text is one line: the file, key or index, what was found, what was expected and what to do.
     The command prints it without a traceback and ends with status 1.
     """
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A context whose PolyfieldErrors begin with the file they are about."""
+    try:
+        yield
+    except PolyfieldError as error:
+        raise PolyfieldError(f"{shown(path)}: {error}") from None
 
 
 def shown(path: str | os.PathLike[str]) -> str:
