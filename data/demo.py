@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +20,15 @@ from torch import Tensor
 from polyfield.data.demo_shading import render
 from polyfield.data.demo_shapes import plinth, shapes
 from polyfield.errors import PolyfieldError
+from polyfield.fields.exclusive import one_at_a_time
 from polyfield.render.cameras import Cameras, look_at
 
 KINDS = ("still", "moving")
 RECIPE = 1  # part of the folder's name: raise it whenever a picture or a pose changes
 
 Progress = Callable[[int, int], None]  # views done, views in all
+
+_LEFTOVER = re.compile(rf"demo-({'|'.join(KINDS)})-\d+-[a-z0-9_]{{8}}")  # as tempfile ends its names
 
 _ANGLE = 0.69  # horizontal field of view in radians
 _RADIUS = 4.0  # of the sphere the cameras stand on
@@ -46,11 +51,16 @@ def demo_scene(kind: str = "still", *, progress: Progress | None = None) -> Path
         return final
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # Made beside its place and moved there whole, so that a kill leaves no half scene under the final name.
-        with tempfile.TemporaryDirectory(prefix=f"{final.name}-", dir=cache) as temporary:
-            made = Path(temporary) / final.name
-            make_scene(made, kind=kind, progress=progress)
-            _move(made, final)
+        with one_at_a_time(cache) as alone:
+            if final.is_dir():  # made while this process waited
+                return final
+            if alone:
+                _clean(cache)
+            # Made beside its place and moved there whole, so that a kill leaves no half scene under the final name.
+            with tempfile.TemporaryDirectory(prefix=f"{final.name}-", dir=cache) as temporary:
+                made = Path(temporary) / final.name
+                make_scene(made, kind=kind, progress=progress)
+                _move(made, final)
     except OSError as error:
         raise PolyfieldError(
             f"{cache}: the demo scene cannot be written ({error.strerror}); set POLYFIELD_CACHE to another folder"
@@ -96,6 +106,13 @@ def _cache_folder() -> Path:
         return Path(own).expanduser().absolute()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache").absolute() / "polyfield"
+
+
+def _clean(cache: Path) -> None:
+    """Delete what killed processes left, which is all that is unfinished while no other process is at work."""
+    for path in cache.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _move(made: Path, final: Path) -> None:

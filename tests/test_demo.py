@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -190,6 +193,33 @@ def test_an_interrupted_making_leaves_nothing(cache: Path, interruption: type[Ba
     with pytest.raises((KeyboardInterrupt, PolyfieldError)):
         demo_scene(progress=stop)
     assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_making_left_is_deleted_by_the_next(cache: Path) -> None:
+    left, others = (
+        [f"demo-still-{demo.RECIPE}-ab3_xyz9", "demo-moving-0-00000000"],
+        ["demo-still-1-mine", "x"],
+    )
+    for name in (*left, *others):
+        (cache / name / "inside").mkdir(parents=True)
+    folder = demo_scene()
+    assert sorted(path.name for path in cache.iterdir()) == sorted([folder.name, *others])
+
+
+def test_a_second_call_waits_for_the_first(cache: Path) -> None:
+    """It then finds the scene made, and has not taken the unfinished one for a leftover."""
+    begun = threading.Event()
+
+    def slow(done: int, total: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(demo_scene, progress=slow)
+        assert begun.wait(60)
+        folder = demo_scene(progress=lambda done, total: pytest.fail("made again"))
+        assert first.result() == folder
+    assert [path.name for path in cache.iterdir()] == [folder.name]
 
 
 def test_another_process_that_was_faster_is_left_alone(cache: Path) -> None:
