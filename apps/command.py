@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import tyro
-
-from polyfield.apps import verbs
 from polyfield.apps.results import plain
 from polyfield.errors import PolyfieldError, shown
-
-VERBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "fit": verbs.fit,
-    "eval": verbs.evaluate,
-    "render": verbs.render,
-    "doctor": verbs.doctor,
-}
+from polyfield.fit.interrupt import Stopped, stoppable
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,24 +21,53 @@ def main(arguments: list[str] | None = None) -> None:
     Exit status: 0 done; 1 a mistake that the user can mend, one line on stderr; 2 a call that cannot be parsed;
     128 + n stopped by signal n, with everything saved.
     """
-    asked = sys.argv[1:] if arguments is None else arguments
-    if asked and asked[0] in VERBS and not {"-h", "--help"} & set(asked):
+    # A waiting OpenMP thread would take a core from the native kernels' own; torch reads this as it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        with stoppable():
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+    except Stopped as stopped:
+        status = _failed(f"stopped by {signal.Signals(stopped.signal).name}", 128 + stopped.signal)
+    except PolyfieldError as error:
+        status = _failed(f"error: {error}", 1)
+    except OSError as error:
+        if error.filename is None:  # stdout: Python flushes it again as it ends, which must not fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):
+            status = 141  # as if by SIGPIPE: whoever read the output has gone, nothing is wrong
+        else:
+            status = _failed(f"error: {shown(error.filename or 'stdout')}: {error.strerror or error}", 1)
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, where a signal already gets its line.
+    import tyro
+
+    from polyfield.apps import verbs
+
+    named: dict[str, Callable[..., dict[str, Any]]] = {
+        "fit": verbs.fit,
+        "eval": verbs.evaluate,
+        "render": verbs.render,
+        "doctor": verbs.doctor,
+    }
+    if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):
         warn_if_not_native()
     try:
         result: dict[str, Any] = tyro.extras.subcommand_cli_from_dict(
-            VERBS, prog="polyfield", description="Fit neural fields and look at them.", args=arguments
+            named, prog="polyfield", description="Fit neural fields and look at them.", args=arguments
         )
-    except PolyfieldError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        print(f"error: {shown(error.filename or '')}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    status = result.pop("exit_status", 0)
-    print(json.dumps(plain(result), indent=2))
-    sys.exit(status)
+        status = result.pop("exit_status", 0)
+        print(json.dumps(plain(result), indent=2))
+    finally:
+        print(end="", flush=True)  # help too: what stdout refuses is to be noticed here
+    return status
+
+
+def _failed(line: str, status: int) -> int:
+    print(line, file=sys.stderr)
+    return status
 
 
 def warn_if_not_native() -> None:

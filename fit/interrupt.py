@@ -1,12 +1,37 @@
-"""Stopping a run from outside: the first SIGINT or SIGTERM asks it to save and end, a second SIGINT ends it at once."""
+"""Stopping from outside: SIGINT or SIGTERM raises Stopped; while a fit steps it only asks it to save and end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Self
+from typing import Self
+
+
+class Stopped(BaseException):
+    """A signal came. No `except Exception` holds it up, so that locks and temporary files go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """A context in which the first signal raises Stopped, and a second SIGINT ends the process at once."""
+    asked: list[int] = []
+
+    def stop(number: int) -> None:
+        if not asked:
+            asked.append(number)
+            raise Stopped(number)
+        _end_if_urgent(number)
+
+    with _calling(stop):
+        yield
 
 
 class Interruption:
@@ -14,25 +39,44 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handlers = _calling(self._ask)
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {
-                number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: object) -> None:
+        self._handlers.__exit__(None, None, None)
 
     @property
     def exit_status(self) -> int:
         """128 + the signal's number, as a shell reports it."""
         return 128 + (self.signal or 0)
 
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            os._exit(128 + number)  # what is on the disk is whole: every write is atomic
+    def _ask(self, number: int) -> None:
+        if self.signal is not None:
+            _end_if_urgent(number)
         self.signal = number
+
+
+def _end_if_urgent(number: int) -> None:
+    if number == signal.SIGINT:
+        os._exit(128 + number)  # what is on the disk is whole: every write is atomic
+
+
+@contextlib.contextmanager
+def _calling(handler: Callable[[int], None]) -> Iterator[None]:
+    """Both signals call `handler`; off the main thread, which alone may say so, all stays as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def call(number: int, _: FrameType | None) -> None:
+        handler(number)
+
+    before = {number: signal.signal(number, call) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -1,6 +1,7 @@
 """Fitting: pixels, schedule, metrics, the optimiser, and the loop's promises, on a scene of a few tiny views."""
 
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, create
 from polyfield.fit import metrics, radiance
 from polyfield.fit.evaluate import evaluate
-from polyfield.fit.interrupt import Interruption
+from polyfield.fit.interrupt import Interruption, Stopped, stoppable
 from polyfield.fit.lattice import lattice
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
@@ -283,8 +284,26 @@ def test_evaluation_ignores_what_is_masked_and_uses_the_background():
     assert result(images[0], mask, [0.0, 0.0, 0.0])["psnr"] != clean["psnr"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_the_loop_raises(monkeypatch, number):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Stopped) as stopped, stoppable():
+        with Interruption() as interruption:
+            signal.raise_signal(number)
+        assert interruption.signal == number
+        try:
+            signal.raise_signal(number)
+        finally:
+            ended = []
+            monkeypatch.setattr("os._exit", ended.append)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            assert ended == [130]
+    assert stopped.value.signal == number
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_the_first_signal_only_asks(monkeypatch):
-    import signal
 
     before = signal.getsignal(signal.SIGINT)
     with Interruption() as interruption:
