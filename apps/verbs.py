@@ -15,7 +15,7 @@ import tyro
 
 from polyfield.apps.progress import say, showing
 from polyfield.apps.results import plain
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, naming, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,9 +62,9 @@ def fit(
         generation: With --resume, the step of the checkpoint to go on from. The newest if not given.
     """
     from polyfield.apps.scenes import BUILT_IN, open_again, open_source
+    from polyfield.fit import session
     from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
-    from polyfield.fit.session import device_of
 
     if resume is not None:
         given = (source, field, steps, seconds, downscale, options, seed, device, out, save_seconds)
@@ -73,6 +73,7 @@ def fit(
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
         scene = open_again(run, config.source, config.downscale)
+        fitting = session.begin(scene, config)
     else:
         if generation is not None:
             raise PolyfieldError("--generation goes with --resume RUN")
@@ -80,24 +81,28 @@ def fit(
             seconds = _DEFAULT_SECONDS
         place = source if source in BUILT_IN else str(Path(source).resolve())
         config = FitConfig(place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds)
-        device_of(device)
+        session.device_of(device)
         scene = open_source(source, downscale)
+        fitting = session.begin(scene, config)  # before the run: a fit that is refused leaves no folder
         run = Run.create(
-            out, source_name=scene.name, architecture=field, config=vars(config), scene=scene.summary()
+            out,
+            source_name=scene.name,
+            architecture=field,
+            config={**vars(config), "machine": session.machine(fitting)},
+            scene=scene.summary(),
         )
     with run.lock():
-        return _fit(run, config, scene, resumed=resume is not None, generation=generation)
+        if resume is not None:
+            for warning in session.resume(fitting, run, generation):
+                say(f"warning: {warning}")
+            say(f"{run.path}: going on from step {fitting.steps}")
+        return _fit(run, config, scene, fitting)
 
 
-def _fit(run: Run, config: Any, scene: Scene, *, resumed: bool, generation: int | None) -> dict[str, Any]:
+def _fit(run: Run, config: Any, scene: Scene, fitting: Any) -> dict[str, Any]:
     from polyfield.fit import session
     from polyfield.fit.loop import train
 
-    fitting = session.begin(scene, config)
-    if resumed:
-        for warning in session.resume(fitting, run, generation):
-            say(f"warning: {warning}")
-        say(f"{run.path}: going on from step {fitting.steps}")
     parameters = fitting.field.parameter_count()
     say(f"{run.path}: {config.field}, {parameters:,} parameters, on {fitting.grid.density.device}")
     with showing("fitting") as progress:
@@ -126,20 +131,20 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
         device: cpu, cuda, or auto: cuda where there is one.
     """
     from polyfield.apps.scenes import open_again
-    from polyfield.fields.storage import read_json
+    from polyfield.fit import session
     from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
-    from polyfield.fit.session import device_of
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
     scene = open_again(opened, config.source, config.downscale)
     with opened.lock():
-        before = opened.path / "eval.json"
-        figures = read_json(before) if before.exists() else {}
-        if not isinstance(figures, dict):
-            raise PolyfieldError(f"{before}: is no JSON object; delete it to evaluate anew")
-        return _evaluate(opened, scene, figures, device_of(device))
+        try:
+            figures = session.figures_of(opened, config)
+        except PolyfieldError as error:
+            say(f"warning: {error}; eval.json will not say what the fit took")
+            figures = {}
+        return _evaluate(opened, scene, figures, session.device_of(device))
 
 
 def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> dict[str, Any]:
@@ -182,12 +187,13 @@ def render(
     size: tuple[int, int] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field: a turntable, the test views, or a camera path.
+    """Render a fitted field: a turntable, the test views, or a camera path. A rendering replaces an earlier one.
 
     Args:
         source: A run's folder or a .field file.
         path: orbit, test, or a nerfstudio camera_path.json.
-        out: A video (.mp4) or a folder of PNG files. renders/PATH.mp4 in the run, or a folder renders/test.
+        out: A video (.mp4), replaced if it is there, or a folder of PNG files: a new one, or one that an earlier
+            rendering made, whose frames then go. renders/PATH.mp4 in the run, or a folder renders/test.
         frames: How many frames an orbit has.
         fps: Frames per second of a video of an orbit or of test views.
         size: Width and height in pixels of an orbit. Those of the first training view if not given.
@@ -195,28 +201,28 @@ def render(
     """
     import time
 
-    from polyfield.export.pictures import write_png, write_video
-    from polyfield.fields.field_file import load_field
+    from polyfield.apps.frames import write_frames
+    from polyfield.export.pictures import write_video
     from polyfield.fit.run import Run
-    from polyfield.fit.session import on_device
+    from polyfield.fit.session import open_field
 
     source = Path(source)
     run = Run.open(source) if source.is_dir() else None
-    field, context = on_device(*load_field(run.field_path if run else source), device)
-    cameras, fps = _path_cameras(path, context.cameras, run, frames, size, fps)
+    file = run.field_path if run else source
+    field, context, sampler = open_field(file, device)
+    cameras, fps = _path_cameras(path, file, context.cameras, run, frames, size, fps)
     if out is None:
         name = "test" if path == "test" else f"{Path(path).stem}.mp4"
         out = (run.renders if run else Path("renders")) / name
     out, start = Path(out), time.perf_counter()
     with showing("rendering") as progress:
-        pictures = _pictures(field, context, cameras, progress)
+        pictures = _pictures(field, context.background, cameras, sampler, progress)
         if out.suffix == ".mp4":
             write_video(out, pictures, fps=fps)
         elif out.suffix:
             raise PolyfieldError(f"--out {out}: expected a name that ends in .mp4, or a folder for PNG files")
         else:
-            for number, picture in enumerate(pictures):
-                write_png(out / f"{number:04d}.png", picture)
+            write_frames(out, pictures, {"source": str(source), "path": path, "frames": len(cameras)})
     seconds = time.perf_counter() - start
     say(f"{out}: {len(cameras)} frames")
     return {
@@ -228,10 +234,17 @@ def render(
 
 
 def _path_cameras(
-    path: str, fitted: dict[str, Any], run: Run | None, frames: int, size: tuple[int, int] | None, fps: float
+    path: str,
+    file: Path,
+    fitted: dict[str, Any],
+    run: Run | None,
+    frames: int,
+    size: tuple[int, int] | None,
+    fps: float,
 ) -> tuple[Cameras, float]:
-    """The cameras along a path, and the frames per second to show them at."""
+    """The cameras along a path, for a field file with its fitted cameras, and the frames per second to show them at."""
     from polyfield.data.camera_path import read_camera_path
+    from polyfield.data.views import read_views
     from polyfield.render.cameras import Cameras
     from polyfield.render.orbit import orbit
 
@@ -240,52 +253,30 @@ def _path_cameras(
     if path == "orbit":
         if not 1 <= frames <= 100_000:
             raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
-        return orbit(Cameras.from_json(fitted), frames=frames, size=size), fps
+        with naming(file):
+            return orbit(Cameras.from_json(fitted), frames=frames, size=size), fps
     if path == "test":
         if run is None:
             raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
-        return run_cameras(run, "test"), fps
+        return read_views(run.path / "scene.json", "test"), fps
     if not os.path.isfile(path):
         raise PolyfieldError(f"--path {shown(path)}: expected orbit, test, or the file of a camera path")
     return read_camera_path(path)
 
 
-def _pictures(field: Any, context: Any, cameras: Cameras, progress: Any) -> Iterator[Tensor]:
+def _pictures(
+    field: Any, background: tuple[float, ...], cameras: Cameras, sampler: Any, progress: Any
+) -> Iterator[Tensor]:
     """The pictures (H, W, 3) of a field along a path, one after the other."""
     import torch
 
-    from polyfield.render.sampling import sampler_of
     from polyfield.render.volume import render_image
 
-    sampler = sampler_of(field, context)
-    parameter = next(field.parameters())
-    cameras, background = (
-        cameras.to(parameter.device),
-        torch.tensor(context.background, device=parameter.device),
-    )
+    device = next(field.parameters()).device
+    cameras, behind = cameras.to(device), torch.tensor(background, device=device)
     for number in range(len(cameras)):
-        yield render_image(field, cameras, number, sampler).over(background)
+        yield render_image(field, cameras, number, sampler).over(behind)
         progress((number + 1) / len(cameras))
-
-
-def run_cameras(run: Run, split: str) -> Cameras:
-    """The cameras of one split of a run, from its scene.json."""
-    from polyfield.render.cameras import Cameras
-
-    try:
-        frames = [frame for frame in run.scene["frames"] if frame["split"] == split]
-        times = [frame["time"] for frame in frames]
-        data: dict[str, Any] = {
-            key: [frame[key] for frame in frames] for key in ("c2w", "intrinsics", "lens", "distortion")
-        }
-        data |= {"sizes": [frame["size"] for frame in frames], "times": None if None in times else times}
-    except (KeyError, TypeError):
-        raise PolyfieldError(
-            f"{run.path / 'scene.json'}: its frames are not as polyfield writes them"
-        ) from None
-    if not frames:
-        raise PolyfieldError(f"{run.path}: the run has no {split} views")
-    return Cameras.from_json(data)
 
 
 def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int = 1) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Group:
     parameters: dict[str, nn.Parameter]
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
+    sparse: bool = False  # most gradients are zero in a step, and such numbers rest
 
 
 class Field(nn.Module):

@@ -46,7 +46,7 @@ class HashGrid(LatentRadiance):
         uniform_init(self.table, 1e-4, seed=seed, name="table")
 
     def parameter_groups(self) -> list[Group]:
-        return [Group("encoding", {"table": self.table}, 1.0, 0.0), *self.network_groups()]
+        return [Group("encoding", {"table": self.table}, 1.0, 0.0, sparse=True), *self.network_groups()]
 
     def plan(self) -> Plan:
         return Plan(

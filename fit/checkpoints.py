@@ -37,6 +37,7 @@ _LEFTOVER = re.compile(r"\.step-(\d{9,})\.\d+\.(tmp|old)")
 class Checkpoint:
     """What a generation holds."""
 
+    path: Path
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -87,6 +88,11 @@ def load(run: Path, step: int | None = None) -> Checkpoint:
 def generations(run: Path) -> list[int]:
     """The steps of the generations that were saved to their end, in ascending order."""
     return sorted(_folders(run))
+
+
+def begun(run: Path) -> bool:
+    """Whether a generation was ever saved, though its manifest may be gone since."""
+    return bool(_named(run / "checkpoints") or _folders(run))
 
 
 # -- writing
@@ -160,7 +166,7 @@ def _load(run: Path, step: int | None) -> Checkpoint:
     if step is None:
         step = max(folders, default=None)
         if step is None:
-            raise PolyfieldError(f"{shown(run)}: holds no whole checkpoint; fit it again from the start")
+            raise _none_whole(run)
     elif step not in folders:
         there = f"there are {', '.join(map(str, sorted(folders)))}" if folders else "there is none"
         raise PolyfieldError(f"{shown(run)}: no checkpoint of step {step}; {there}")
@@ -168,7 +174,17 @@ def _load(run: Path, step: int | None) -> Checkpoint:
         tensors, state = _read(folders[step], step)
     except PolyfieldError as error:
         raise PolyfieldError(f"{error}; {_way_out(folders, step)}") from None
-    return Checkpoint(step, tensors, state, _warnings(run, folders))
+    return Checkpoint(folders[step], step, tensors, state, _warnings(run, folders))
+
+
+def _none_whole(run: Path) -> PolyfieldError:
+    named = _named(run / "checkpoints")
+    if not named:
+        return PolyfieldError(f"{shown(run)}: holds no whole checkpoint; fit it again from the start")
+    return PolyfieldError(
+        f"{shown(named[max(named)])}: holds no {MANIFEST}, and no other checkpoint is whole; bring that file back, "
+        "or begin a new run"
+    )
 
 
 def _complete(folder: Path) -> list[int]:

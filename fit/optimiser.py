@@ -63,6 +63,7 @@ class Optimiser:
                         betas=BETAS,
                         eps=EPS,
                         decay=self._decay * group.decay,
+                        sparse=group.sparse,
                     )
 
     def tensors(self) -> dict[str, Tensor]:

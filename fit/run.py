@@ -17,15 +17,9 @@ from typing import Any
 import polyfield
 from polyfield.errors import PolyfieldError, shown
 from polyfield.fields import storage
+from polyfield.fields.exclusive import one_at_a_time
 
 SCHEMA = 1
-
-try:
-    import fcntl
-except (
-    ImportError
-):  # Windows: two processes that recover one stale lock at the same instant are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -105,23 +99,37 @@ class Run:
                 stream.truncate(before)
                 raise
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl; a last line that a kill cut short is left out."""
+    def metrics(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The records of metrics.jsonl, and the fault of each line that is none.
+
+        A last line that a kill or a power cut left half is passed over.
+        """
         if not self._metrics_path.exists():
-            return []
+            return [], []
         with storage.open_file(self._metrics_path) as stream:
             size = os.fstat(stream.fileno()).st_size
             lines = storage.read_stream(stream, size, shown(self._metrics_path)).split(b"\n")[:-1]
-        return [_object(line, f"{shown(self._metrics_path)}: record {n}") for n, line in enumerate(lines, 1)]
+        records, faults = [], []
+        for number, line in enumerate(lines, 1):
+            try:
+                records.append(_object(line, f"{shown(self._metrics_path)}: record {number}"))
+            except PolyfieldError as error:
+                if number < len(lines):
+                    faults.append(str(error))
+        return records, faults
 
-    def truncate_metrics(self, step: int) -> None:
-        """Drop the records after a step, and half a last line: a run that is resumed there writes them anew."""
-        if not self._metrics_path.exists():
-            return
-        kept = [record for record in self.metrics() if _step_of(record) <= step]
-        storage.write_bytes(
-            self._metrics_path, "".join(json.dumps(record) + "\n" for record in kept).encode()
-        )
+    def truncate_metrics(self, step: int) -> list[str]:
+        """Drop the records after a step, which a run that is resumed there writes anew, and lines that are none.
+
+        Returns a warning where there were such lines, but for a last one cut short.
+        """
+        records, faults = self.metrics()
+        if self._metrics_path.exists():
+            kept = [record for record in records if _step_of(record) <= step]
+            text = "".join(json.dumps(record) + "\n" for record in kept)
+            storage.write_bytes(self._metrics_path, text.encode())
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return [f"{faults[0]}; left out{more}"] if faults else []
 
     def write_eval(self, result: dict[str, Any]) -> None:
         """Write eval.json."""
@@ -135,7 +143,7 @@ class Run:
         """
         path = self.path / "lock.json"
         owner = storage.json_file(_identity(os.getpid()), "lock.json")
-        with _refusals(path, len(owner)), _one_at_a_time(self.path):
+        with _refusals(path, len(owner)), one_at_a_time(self.path):
             _refuse_if_owned(path)
             path.unlink(missing_ok=True)
             with open(path, "xb") as stream:
@@ -210,21 +218,6 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 # -- the lock
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep other processes out while the lock file is looked at and written."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network disks have no such locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_if_owned(path: Path) -> None:

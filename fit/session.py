@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from polyfield.data.scene import Scene
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import Field, FieldSpec
 from polyfield.fields.field_file import FieldContext, load_field, save_field
 from polyfield.fit import checkpoints
@@ -17,7 +18,8 @@ from polyfield.fit.evaluate import Show, evaluate
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.run import Run
-from polyfield.render.sampling import sampler_of
+from polyfield.kernels.dispatch import form
+from polyfield.render.sampling import Sampler, sampler_of
 
 
 def device_of(name: str) -> str:
@@ -48,15 +50,66 @@ def begin(scene: Scene, config: FitConfig) -> RadianceFit:
     )
 
 
+def machine(fit: RadianceFit) -> dict[str, Any]:
+    """What a fit's last bits hang on beside its options, as config.json keeps it."""
+    device = fit.grid.density.device
+    return {
+        "device": str(device),
+        "kernels": form(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
 def resume(fit: RadianceFit, run: Run, generation: int | None) -> tuple[str, ...]:
     """Put a fit back to a run's newest checkpoint, or to the one of a step. Returns warnings, a line each."""
-    if generation is None and not checkpoints.generations(run.path):
-        run.truncate_metrics(0)
-        return (f"{run.path}: nothing was saved before it stopped; starting over",)
+    warnings = _another_machine(fit, run)
+    if generation is None and not checkpoints.begun(run.path):
+        if run.field_path.exists():
+            raise PolyfieldError(
+                f"{shown(run.path)}: holds a field but no checkpoint to go on from; begin a new run"
+            )
+        warnings.append(f"{shown(run.path)}: nothing was saved before it stopped; starting over")
+        return (*warnings, *run.truncate_metrics(0))
     checkpoint = checkpoints.load(run.path, generation)
-    fit.restore(checkpoint.tensors, checkpoint.state)
-    run.truncate_metrics(checkpoint.step)
-    return checkpoint.warnings
+    _check_state(checkpoint)
+    with naming(checkpoint.path):
+        fit.restore(checkpoint.tensors, checkpoint.state)
+    return (*warnings, *checkpoint.warnings, *run.truncate_metrics(checkpoint.step))
+
+
+def _another_machine(fit: RadianceFit, run: Run) -> list[str]:
+    """A warning where a fit by steps goes on by other means than it began with."""
+    then, now = run.config.get("machine"), machine(fit)
+    if fit.length.steps is None or not isinstance(then, dict) or then == now:
+        return []
+    changes = (f"{key} {then.get(key)!r:.40} (now {now[key]!r})" for key in now if then.get(key) != now[key])
+    where = shown(run.path / "config.json")
+    return [f"{where}: begun with {', '.join(changes)}; from here on it may differ in its last bits"]
+
+
+_COUNTS = ("steps", "seconds", "grid_seconds", "grid_updates", "adam_steps", "bad_in_a_row")
+_TOTALS = ("rays", "evaluated", "shaded", "skipped")
+# The least and the most that numbers of state.json can be.
+_RANGES = {
+    "rays": (1, 1 << 20),
+    **{key: (0, 10**9) for key in _COUNTS},
+    **{f"totals.{key}": (0, 1 << 62) for key in _TOTALS},
+}
+
+
+def _check_state(checkpoint: checkpoints.Checkpoint) -> None:
+    """Refuse a state that no fit could have been in; RadianceFit checks more closely of which kinds its values are."""
+    where, state = shown(checkpoint.path / checkpoints.STATE), dict(checkpoint.state)
+    totals = state.pop("totals", None)
+    if isinstance(totals, dict):
+        state |= {f"totals.{key}": value for key, value in totals.items()}
+    for key, (least, most) in _RANGES.items():
+        value = state.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise PolyfieldError(f"{where}: {key} is {value!r:.80}; expected a number from {least} to {most}")
+    if state["steps"] != checkpoint.step:
+        raise PolyfieldError(f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}")
 
 
 def save(fit: RadianceFit, scene: Scene, run: Run) -> None:
@@ -78,35 +131,52 @@ def save(fit: RadianceFit, scene: Scene, run: Run) -> None:
 
 def figures(fit: RadianceFit) -> dict[str, Any]:
     """What the fit took."""
-    seconds = max(fit.seconds, 1e-9)
+    return _figures(fit.state(), by_steps=fit.length.steps is not None, device=str(fit.grid.density.device))
+
+
+def figures_of(run: Run, config: FitConfig) -> dict[str, Any]:
+    """What a finished run's fit took. Raises PolyfieldError where its newest checkpoint cannot say."""
+    checkpoint = checkpoints.load(run.path)
+    _check_state(checkpoint)
+    state, begun_on = checkpoint.state, run.config.get("machine")
+    if config.length.progress(state["steps"], state["seconds"]) < 1:
+        raise PolyfieldError(f"{shown(checkpoint.path)}: is not the end of the fit")
+    device = begun_on.get("device") if isinstance(begun_on, dict) else None
+    return _figures(state, by_steps=config.steps is not None, device=device)
+
+
+def _figures(state: dict[str, Any], *, by_steps: bool, device: str | None) -> dict[str, Any]:
+    seconds, totals = max(state["seconds"], 1e-9), state["totals"]
     return {
-        "steps": fit.steps,
-        "train_seconds": fit.seconds,
+        "steps": state["steps"],
+        "train_seconds": state["seconds"],
         "prepare_seconds": 0.0,
-        "rays_per_second": fit.totals["rays"] / seconds,
-        "evaluated_samples_per_second": fit.totals["evaluated"] / seconds,
-        "trained_samples_per_second": fit.totals["shaded"] / seconds,
-        "occupancy_share_of_time": fit.grid_seconds / seconds,
-        "steps_skipped": fit.totals["skipped"],
-        "deterministic": fit.length.steps is not None and fit.grid.density.device.type == "cpu",
+        "rays_per_second": totals["rays"] / seconds,
+        "evaluated_samples_per_second": totals["evaluated"] / seconds,
+        "trained_samples_per_second": totals["shaded"] / seconds,
+        "occupancy_share_of_time": state["grid_seconds"] / seconds,
+        "steps_skipped": totals["skipped"],
+        "deterministic": by_steps and device == "cpu",
     }
 
 
-def on_device(field: Field, context: FieldContext, device: str) -> tuple[Field, FieldContext]:
-    """A field and its context on a device, which may be `auto`."""
+def open_field(path: Path, device: str) -> tuple[Field, FieldContext, Sampler]:
+    """The field of a file on a device, which may be `auto`, its context, and how to sample it."""
     device = device_of(device)
+    field, context = load_field(path)
     if context.occupancy is not None:
         context = replace(context, occupancy=context.occupancy.to(device))
-    return field.to(device), context
+    with naming(path):
+        return field.to(device), context, sampler_of(field, context)
 
 
 def evaluate_run(run: Run, scene: Scene, *, device: str, show: Show | None, progress: Any) -> dict[str, Any]:
     """Evaluate a run's field file on the scene's test views; the figures of the field itself beside."""
-    field, context = on_device(*load_field(run.field_path), device)
+    field, context, sampler = open_field(run.field_path, device)
     test = list(scene.test)
     result = evaluate(
         field,
-        sampler_of(field, context),
+        sampler,
         scene.cameras[test].to(device),
         [scene.images[i] for i in test],
         [scene.masks[i] for i in test],

@@ -96,10 +96,13 @@ def adam(
     betas: tuple[float, float],
     eps: float,
     decay: float,
+    sparse: bool = False,
 ) -> None:
     """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
 
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
+    With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
+    touches (Mueller et al. 2022, appendix).
     """
     implementation("adam", parameter)(
         parameter,
@@ -111,6 +114,7 @@ def adam(
         betas=betas,
         eps=eps,
         decay=decay,
+        sparse=sparse,
     )
 
 
@@ -158,6 +162,7 @@ def fused_radiance(
     high: float,
     per_length: float,
     least_transmittance: float,
+    least_share: float,
 ) -> FusedRadiance | None:
     """The field as one kernel, or None where the form in use has none that fits it.
 
@@ -178,4 +183,5 @@ def fused_radiance(
         high=high,
         per_length=per_length,
         least_transmittance=least_transmittance,
+        least_share=least_share,
     )

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from polyfield.kernels.dispatch import offered
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -43,6 +45,9 @@ def random_bits(
     `stream` names what the numbers are for; `step` counts the draws of a stream.
     """
     count = math.prod(shape)
+    if native := offered("random_bits", torch.empty(0, device=device)):
+        words = native(count, seed=seed, name=zlib.crc32(stream.encode()), step=step)
+        return words.long().bitwise_and_(_MASK).reshape(*shape)
     block = torch.arange((count + 3) // 4, device=device)
     zero = torch.zeros_like(block)
     counter = (block & _MASK, block >> 32, zero + (step & _MASK), zero + zlib.crc32(stream.encode()))
@@ -54,4 +59,7 @@ def uniform(
     shape: Sequence[int], *, seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Uniform float32 numbers of the given shape in [0, 1), multiples of 2^-24."""
+    if native := offered("random_bits", torch.empty(0, device=device)):
+        words = native(math.prod(shape), seed=seed, name=zlib.crc32(stream.encode()), step=step)
+        return (words >> 8).bitwise_and_(_MASK >> 8).float().mul_(2.0**-24).reshape(*shape)
     return (random_bits(shape, seed=seed, stream=stream, step=step, device=device) >> 8).float() * 2.0**-24

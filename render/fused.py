@@ -16,6 +16,7 @@ from polyfield.render.sampling import MarchingSampler
 
 # Samples that less light than this reaches are left out, in training and in pictures.
 LEAST_TRANSMITTANCE = 1e-3
+LEAST_SHARE = 0.03
 
 
 class FusedField:
@@ -42,6 +43,7 @@ class FusedField:
             high=high,
             per_length=1 / plan.density_unit,
             least_transmittance=LEAST_TRANSMITTANCE,
+            least_share=LEAST_SHARE,
         )
         return kernel and FusedField(plan, kernel)
 

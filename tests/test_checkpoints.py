@@ -235,6 +235,19 @@ def test_saves_cut_short_are_skipped_with_a_line_each_and_strays_without(run):
     assert "step-000001300" in loaded.warnings[0] and ".step-000001200.77.tmp" in loaded.warnings[1]
 
 
+def test_a_run_whose_only_generation_lost_its_manifest_is_refused(tmp_path):
+    assert not checkpoints.begun(tmp_path)
+    (tmp_path / "checkpoints" / ".step-000000800.77.tmp").mkdir(parents=True)
+    assert not checkpoints.begun(tmp_path)
+    save(tmp_path, 900)
+    (folder(tmp_path, 900) / "manifest.json").unlink()
+    assert checkpoints.begun(tmp_path) and checkpoints.generations(tmp_path) == []
+    message = refused(lambda: checkpoints.load(tmp_path))
+    assert message.startswith(
+        f"{folder(tmp_path, 900)}: holds no manifest.json, and no other checkpoint is whole"
+    )
+
+
 def test_a_generation_left_aside_is_found_and_takes_its_place_again(run):
     os.rename(folder(run, 1000), run / "checkpoints" / ".step-000001000.77.old")
     assert is_good(checkpoints.load(run), 1000) and checkpoints.generations(run) == [900, 1000]

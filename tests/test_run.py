@@ -138,34 +138,37 @@ def test_results_are_written(run):
 
 
 def test_metrics_go_round(run):
-    assert run.metrics() == []
+    assert run.metrics() == ([], [])
     records = [{"step": step, "loss": 0.1 / (step + 1)} for step in range(5)]
     for record in records:
         run.log(record)
-    assert run.metrics() == records
+    assert run.metrics() == (records, [])
 
 
-@pytest.mark.parametrize("half", [b'{"st', b'{"step": 9}', b"\xc3"])
+@pytest.mark.parametrize("half", [b'{"st', b'{"step": 9}', b"\xc3", b"\0\0\0\n"])
 def test_half_a_last_line_is_left_out_and_removed_on_resume(run, half):
     for step in range(4):
         run.log({"step": step})
     with open(run.path / "metrics.jsonl", "ab") as stream:
         stream.write(half)
-    assert [record["step"] for record in run.metrics()] == [0, 1, 2, 3]
-    run.truncate_metrics(2)
+    assert run.metrics() == ([{"step": step} for step in range(4)], [])
+    assert run.truncate_metrics(2) == []
     run.log({"step": 3, "again": True})
-    assert run.metrics()[2:] == [{"step": 2}, {"step": 3, "again": True}]
+    assert run.metrics()[0][2:] == [{"step": 2}, {"step": 3, "again": True}]
 
 
 def test_truncating_no_metrics_makes_no_file(run):
-    run.truncate_metrics(5)
+    assert run.truncate_metrics(5) == []
     assert not (run.path / "metrics.jsonl").exists()
 
 
-def test_a_bad_line_is_named(run):
-    run.log({"step": 0})
-    (run.path / "metrics.jsonl").write_text('{"step": 0}\n{"step": NaN}\n{"step": 2}\n')
-    assert "metrics.jsonl: record 2: line 1: found NaN" in refused(run.metrics)
+def test_a_bad_line_is_left_out_with_a_warning(run):
+    (run.path / "metrics.jsonl").write_text('{"step": 0}\n{"step": NaN}\n[]\n{"step": 3}\n')
+    [warning] = run.truncate_metrics(5)
+    assert "metrics.jsonl: record 2: line 1: found NaN" in warning and warning.endswith(
+        "left out (and 1 more)"
+    )
+    assert run.metrics() == ([{"step": 0}, {"step": 3}], [])
 
 
 def test_a_record_that_no_one_could_read_is_refused(run):

@@ -15,9 +15,10 @@ from polyfield.kernels.native.composite import composite, transmittance
 from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
+from polyfield.kernels.native.philox import random_bits
 from polyfield.kernels.native.radiance import fused_radiance
 
-__all__ = ["adam", "composite", "fused_radiance", "interpolate", "march", "mlp", "transmittance"]
+__all__ = ["adam", "composite", "fused_radiance", "interpolate", "march", "mlp", "random_bits", "transmittance"]
 
 _asked = os.environ.get("POLYFIELD_ISA", "")
 if _asked and not _core.use(_asked):

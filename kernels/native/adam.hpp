@@ -1,4 +1,4 @@
-// Adam in one pass over parameters, moments and gradients; and tables to half precision.
+// Adam in one pass over parameters, moments and gradients; tables to half precision; random numbers.
 #pragma once
 #include "simd.hpp"
 
@@ -18,6 +18,18 @@ static inline vf square_root(vf x) {
 #endif
 }
 
+static inline bool all_zero(const float* numbers) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask(_mm512_loadu_si512(numbers), _mm512_set1_epi32(0x7FFFFFFF)) == 0;
+#elif defined(__AVX2__)
+    return _mm256_testz_si256(_mm256_loadu_si256((const __m256i*)numbers), _mm256_set1_epi32(0x7FFFFFFF));
+#else
+    for (int lane = 0; lane < W; ++lane)
+        if (numbers[lane] != 0) return false;
+    return true;
+#endif
+}
+
 static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square) {
     auto update = [&](int64_t i, size_t bytes) __attribute__((always_inline)) {
         vf p{}, g{}, m{}, s{};
@@ -25,17 +37,26 @@ static void adam(const Adam& o, int64_t count, const float* gradient, float* par
         memcpy(&g, gradient + i, bytes);
         memcpy(&m, mean + i, bytes);
         memcpy(&s, square + i, bytes);
+        const vi touched = g != 0.f;
         g += o.decay * p;
-        m += (g - m) * o.mean_share;
-        s = s * (1 - o.square_share) + g * g * o.square_share;
-        p -= o.learning_rate * (m * o.mean_correction) / (square_root(s * o.square_correction) + o.eps);
+        vf next_m = m + (g - m) * o.mean_share;
+        vf next_s = s * (1 - o.square_share) + g * g * o.square_share;
+        vf next_p = p - o.learning_rate * (next_m * o.mean_correction) /
+                            (square_root(next_s * o.square_correction) + o.eps);
+        if (o.sparse) {
+            next_m = touched ? next_m : m;
+            next_s = touched ? next_s : s;
+            next_p = touched ? next_p : p;
+        }
+        m = next_m, s = next_s, p = next_p;
         memcpy(parameter + i, &p, bytes);
         memcpy(mean + i, &m, bytes);
         memcpy(square + i, &s, bytes);
     };
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
         int64_t i = first;
-        for (; i + W <= last; i += W) update(i, sizeof(vf));
+        for (; i + W <= last; i += W)
+            if (!o.sparse || !all_zero(gradient + i)) update(i, sizeof(vf));
         if (i < last) update(i, size_t(last - i) * 4);
     });
 }
@@ -51,6 +72,24 @@ static void halve(int64_t count, const float* from, uint16_t* to) {
 #else
     (void)count, (void)from, (void)to;
 #endif
+}
+
+// Philox 4x32-10: kernels/philox.py has the reference. Number i is word i % 4 of block i / 4.
+static void random_bits(const Stream& stream, int64_t count, uint32_t* bits) {
+    parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {  // PASS is a multiple of 4
+        for (int64_t i = first; i < last; i += 4) {
+            uint32_t c0 = uint32_t(i / 4), c1 = uint32_t(i / 4 >> 32), c2 = stream.step, c3 = stream.name;
+            uint32_t k0 = stream.seed[0], k1 = stream.seed[1];
+            for (int round = 0; round < 10; ++round) {
+                uint64_t p0 = uint64_t(c0) * 0xD2511F53u, p1 = uint64_t(c2) * 0xCD9E8D57u;
+                c0 = uint32_t(p1 >> 32) ^ c1 ^ k0, c1 = uint32_t(p1);
+                c2 = uint32_t(p0 >> 32) ^ c3 ^ k1, c3 = uint32_t(p0);
+                k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+            }
+            uint32_t words[4] = {c0, c1, c2, c3};
+            memcpy(bits + i, words, size_t(least(4, last - i)) * 4);
+        }
+    });
 }
 
 }  // namespace POLYFIELD_VARIANT

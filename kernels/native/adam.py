@@ -18,6 +18,7 @@ def adam(
     betas: tuple[float, float],
     eps: float,
     decay: float,
+    sparse: bool = False,
 ) -> None:
     _core.adam(
         parameter.detach(),
@@ -31,4 +32,5 @@ def adam(
         square_correction=1 / (1 - betas[1] ** step),
         eps=eps,
         decay=decay,
+        sparse=sparse,
     )

@@ -24,6 +24,7 @@ namespace {
 
 typedef nb::ndarray<float, nb::c_contig, nb::device::cpu> Floats;
 typedef nb::ndarray<int64_t, nb::c_contig, nb::device::cpu> Integers;
+typedef nb::ndarray<int32_t, nb::c_contig, nb::device::cpu> Integers32;
 typedef nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu> Bytes;
 typedef std::vector<Floats> Layers;
 
@@ -147,13 +148,13 @@ struct RadianceOf {
     RadianceField field{};
 
     RadianceOf(const GridOf& grid, Floats table, Layers density, Layers colour, int harmonics, bool contraction,
-               float low, float high, float per_length, float least_transmittance)
+               float low, float high, float per_length, float least_transmittance, float least_share)
         : grid(grid), table(table), density(density), colour(colour) {
         field.grid = grid.grid, field.table = table.data();
         field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
         field.harmonics = harmonics, field.contraction = contraction;
         field.low = low, field.high = high, field.per_length = per_length;
-        field.least_transmittance = least_transmittance;
+        field.least_transmittance = least_transmittance, field.least_share = least_share;
     }
 
     void refresh() {
@@ -255,19 +256,25 @@ NB_MODULE(_core, m) {
 
     m.def("adam", [](Floats parameter, Floats gradient, Floats mean, Floats square, double learning_rate,
                      double mean_share, double square_share, double mean_correction, double square_correction,
-                     double eps, double decay) {
+                     double eps, double decay, bool sparse) {
         Call call;
         Adam adam{float(learning_rate),   float(mean_share), float(square_share), float(mean_correction),
-                  float(square_correction), float(eps),        float(decay)};
+                  float(square_correction), float(eps),        float(decay),        sparse};
         kernels->adam(adam, int64_t(parameter.size()), gradient.data(), parameter.data(), mean.data(), square.data());
     }, "parameter"_a.noconvert(), "gradient"_a.noconvert(), "mean"_a.noconvert(), "square"_a.noconvert(),
        "learning_rate"_a, "mean_share"_a, "square_share"_a, "mean_correction"_a, "square_correction"_a, "eps"_a,
-       "decay"_a);
+       "decay"_a, "sparse"_a);
+    m.def("random_bits", [](uint64_t seed, uint32_t name, uint32_t step, Integers32 bits) {
+        Call call;
+        Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};
+        kernels->random_bits(stream, int64_t(bits.size()), reinterpret_cast<uint32_t*>(bits.data()));
+    }, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert());
 
     nb::class_<RadianceOf>(m, "Radiance")
-        .def(nb::init<const GridOf&, Floats, Layers, Layers, int, bool, float, float, float, float>(),
+        .def(nb::init<const GridOf&, Floats, Layers, Layers, int, bool, float, float, float, float, float>(),
              nb::keep_alive<1, 2>(), "grid"_a, "table"_a.noconvert(), "density"_a.noconvert(), "colour"_a.noconvert(),
-             "harmonics"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a)
+             "harmonics"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
+             "least_share"_a)
         .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
                          float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats to_table, const Layers& to_density,

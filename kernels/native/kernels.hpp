@@ -58,7 +58,7 @@ struct RadianceField {
     int harmonics;
     bool contraction;
     float low, high, per_length;  // density = exp(clamp(raw, low, high)) * per_length
-    float least_transmittance;
+    float least_transmittance, least_share;
 };
 
 struct Losses {
@@ -82,6 +82,12 @@ struct Picture {
 
 struct Adam {
     float learning_rate, mean_share, square_share, mean_correction, square_correction, eps, decay;
+    bool sparse;  // numbers whose gradient is zero stay as they are
+};
+
+// Where random numbers come from: kernels/philox.py.
+struct Stream {
+    uint32_t seed[2], name, step;
 };
 
 struct Kernels {
@@ -105,6 +111,7 @@ struct Kernels {
                                const float* dt, const float* density, const float* colour, const float* to_out,
                                const float* to_weights, float* to_density, float* to_colour);
     void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square);
+    void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
     Losses (*render)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Picture&);

@@ -17,7 +17,7 @@ namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
 constexpr int TILE_RAYS = 128;
-constexpr int FIRST_SAMPLES = 8, MOST_SAMPLES = 32;  // of a ray at a time
+constexpr int FIRST_SAMPLES = 4, MOST_SAMPLES = 16;  // of a ray at a time
 constexpr int BLOCK = 192;                           // rows that go through a network at once
 constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
@@ -35,7 +35,7 @@ struct Trace {
     float* to_code;  // (levels, rows, features)
 };
 
-constexpr int BUFFERS = 8 + 16 + 2 * MAX_LAYERS;
+constexpr int BUFFERS = 8 + 17 + 2 * MAX_LAYERS;
 
 // Memory that is kept from call to call; calls take turns. One for every tile, and one for every thread.
 struct Scratch {
@@ -136,13 +136,25 @@ public:
     int rows() const { return rows_; }
     int64_t evaluated() const { return evaluated_; }
 
-    // Only the samples of at least that weight, for pictures.
-    void drop_faint(float least_weight) {
+    // Weighs all rows, and keeps those that weigh more than `least` and than that share of their ray's mean. What is left
+    // out still takes its light away.
+    void drop_faint(float least, float share) {
         weigh();
+        float bound[TILE_RAYS];
+        for (int r = 0; r < count_; ++r) {
+            float sum = 0;
+            int samples = 0;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) sum += weight_[i], ++samples;
+            float mean = samples ? share * sum / float(samples) : 0;
+            bound[r] = mean > least ? mean : least;
+            first_row_[r] = last_row_[r] = -1;
+        }
         int kept = 0;
-        for (int r = 0; r < count_; ++r) first_row_[r] = last_row_[r] = -1;
-        for (int i = 0; i < rows_; ++i)
-            if (weight_[i] > least_weight) move_row(i, kept), weight_[kept++] = weight_[i];
+        for (int i = 0; i < rows_; ++i) {
+            if (!(weight_[i] > bound[ray_[i]])) continue;
+            weight_[kept] = weight_[i], behind_[kept] = behind_[i];
+            move_row(i, kept++);
+        }
         rows_ = kept;
     }
 
@@ -181,18 +193,6 @@ public:
         }
     }
 
-    // Weights of all rows, from what each lets through.
-    void weigh() {
-        for (int i = 0; i < rows_; i += W) store(passed_ + i, vexp(-(load(sigma_ + i) * load(dt_ + i))));
-        for (int r = 0; r < count_; ++r) {
-            float light = 1;
-            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
-                weight_[i] = light * (1 - passed_[i]);
-                light *= passed_[i];
-            }
-        }
-    }
-
     void picture(const Picture& to) const {
         for (int r = 0; r < count_; ++r) {
             float sum[5] = {};
@@ -208,7 +208,6 @@ public:
 
     // Losses of the tile's rays, and the gradients to colours and raw densities that follow from them.
     void compare(const Training& training, float scale, Losses& losses) {
-        weigh();
         to_rgb_ = room<Value>(work_[1], size_t(rows_ + 1) * 16);
         to_raw_ = room<float>(work_[2], rows_ + W);
         memset(to_rgb_, 0, size_t(rows_) * 16 * sizeof(Value));
@@ -230,7 +229,6 @@ public:
                 rest += g[c] * (colour[c] - opacity * background[c]);
             }
             // With v = g . (colour - background): dL/ddensity = dt (T_{i+1} v_i - sum over what lies behind of w v).
-            float light = 1;
             for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
                 float v = 0;
                 for (int c = 0; c < 3; ++c) {
@@ -239,8 +237,7 @@ public:
                     to_rgb_[size_t(i) * 16 + c] = P::value(weight_[i] * g[c] * x * (1 - x));
                 }
                 rest -= weight_[i] * v;
-                light *= passed_[i];
-                to_raw_[i] = dt_[i] * (light * v - rest) * sigma_[i];
+                to_raw_[i] = dt_[i] * (behind_[i] * v - rest) * sigma_[i];
             }
         }
     }
@@ -282,7 +279,7 @@ private:
         Buffer* b = buffers_ + 1;
         for (int d = 0; d < 3; ++d) x_[d] = room<float>(*b++, n);
         t_ = room<float>(*b++, n), dt_ = room<float>(*b++, n), sigma_ = room<float>(*b++, n);
-        passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n);
+        passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n), behind_ = room<float>(*b++, n);
         ray_ = room<int32_t>(*b++, n), next_row_ = room<int32_t>(*b++, n);
         code_ = room<Value>(*b++, n * code_width_);
         latent_ = room<Value>(*b++, n * latent_width_);
@@ -345,6 +342,18 @@ private:
             sum_corners<3, F>(corners[turn], table, int(least(W, end_ - i)), [&](int p, typename Row<F>::Vector sum) {
                 P::template store_row<F>(to + size_t(p) * code_width_, (const float*)&sum);
             });
+        }
+    }
+
+    // Weights of all rows, and the light that is left behind each.
+    void weigh() {
+        for (int i = 0; i < rows_; i += W) store(passed_ + i, vexp(-(load(sigma_ + i) * load(dt_ + i))));
+        for (int r = 0; r < count_; ++r) {
+            float light = 1;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                weight_[i] = light * (1 - passed_[i]);
+                behind_[i] = light *= passed_[i];
+            }
         }
     }
 
@@ -457,7 +466,7 @@ private:
     Walk* walks_;
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
-    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *latent_floats_, *rgb_, *to_raw_, *colour_start_rows_;
+    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *colour_start_rows_;
     int32_t *ray_, *next_row_;
     Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
 };
@@ -509,7 +518,7 @@ template <class P> static Losses render_with(const RadianceField& field, const R
     for (int64_t first = 0; first < rays.count; first += AT_ONCE) {
         Tiles<P> tiles(packed, rays, grid, first, least(AT_ONCE, rays.count - first));
         parallel(tiles.count, [&](int64_t i, int worker) {
-            tiles[i].drop_faint(picture.least_weight);
+            tiles[i].drop_faint(picture.least_weight, 0);
             tiles[i].shade(harmonics, scratch_of_worker(worker));
             tiles[i].picture(picture);
         });
@@ -563,6 +572,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         Trace** trace = &traces[chunk];
         for (int64_t i = tiles.count * chunk / CHUNKS; i < tiles.count * (chunk + 1) / CHUNKS; ++i) {
             Tile<P>& tile = tiles[i];
+            tile.drop_faint(0, field.least_share);
             sums.evaluated += tile.evaluated();
             sums.shaded += tile.rows();
             tile.shade(harmonics, scratch_of_worker(worker));

@@ -40,6 +40,7 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::composite,
     POLYFIELD_VARIANT::composite_backward,
     POLYFIELD_VARIANT::adam,
+    POLYFIELD_VARIANT::random_bits,
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
