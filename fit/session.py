@@ -79,13 +79,13 @@ def resume(fit: RadianceFit, run: Run, generation: int | None) -> tuple[str, ...
 
 
 def _another_machine(fit: RadianceFit, run: Run) -> list[str]:
-    """A warning where a fit by steps goes on by other means than it began with."""
+    """A warning where a fit goes on by other means than it began with."""
     then, now = run.config.get("machine"), machine(fit)
-    if fit.length.steps is None or not isinstance(then, dict) or then == now:
+    if not isinstance(then, dict):
         return []
-    changes = (f"{key} {then.get(key)!r:.40} (now {now[key]!r})" for key in now if then.get(key) != now[key])
+    changes = [f"{key} {then.get(key)!r:.40} (now {now[key]!r})" for key in now if then.get(key) != now[key]]
     where = shown(run.path / "config.json")
-    return [f"{where}: begun with {', '.join(changes)}; from here on it may differ in its last bits"]
+    return [f"{where}: begun with {', '.join(changes)}; it does not go on bit for bit"] if changes else []
 
 
 _COUNTS = ("steps", "seconds", "grid_seconds", "grid_updates", "adam_steps", "bad_in_a_row")
