@@ -16,7 +16,8 @@ from polyfield.render.sampling import MarchingSampler
 
 # Samples that less light than this reaches are left out, in training and in pictures.
 LEAST_TRANSMITTANCE = 1e-3
-LEAST_SHARE = 0.03
+# And in training those that weigh less than this share of their ray's mean sample.
+LEAST_SHARE = 0.1
 
 
 class FusedField:

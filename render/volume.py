@@ -11,7 +11,7 @@ from torch import Tensor
 from polyfield.fields import Field, Points
 from polyfield.kernels import Composite, RaySamples, composite, transmittance
 from polyfield.render.cameras import Cameras
-from polyfield.render.fused import LEAST_TRANSMITTANCE, FusedField
+from polyfield.render.fused import LEAST_SHARE, LEAST_TRANSMITTANCE, FusedField
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
 
@@ -56,15 +56,29 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
 
 
 def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """With gradients: density of all samples without them, then the whole field where light still reaches."""
+    """With gradients: density of all samples without them, then the whole field where it can be seen.
+
+    Samples that weigh less than a share of their ray's mean are left out: they take light away, but have no colour.
+    """
     evaluated = len(samples)
     with torch.no_grad():
         density = field.density(field.raw(sample_points(rays, samples)))
-        samples = samples.select(transmittance(samples, density) > LEAST_TRANSMITTANCE)
-    points = sample_points(rays, samples)
+        light = transmittance(samples, density)
+        lit = light > LEAST_TRANSMITTANCE
+        samples, density = samples.select(lit), density[lit]
+        weights = light[lit] * -torch.expm1(-density * samples.dt)
+        sums = torch.zeros_like(rays.origins[:, 0]).index_add(0, samples.ray, weights)
+        kept = weights > LEAST_SHARE * (sums / samples.counts.clamp(min=1))[samples.ray]
+    points = sample_points(rays, samples)[kept]
     output = field.head(field.features(points), points)
     assert output.density is not None and output.colour is not None
-    return _rendering(composite(samples, output.density, output.colour), evaluated, len(samples))
+    everywhere = composite(
+        samples,
+        density.masked_scatter(kept, output.density),
+        points.x.new_zeros(len(samples), 3).masked_scatter(kept[:, None], output.colour),
+    )
+    opacity = torch.zeros_like(sums).index_add(0, samples.ray, everywhere.weights * kept)
+    return _rendering(everywhere._replace(opacity=opacity), evaluated, len(points))
 
 
 def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:

@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -87,6 +88,20 @@ struct OccupancyOf {
     std::vector<uint64_t> bricks, blocks;
     Occupancy grid;
 
+    // The box round the first cascade's occupied bricks, in its frame and a little wider than rounding asks for.
+    void bound() {
+        int low[3] = {grid.bricks, grid.bricks, grid.bricks}, high[3] = {0, 0, 0};
+        for (int i = 0; i < grid.bricks * grid.bricks * grid.bricks; ++i) {
+            if (!grid.brick[i]) continue;
+            int at[3] = {i % grid.bricks, i / grid.bricks % grid.bricks, i / grid.bricks / grid.bricks};
+            for (int d = 0; d < 3; ++d) low[d] = std::min(low[d], at[d]), high[d] = std::max(high[d], at[d] + 1);
+        }
+        for (int d = 0; d < 3; ++d) {
+            grid.low[d] = float(low[d]) * 8 / float(grid.cells) - 1 - 1e-4f;
+            grid.high[d] = float(high[d]) * 8 / float(grid.cells) - 1 + 1e-4f;
+        }
+    }
+
     // occupied (K, G, G, G), 0 or 1.
     explicit OccupancyOf(const Bytes& occupied) {
         Call call;
@@ -117,7 +132,8 @@ struct OccupancyOf {
             }
         } pack{from, bricks.data(), blocks.data(), G, S, B};
         run_tasks(K * S, Pack::slab, &pack);
-        grid = {int(K), int(G), int(B), int(S), bricks.data(), blocks.data()};
+        grid = {int(K), int(G), int(B), int(S), bricks.data(), blocks.data(), {}, {}};
+        bound();
     }
 };
 

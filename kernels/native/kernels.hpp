@@ -39,6 +39,7 @@ struct Occupancy {
     int cascades, cells, bricks, blocks;  // along an axis
     const uint64_t* brick;                // (cascades, bricks, bricks, bricks)
     const uint64_t* block;                // (cascades, blocks, blocks, blocks)
+    float low[3], high[3];                // of one cascade alone: the box round all that is occupied
 };
 
 struct Rays {

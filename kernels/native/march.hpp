@@ -10,7 +10,7 @@ namespace POLYFIELD_VARIANT {
 // One ray on its way. Samples stand at distance(i + jitter) for whole numbers i, as operations.march defines.
 class Walk {
 public:
-    Walk(const Rays& rays, int64_t ray) : step_(rays.step), cone_(rays.cone), jitter_(rays.jitter[ray]) {
+    Walk(const Rays& rays, const Occupancy& grid, int64_t ray) : step_(rays.step), cone_(rays.cone), jitter_(rays.jitter[ray]) {
         for (int d = 0; d < 3; ++d) {
             origin_[d] = rays.origins[ray * 3 + d];
             direction_[d] = rays.directions[ray * 3 + d];
@@ -22,6 +22,7 @@ public:
         float steps = ceilf(lattice(rays.far[ray]) - first);
         index_ = int64_t(ceilf(lattice(rays.near[ray]) - jitter_));
         end_ = steps > 0 ? index_ + int64_t(steps) : index_;
+        if (grid.cascades == 1) keep_to(grid);
     }
 
     // Goes to the next occupied sample; false at the ray's end.
@@ -61,6 +62,24 @@ private:
         float x;
         memcpy(&x, &bits, 4);
         return x;
+    }
+
+    // Leaves out what lies before and behind the box round all that is occupied.
+    void keep_to(const Occupancy& grid) {
+        float enter = 0, leave = 1e30f;
+        for (int d = 0; d < 3; ++d) {
+            float a = (grid.low[d] - origin_[d]) * inverse_[d], b = (grid.high[d] - origin_[d]) * inverse_[d];
+            float near = a < b ? a : b, far = a < b ? b : a;
+            enter = near > enter ? near : enter;
+            leave = far < leave ? far : leave;
+        }
+        if (!(enter < leave)) {
+            end_ = index_;
+            return;
+        }
+        float first = lattice(enter) * (1 - 1e-6f) - jitter_ - 1e-3f, last = lattice(leave) * (1 + 1e-6f) - jitter_;
+        if (first > float(index_)) index_ = int64_t(first);
+        if (last + 2 < float(end_)) end_ = int64_t(last) + 2;
     }
 
     float distance(float u) const {
@@ -112,7 +131,7 @@ static void march(const Rays& rays, const Occupancy& grid, int64_t* counts, cons
                   float* dt) {
     parallel_ranges(rays.count, 256, [&](int64_t first, int64_t last, int) {
         for (int64_t ray = first; ray < last; ++ray) {
-            Walk walk(rays, ray);
+            Walk walk(rays, grid, ray);
             int64_t count = 0;
             for (; walk.next(grid); ++count)
                 if (t) t[offsets[ray] + count] = walk.t, dt[offsets[ray] + count] = walk.dt;

@@ -79,7 +79,7 @@ public:
     typedef typename P::Value Value;
     typedef typename P::Element Element;
 
-    void begin(const PackedField<P>& packed, const Rays& rays, int64_t first, int count, Scratch& scratch) {
+    void begin(const PackedField<P>& packed, const Rays& rays, const Occupancy& grid, int64_t first, int count, Scratch& scratch) {
         packed_ = &packed, buffers_ = scratch.buffers;
         code_width_ = padded(packed.density.in[0]);
         latent_width_ = padded(packed.density.out[packed.density.count - 1]);
@@ -87,7 +87,7 @@ public:
         first_ = first, count_ = count, rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
         walks_ = room<Walk>(buffers_[0], TILE_RAYS);
         for (int r = 0; r < count; ++r) {
-            new (walks_ + r) Walk(rays, first + r);
+            new (walks_ + r) Walk(rays, grid, first + r);
             depth_[r] = 0, first_row_[r] = last_row_[r] = -1;
             alive_[going_++] = r;
         }
@@ -482,7 +482,8 @@ public:
         parallel(count, [&](int64_t i, int) {
             int64_t begin = i * TILE_RAYS;
             new (tiles_ + i) Tile<P>;
-            tiles_[i].begin(packed, rays, first + begin, int(least(TILE_RAYS, rays_here - begin)), scratch_of_tile(i));
+            tiles_[i].begin(packed, rays, grid, first + begin, int(least(TILE_RAYS, rays_here - begin)),
+                            scratch_of_tile(i));
             tiles_[i].march(grid, samples);
         });
         const int64_t groups = (count + TOGETHER - 1) / TOGETHER;
