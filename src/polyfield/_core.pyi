@@ -1,1 +1,103 @@
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+# Tensors are float32 on the CPU and contiguous, unless said otherwise; kernels/native/kernels.hpp has their shapes.
+
+def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
+def use(name: str) -> bool: ...
+def threads() -> int: ...
+def set_threads(count: int) -> None: ...
+
+class Grid:
+    # Each level as (nodes, strides, hashed, offset, size).
+    def __init__(
+        self, levels: Sequence[tuple[Sequence[int], Sequence[int], bool, int, int]], features: int, /
+    ) -> None: ...
+
+class Occupancy:
+    def __init__(self, occupied: Tensor, /) -> None: ...  # uint8
+
+def interpolate(grid: Grid, table: Tensor, points: Tensor, out: Tensor, /) -> None: ...
+def interpolate_to_table(grid: Grid, gradient: Tensor, points: Tensor, to_table: Tensor, /) -> None: ...
+def interpolate_to_points(
+    grid: Grid, table: Tensor, gradient: Tensor, points: Tensor, to_points: Tensor, /
+) -> None: ...
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], sine: bool, out: Tensor, /
+) -> None: ...
+def mlp_backward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    sine: bool,
+    gradient: Tensor,
+    to_x: Tensor | None,
+    to_weights: Sequence[Tensor],
+    to_biases: Sequence[Tensor],
+    /,
+) -> None: ...
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    jitter: Tensor,
+    step: float,
+    cone: float,
+    grid: Occupancy,
+    counts: Tensor,  # int64, and so are offsets
+    offsets: Tensor | None = None,
+    t: Tensor | None = None,
+    dt: Tensor | None = None,
+) -> None: ...
+def transmittance(offsets: Tensor, counts: Tensor, density: Tensor, dt: Tensor, out: Tensor, /) -> None: ...
+def composite(
+    offsets: Tensor,
+    counts: Tensor,
+    t: Tensor,
+    dt: Tensor,
+    density: Tensor,
+    colour: Tensor,
+    out: Tensor,
+    weights: Tensor,
+    /,
+) -> None: ...
+def composite_backward(
+    offsets: Tensor,
+    counts: Tensor,
+    t: Tensor,
+    dt: Tensor,
+    density: Tensor,
+    colour: Tensor,
+    to_out: Tensor,
+    to_weights: Tensor,
+    to_density: Tensor,
+    to_colour: Tensor,
+    /,
+) -> None: ...
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    learning_rate: float,
+    mean_share: float,
+    square_share: float,
+    mean_correction: float,
+    square_correction: float,
+    eps: float,
+    decay: float,
+    sparse: bool,
+) -> None: ...
+def random_bits(seed: int, name: int, step: int, bits: Tensor, /) -> None: ...  # int32
+
+class Radiance:
+    def __init__(
+        self, grid: Grid, table: Tensor, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+    ) -> None: ...
+    def train(self, **arguments: Any) -> dict[str, Any]: ...
+    def refresh(self) -> None: ...
+    def render(self, **arguments: Any) -> dict[str, Any]: ...
