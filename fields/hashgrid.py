@@ -29,6 +29,7 @@ class HashGridOptions:
 
 class HashGrid(LatentRadiance):
     Options = HashGridOptions
+    learning_rate = 2e-2
 
     def __init__(self, spec: FieldSpec, options: HashGridOptions) -> None:
         sizes = HeadSizes(options.width, options.density_layers, options.colour_layers)

@@ -9,7 +9,7 @@ from polyfield.render.cameras import Cameras
 from polyfield.render.sampling import Lattice
 
 # The finest step is this part of the domain's diagonal, whatever the images' resolution.
-_FINEST = 1024
+_FINEST = 512
 # Steps of an unbounded scene grow with distance by at least this share of it.
 _LEAST_CONE = 1 / 256
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from polyfield.fields import Field
 from polyfield.kernels import adam
 
-BETAS = (0.9, 0.99)
+BETAS = (0.9, 0.95)
 EPS = 1e-12  # table rows that are seldom touched have tiny gradients that must still count
 
 

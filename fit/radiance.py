@@ -29,14 +29,14 @@ _HUBER = 0.1  # errors beyond it count linearly
 _DECAY = 1e-6
 _RAYS = (64, 1 << 16)  # fewest and most of a step
 _FIRST_RAYS = 256
-_SHADED = 1 << 14  # samples of a step that go through the whole field
-_EVALUATED = 1 << 17  # and whose density is asked, at most
+_SHADED = 1 << 15  # samples of a step that go through the whole field
+_EVALUATED = 1 << 18  # and whose density is asked, at most
 _GRID_EVERY = 8  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
 # Steps along a ray are so many times as long, until which part of the fit.
-_STEP_SIZES = ((0.1, 4.0), (0.3, 2.0), (1.0, 1.0))
+_STEP_SIZES = ((0.15, 4.0), (0.5, 2.0), (1.0, 1.0))
 _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 

@@ -145,7 +145,7 @@ class FusedRadiance(Protocol):
         """Take note that the tensors have changed, before `render`."""
 
     def render(
-        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor, *, least_weight: float
+        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """evaluated and shaded, colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
 
@@ -169,8 +169,8 @@ def fused_radiance(
     table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and harmonics ->
     3), each (out, in). A point's unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction; density is
     exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
-    are left out; in training so are those that weigh less than least_share of their ray's mean, though they take
-    light away from what lies behind.
+    are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
+    from what lies behind.
     """
     make = offered("fused_radiance", table)
     return make and make(

@@ -16,7 +16,7 @@ from polyfield.render.sampling import MarchingSampler
 
 # Samples that less light than this reaches are left out, in training and in pictures.
 LEAST_TRANSMITTANCE = 1e-3
-# And in training those that weigh less than this share of their ray's mean sample.
+# And so are those that weigh less than this share of their ray's mean sample.
 LEAST_SHARE = 0.1
 
 
@@ -49,7 +49,13 @@ class FusedField:
         return kernel and FusedField(plan, kernel)
 
     def train(
-        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, target: Tensor, background: Tensor, huber: float
+        self,
+        rays: Rays,
+        jitter: Tensor,
+        sampler: MarchingSampler,
+        target: Tensor,
+        background: Tensor,
+        huber: float,
     ) -> dict[str, Any]:
         """One step's loss, and its gradients on the plan's tensors; figures as `FusedRadiance.train` gives them."""
         figures, gradients = self._kernel.train(
@@ -69,12 +75,10 @@ class FusedField:
         self._kernel.refresh()
 
     def render(
-        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, least_weight: float
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """Colour, opacity and depth of rays as `FusedRadiance.render` gives them."""
-        return self._kernel.render(
-            sampler.walk(rays, jitter), self._harmonics(rays), sampler.occupied, least_weight=least_weight
-        )
+        return self._kernel.render(sampler.walk(rays, jitter), self._harmonics(rays), sampler.occupied)
 
     def _tensors(self) -> list[Tensor]:
         return [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]

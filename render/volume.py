@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from polyfield.fields import Field, Points
-from polyfield.kernels import Composite, RaySamples, composite, transmittance
+from polyfield.fields.points import FieldOutput
+from polyfield.kernels import RaySamples, composite, transmittance
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import LEAST_SHARE, LEAST_TRANSMITTANCE, FusedField
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
 
-LEAST_WEIGHT = 1e-4  # lighter samples are left out of pictures
 _RAYS_AT_ONCE = 4096
 _FUSED_RAYS_AT_ONCE = 1 << 17
 
@@ -55,30 +55,29 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
     return (_render_lit if torch.is_grad_enabled() else _render_visible)(field, rays, samples)
 
 
-def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """With gradients: density of all samples without them, then the whole field where it can be seen.
+def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, Tensor, Tensor]:
+    """The samples that light reaches, which of all samples (C,) they are, and which of them (L,) are not faint.
 
-    Samples that weigh less than a share of their ray's mean are left out: they take light away, but have no colour.
+    Faint ones weigh less than a share of their ray's mean: they take light away, but have no colour.
     """
+    light = transmittance(samples, density)
+    lit = light > LEAST_TRANSMITTANCE
+    samples = samples.select(lit)
+    weights = light[lit] * -torch.expm1(-density[lit] * samples.dt)
+    sums = torch.zeros_like(rays.origins[:, 0]).index_add(0, samples.ray, weights)
+    mean = sums / samples.counts.clamp(min=1)
+    return samples, lit, weights > LEAST_SHARE * mean[samples.ray]
+
+
+def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
+    """With gradients: density of all samples without them, then the whole field where it can be seen."""
     evaluated = len(samples)
     with torch.no_grad():
         density = field.density(field.raw(sample_points(rays, samples)))
-        light = transmittance(samples, density)
-        lit = light > LEAST_TRANSMITTANCE
-        samples, density = samples.select(lit), density[lit]
-        weights = light[lit] * -torch.expm1(-density * samples.dt)
-        sums = torch.zeros_like(rays.origins[:, 0]).index_add(0, samples.ray, weights)
-        kept = weights > LEAST_SHARE * (sums / samples.counts.clamp(min=1))[samples.ray]
+        samples, lit, kept = _lit(rays, samples, density)
     points = sample_points(rays, samples)[kept]
     output = field.head(field.features(points), points)
-    assert output.density is not None and output.colour is not None
-    everywhere = composite(
-        samples,
-        density.masked_scatter(kept, output.density),
-        points.x.new_zeros(len(samples), 3).masked_scatter(kept[:, None], output.colour),
-    )
-    opacity = torch.zeros_like(sums).index_add(0, samples.ray, everywhere.weights * kept)
-    return _rendering(everywhere._replace(opacity=opacity), evaluated, len(points))
+    return _shaded(samples, density[lit], kept, output, evaluated)
 
 
 def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
@@ -87,26 +86,34 @@ def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
     features = field.features(points)
     assert features.raw is not None
     density = field.density(features.raw)
-    light = transmittance(samples, density)
-    seen = (light > LEAST_TRANSMITTANCE) & (light * -torch.expm1(-density * samples.dt) > LEAST_WEIGHT)
-    output = field.head(features[seen], points[seen])
-    assert output.colour is not None
-    result = composite(samples.select(seen), density[seen], output.colour)
-    return _rendering(result, len(samples), len(output.colour))
+    lit_samples, lit, kept = _lit(rays, samples, density)
+    seen = lit.nonzero()[:, 0][kept]
+    return _shaded(lit_samples, density[lit], kept, field.head(features[seen], points[seen]), len(samples))
+
+
+def _shaded(
+    samples: RaySamples, density: Tensor, kept: Tensor, output: FieldOutput, evaluated: int
+) -> Rendering:
+    """What is seen of samples (L,) of density (L,), of which the kept ones have an output."""
+    assert output.density is not None and output.colour is not None
+    density = density.masked_scatter(kept, output.density)
+    colour = density.new_zeros(len(samples), 3).masked_scatter(kept[:, None], output.colour)
+    weights = composite(samples, density, colour).weights * kept
+    columns = torch.cat((colour, torch.ones_like(weights)[:, None], samples.t[:, None]), 1)
+    sums = columns.new_zeros(samples.rays, 5).index_add(0, samples.ray, columns * weights[:, None])
+    opacity = sums[:, 3]
+    return Rendering(
+        sums[:, :3], opacity, sums[:, 4] / opacity.clamp(min=1e-10), evaluated, len(output.density)
+    )
 
 
 def _render_fused(fused: FusedField, rays: Rays, sampler: Sampler) -> Rendering:
     assert isinstance(sampler, MarchingSampler)
     middle = torch.full((len(rays),), 0.5)
-    figures, colour, opacity, depth = fused.render(rays, middle, sampler, LEAST_WEIGHT)
+    figures, colour, opacity, depth = fused.render(rays, middle, sampler)
     return Rendering(
         colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]
     )
-
-
-def _rendering(result: Composite, evaluated: int, shaded: int) -> Rendering:
-    depth = result.depth / result.opacity.clamp(min=1e-10)
-    return Rendering(result.colour, result.opacity, depth, evaluated, shaded)
 
 
 @torch.no_grad()

@@ -18,7 +18,16 @@ from polyfield.kernels.native.mlp import mlp
 from polyfield.kernels.native.philox import random_bits
 from polyfield.kernels.native.radiance import fused_radiance
 
-__all__ = ["adam", "composite", "fused_radiance", "interpolate", "march", "mlp", "random_bits", "transmittance"]
+__all__ = [
+    "adam",
+    "composite",
+    "fused_radiance",
+    "interpolate",
+    "march",
+    "mlp",
+    "random_bits",
+    "transmittance",
+]
 
 _asked = os.environ.get("POLYFIELD_ISA", "")
 if _asked and not _core.use(_asked):

@@ -317,17 +317,17 @@ NB_MODULE(_core, m) {
             self.refresh();
         }, "Takes note that the table has changed.")
         .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
-                          float step, float cone, Floats harmonics, const OccupancyOf& grid, float least_weight,
+                          float step, float cone, Floats harmonics, const OccupancyOf& grid,
                           Floats colour, Floats opacity, Floats depth) {
             Losses losses;
             {
                 Call call;
-                Picture picture{least_weight, colour.data(), opacity.data(), depth.data()};
+                Picture picture{colour.data(), opacity.data(), depth.data()};
                 losses = kernels->render(self.field, rays_of(origins, directions, near, far, jitter, step, cone),
                                          grid.grid, harmonics.data(), picture);
             }
             return figures(losses);
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
-           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "least_weight"_a,
+           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a,
            "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
 }

@@ -77,7 +77,6 @@ struct Training {
 };
 
 struct Picture {
-    float least_weight;
     float *colour, *opacity, *depth;  // (count, 3), (count,), (count,)
 };
 

@@ -17,7 +17,9 @@ def mlp(
 ) -> Tensor:
     given = [*weights, *(biases or [])]
     if x.dim() == 3:
-        return torch.stack([_Mlp.apply(x[b], len(weights), sine, *(w[b] for w in given)) for b in range(len(x))])
+        return torch.stack(
+            [_Mlp.apply(x[b], len(weights), sine, *(w[b] for w in given)) for b in range(len(x))]
+        )
     return _Mlp.apply(x, len(weights), sine, *given)
 
 

@@ -136,17 +136,16 @@ public:
     int rows() const { return rows_; }
     int64_t evaluated() const { return evaluated_; }
 
-    // Weighs all rows, and keeps those that weigh more than `least` and than that share of their ray's mean. What is left
-    // out still takes its light away.
-    void drop_faint(float least, float share) {
+    // Weighs all rows, and keeps those that weigh more than that share of their ray's mean. What is left out still takes
+    // its light away.
+    void drop_faint(float share) {
         weigh();
         float bound[TILE_RAYS];
         for (int r = 0; r < count_; ++r) {
             float sum = 0;
             int samples = 0;
             for (int i = first_row_[r]; i >= 0; i = next_row_[i]) sum += weight_[i], ++samples;
-            float mean = samples ? share * sum / float(samples) : 0;
-            bound[r] = mean > least ? mean : least;
+            bound[r] = samples ? share * sum / float(samples) : 0;
             first_row_[r] = last_row_[r] = -1;
         }
         int kept = 0;
@@ -519,7 +518,7 @@ template <class P> static Losses render_with(const RadianceField& field, const R
     for (int64_t first = 0; first < rays.count; first += AT_ONCE) {
         Tiles<P> tiles(packed, rays, grid, first, least(AT_ONCE, rays.count - first));
         parallel(tiles.count, [&](int64_t i, int worker) {
-            tiles[i].drop_faint(picture.least_weight, 0);
+            tiles[i].drop_faint(field.least_share);
             tiles[i].shade(harmonics, scratch_of_worker(worker));
             tiles[i].picture(picture);
         });
@@ -573,7 +572,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         Trace** trace = &traces[chunk];
         for (int64_t i = tiles.count * chunk / CHUNKS; i < tiles.count * (chunk + 1) / CHUNKS; ++i) {
             Tile<P>& tile = tiles[i];
-            tile.drop_faint(0, field.least_share);
+            tile.drop_faint(field.least_share);
             sums.evaluated += tile.evaluated();
             sums.shaded += tile.rows();
             tile.shade(harmonics, scratch_of_worker(worker));

@@ -21,7 +21,12 @@ class FusedRadiance:
     """What `operations.fused_radiance` promises. Reads its tensors anew at every call, so they may be trained."""
 
     def __init__(
-        self, table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+        self,
+        table: Tensor,
+        levels: Levels,
+        density: Sequence[Tensor],
+        colour: Sequence[Tensor],
+        **settings: Any,
     ) -> None:
         self._native = _core.Radiance(
             grid(levels, table.shape[1]),
@@ -46,7 +51,11 @@ class FusedRadiance:
     ) -> tuple[dict[str, Any], list[Tensor]]:
         if self._gradients is None:
             table, density, colour = self._shapes
-            self._gradients = (like(table), [like(weight) for weight in density], [like(weight) for weight in colour])
+            self._gradients = (
+                like(table),
+                [like(weight) for weight in density],
+                [like(weight) for weight in colour],
+            )
         to_table, to_density, to_colour = self._gradients
         figures = self._native.train(
             **_arrays(rays),
@@ -65,7 +74,7 @@ class FusedRadiance:
         self._native.refresh()
 
     def render(
-        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor, *, least_weight: float
+        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         count = len(harmonics)
         colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
@@ -73,7 +82,6 @@ class FusedRadiance:
             **_arrays(rays),
             harmonics=plain(harmonics),
             grid=self._packed(occupied),
-            least_weight=least_weight,
             colour=colour,
             opacity=opacity,
             depth=depth,
