@@ -50,15 +50,18 @@ def form(device: torch.device) -> str:
     return next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
 
 
-def offered(operation: str, tensor: Tensor) -> Callable[..., Any] | None:
-    """The function that carries an operation out on such tensors in the form in use, if it has one."""
-    name = form(tensor.device)
-    if name == "native" and tensor.dtype != torch.float32:
+def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
+    """The function that carries an operation out on such tensors in the form in use, if it has one.
+
+    The first says on which device. The native form takes tensors of single precision in the CPU's memory alone.
+    """
+    name = form(tensors[0].device)
+    if name == "native" and any(x.dtype != torch.float32 or x.device.type != "cpu" for x in tensors):
         return None
     return getattr(importlib.import_module(FORMS[name][0]), operation, None)
 
 
-def implementation(operation: str, tensor: Tensor) -> Callable[..., Any]:
+def implementation(operation: str, *tensors: Tensor) -> Callable[..., Any]:
     """The same, or the reference: a form need not have every operation."""
-    found = offered(operation, tensor)
+    found = offered(operation, *tensors)
     return found or getattr(importlib.import_module(FORMS["reference"][0]), operation)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from polyfield.kernels import checks
 from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
@@ -30,7 +31,8 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
     table ([B,] E, F) with E = levels.entries; points ([B,] N, D) in the unit cube, outside of which they clamp.
     Differentiable in table and points.
     """
-    return implementation("interpolate", table)(table, points, levels)
+    checks.interpolate(table, points, levels)
+    return implementation("interpolate", table, points)(table, points, levels)
 
 
 def mlp(
@@ -41,7 +43,8 @@ def mlp(
     x ([B,] N, I), weights ([B,] out, in) of each layer, biases ([B,] out) or None. Returns ([B,] N, O).
     Differentiable in all of them.
     """
-    return implementation("mlp", x)(x, weights, biases, sine=sine)
+    checks.mlp(x, weights, biases)
+    return implementation("mlp", x, *weights, *(biases or ()))(x, weights, biases, sine=sine)
 
 
 def march(
@@ -66,14 +69,16 @@ def march(
     to both sides, where t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond. So a part of a
     ray has the samples that the whole ray has there.
     """
-    return implementation("march", origins)(
+    checks.march(origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter)
+    return implementation("march", origins, directions, near, far, jitter)(
         origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter
     )
 
 
 def transmittance(samples: RaySamples, density: Tensor) -> Tensor:
     """What share of light reaches each sample: T_i = exp(-sum_{j < i} density_j dt_j) along its ray. (C,)."""
-    return implementation("transmittance", density)(samples, density)
+    checks.samples("transmittance", samples, density)
+    return implementation("transmittance", density, samples.dt)(samples, density)
 
 
 def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite:
@@ -82,7 +87,8 @@ def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite
     density (C,) >= 0 per unit of distance, colour (C, 3). Differentiable in both. Samples are packed, so those of a
     bank need no axis of their own.
     """
-    return implementation("composite", density)(samples, density, colour)
+    checks.samples("composite", samples, density, colour)
+    return implementation("composite", density, colour, samples.t, samples.dt)(samples, density, colour)
 
 
 def adam(
@@ -104,7 +110,8 @@ def adam(
     With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
     touches (Mueller et al. 2022, appendix).
     """
-    implementation("adam", parameter)(
+    checks.adam(parameter, gradient, mean, square, step)
+    implementation("adam", parameter, gradient, mean, square)(
         parameter,
         gradient,
         mean,
@@ -172,7 +179,8 @@ def fused_radiance(
     are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
     from what lies behind.
     """
-    make = offered("fused_radiance", table)
+    checks.fused_radiance(table, levels, density, colour, harmonics)
+    make = offered("fused_radiance", table, *density, *colour)
     return make and make(
         table,
         levels,

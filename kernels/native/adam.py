@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from polyfield import _core
+from polyfield.kernels.native.arrays import plain
 
 
 def adam(
@@ -20,11 +21,12 @@ def adam(
     decay: float,
     sparse: bool = False,
 ) -> None:
+    numbers, means, squares = plain(parameter), plain(mean), plain(square)
     _core.adam(
-        parameter.detach(),
-        gradient.detach().contiguous(),
-        mean,
-        square,
+        numbers,
+        plain(gradient),
+        means,
+        squares,
         learning_rate=learning_rate,
         mean_share=1 - betas[0],
         square_share=1 - betas[1],
@@ -34,3 +36,6 @@ def adam(
         decay=decay,
         sparse=sparse,
     )
+    for tensor, changed in ((parameter, numbers), (mean, means), (square, squares)):
+        if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart
+            tensor.detach().copy_(changed)

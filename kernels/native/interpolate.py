@@ -7,11 +7,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from polyfield import _core
 from polyfield.kernels.levels import PRIMES, Levels
-from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.native.arrays import like, once, plain
 
 
 @functools.lru_cache(maxsize=64)
@@ -41,7 +40,7 @@ class _Interpolate(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         table, points = ctx.saved_tensors
         gradient = plain(gradient)

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from polyfield import _core
-from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels import reference
+from polyfield.kernels.native.arrays import like, once, plain
+
+MOST_LAYERS = 18  # of a network that the kernels take: MAX_LAYERS
 
 
 def mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
 ) -> Tensor:
+    if len(weights) > MOST_LAYERS:
+        return reference.mlp(x, weights, biases, sine=sine)
     given = [*weights, *(biases or [])]
     if x.dim() == 3:
         return torch.stack(
@@ -34,7 +38,7 @@ class _Mlp(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *given = ctx.saved_tensors
         to_x = like(x) if ctx.needs_input_grad[0] else None

@@ -1,0 +1,141 @@
+"""What the operations refuse: tensors whose shapes do not fit together, in one line each.
+
+Native code trusts the shapes that it is given, so nothing that passes here may make it read beyond a tensor's end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.kernels.levels import Levels
+from polyfield.kernels.samples import RaySamples
+
+
+def interpolate(table: Tensor, points: Tensor, levels: Levels) -> None:
+    bank = _bank("interpolate: table", table, "(E, F)")
+    _shape("interpolate: table", table, (*bank, levels.entries, None))
+    _shape("interpolate: points", points, (*bank, None, levels.dimensions))
+    if levels.entries * table.shape[-1] >= 1 << 32:
+        raise PolyfieldError(f"interpolate: table has {table.numel():,} numbers; expected fewer than 2^32")
+
+
+def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None) -> None:
+    bank = _bank("mlp: x", x, "(N, I)")
+    _layers("mlp: weights", weights, bank, x.shape[-1])
+    if biases is None:
+        return
+    if len(biases) != len(weights):
+        raise PolyfieldError(f"mlp: {len(biases)} biases for {len(weights)} weights; expected as many")
+    for layer, (weight, bias) in enumerate(zip(weights, biases)):
+        _shape(f"mlp: biases[{layer}]", bias, (*bank, weight.shape[-2]))
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    occupancy: Tensor,
+    *,
+    step: float,
+    cone: float,
+    jitter: Tensor,
+) -> None:
+    bank = _bank("march: origins", origins, "(R, 3)")
+    _shape("march: origins", origins, (*bank, None, 3))
+    _shape("march: directions", directions, origins.shape)
+    for name, tensor in (("near", near), ("far", far), ("jitter", jitter)):
+        _shape(f"march: {name}", tensor, origins.shape[:-1])
+    cells = occupancy.shape[-1] if occupancy.dim() else None
+    _shape("march: occupancy", occupancy, (*bank, None, cells, cells, cells))
+    if occupancy.dtype != torch.bool or not occupancy[..., :1, :1, :1].numel():
+        raise PolyfieldError(
+            f"march: occupancy is {_text(occupancy)} of {occupancy.dtype}; expected one cell or more of torch.bool"
+        )
+    if not (0 < step < math.inf and 0 <= cone < math.inf):
+        raise PolyfieldError(
+            f"march: step {step} and cone {cone}; expected a step above 0, a cone of 0 or more"
+        )
+
+
+def samples(operation: str, samples: RaySamples, density: Tensor, colour: Tensor | None = None) -> None:
+    count = len(samples)
+    _shape(f"{operation}: density", density, (count,))
+    if colour is not None:
+        _shape(f"{operation}: colour", colour, (count, 3))
+    for name in ("dt", "ray"):
+        _shape(f"{operation}: samples.{name}", getattr(samples, name), (count,))
+    _shape(f"{operation}: samples.offsets", samples.offsets, samples.counts.shape)
+    if density.device.type != "cpu":
+        return  # to ask would make the device wait
+    ends = samples.counts.cumsum(0)
+    packed = samples.counts.dtype == samples.offsets.dtype == torch.int64
+    packed = packed and (int(ends[-1]) if len(ends) else 0) == count and bool((samples.counts >= 0).all())
+    if not packed or not torch.equal(samples.offsets, ends - samples.counts):
+        raise PolyfieldError(
+            f"{operation}: the samples' counts and offsets do not pack {count} samples one ray after the other; "
+            "make them with RaySamples.pack"
+        )
+
+
+def adam(parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> None:
+    for name, tensor in (("gradient", gradient), ("mean", mean), ("square", square)):
+        _shape(f"adam: {name}", tensor, parameter.shape)
+    if step < 1:
+        raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
+
+
+def fused_radiance(
+    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], harmonics: int
+) -> None:
+    _shape("fused_radiance: table", table, (levels.entries, None))
+    latent = _layers("fused_radiance: density", density, (), levels.count * table.shape[1])
+    outputs = _layers("fused_radiance: colour", colour, (), latent + harmonics)
+    if latent < 1 or outputs != 3:
+        raise PolyfieldError(
+            f"fused_radiance: {latent} latent numbers, {outputs} colours; expected 1 or more, 3"
+        )
+
+
+def radiance_rays(
+    rays: dict[str, Any], harmonics: tuple[Tensor, int], occupied: Tensor, **others: tuple[Tensor, int]
+) -> None:
+    """The rays of a fused kernel; tensors come with how many numbers a ray has of them."""
+    march(**rays, occupancy=occupied)
+    count = len(rays["origins"])
+    for name, (tensor, width) in {"harmonics": harmonics, **others}.items():
+        _shape(f"fused_radiance: {name}", tensor, (count, width))
+
+
+def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:
+    """Weights that take `width` numbers, and each what the one before gives. Returns what the last gives."""
+    if not weights:
+        raise PolyfieldError(f"{name}: none; expected one layer or more")
+    for layer, weight in enumerate(weights):
+        _shape(f"{name}[{layer}]", weight, (*bank, None, width))
+        width = weight.shape[-2]
+    return width
+
+
+def _bank(name: str, tensor: Tensor, shape: str) -> tuple[int, ...]:
+    """The bank axis as (B,), or () without one."""
+    if tensor.dim() not in (2, 3) or (tensor.dim() == 3 and not len(tensor)):
+        raise PolyfieldError(f"{name} is {_text(tensor)}; expected {shape}, or with a bank (B, {shape[1:]}")
+    return tuple(tensor.shape[:-2])
+
+
+def _shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:
+    """Refuses a tensor of another shape; None stands for any number."""
+    if len(expected) != tensor.dim() or any(n not in (None, m) for n, m in zip(expected, tensor.shape)):
+        sizes = ", ".join("any" if n is None else str(n) for n in expected)
+        raise PolyfieldError(f"{name} is {_text(tensor)}; expected ({sizes}{',' * (len(expected) == 1)})")
+
+
+def _text(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
