@@ -29,6 +29,7 @@ typedef nb::ndarray<int32_t, nb::c_contig, nb::device::cpu> Integers32;
 typedef nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu> Bytes;
 typedef std::vector<Floats> Layers;
 
+Buffer limits_memory;  // that random reads and updates go to
 std::mutex calls;  // kernels share threads and memory, so calls take turns
 
 struct Call {  // holds them off each other, and lets Python's other threads run
@@ -285,6 +286,22 @@ NB_MODULE(_core, m) {
         Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};
         kernels->random_bits(stream, int64_t(bits.size()), reinterpret_cast<uint32_t*>(bits.data()));
     }, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert());
+
+    m.def("brain", [] { return kernels->brain; }, "Whether Radiance multiplies in bfloat16.");
+    m.def("multiply_adds", [](int64_t count, bool brain) {
+        Call call;
+        return kernels->multiply_adds(count, brain);
+    }, "count"_a, "brain"_a = false, "Does about so many from registers, on all threads; returns how many.");
+    m.def("random_reads", [](int64_t bytes, int64_t count) {
+        Call call;
+        bytes = std::max<int64_t>(bytes, 64);
+        return kernels->random_reads(limits_memory.reserve(bytes), bytes, count);
+    }, "bytes"_a, "count"_a, "About so many, of 8 bytes each.");
+    m.def("random_updates", [](int64_t bytes, int64_t count) {
+        Call call;
+        bytes = std::max<int64_t>(bytes, 64);
+        return kernels->random_updates(limits_memory.reserve(bytes * threads()), bytes, count);
+    }, "bytes"_a, "count"_a, "About so many, of 16 bytes each; every thread in as many bytes of its own.");
 
     nb::class_<RadianceOf>(m, "Radiance")
         .def(nb::init<const GridOf&, Floats, Layers, Layers, int, bool, float, float, float, float, float>(),

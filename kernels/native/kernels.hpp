@@ -93,6 +93,7 @@ struct Stream {
 struct Kernels {
     const char* name;
     bool reads_half;
+    bool brain;  // train and render multiply in bfloat16
     void (*interpolate)(const Grid&, const float* table, const float* points, int64_t count, float* out);
     void (*interpolate_to_table)(const Grid&, const float* gradient, const float* points, int64_t count,
                                  float* to_table);
@@ -115,6 +116,10 @@ struct Kernels {
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
     Losses (*render)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Picture&);
+    // The machine's limits: each does about `count` on all threads and returns how many it did.
+    int64_t (*multiply_adds)(int64_t count, bool brain);                    // 0 if it has no bfloat16
+    int64_t (*random_reads)(void* memory, int64_t bytes, int64_t count);    // of 8 bytes each
+    int64_t (*random_updates)(void* memory, int64_t bytes, int64_t count);  // of 16, `bytes` a thread
 };
 
 extern const Kernels kernels_generic, kernels_avx2, kernels_avx512, kernels_avx512bf16;  // those that are built

@@ -2,6 +2,7 @@
 #include "adam.hpp"
 #include "composite.hpp"
 #include "interpolate.hpp"
+#include "limits.hpp"
 #include "march.hpp"
 #include "network.hpp"
 #include "radiance.hpp"
@@ -30,6 +31,7 @@ constexpr bool READS_HALF = false;
 const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     TEXT(POLYFIELD_VARIANT),
     POLYFIELD_VARIANT::READS_HALF,
+    POLYFIELD_VARIANT::Networks::group > 1,
     POLYFIELD_VARIANT::interpolate,
     POLYFIELD_VARIANT::interpolate_to_table,
     POLYFIELD_VARIANT::interpolate_to_points,
@@ -44,6 +46,9 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::multiply_adds,
+    POLYFIELD_VARIANT::random_reads,
+    POLYFIELD_VARIANT::random_updates,
 };
 
 }  // namespace polyfield
