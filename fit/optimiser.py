@@ -47,8 +47,8 @@ class Optimiser:
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         return all(bool(torch.isfinite(gradient.sum())) for gradient in gradients)
 
-    def step(self, learning_rate: float) -> None:
-        """One step with the gradients that backward left."""
+    def step(self, learning_rate: float, halves: Mapping[int, Tensor] | None = None) -> None:
+        """One step with the gradients that backward left. halves are copies of parameters, by identity, that follow."""
         self.step_count += 1
         for group in self._groups:
             for name, parameter in group.parameters.items():
@@ -64,6 +64,7 @@ class Optimiser:
                         eps=EPS,
                         decay=self._decay * group.decay,
                         sparse=group.sparse,
+                        half=halves.get(id(parameter)) if halves else None,
                     )
 
     def tensors(self) -> dict[str, Tensor]:

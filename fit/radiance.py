@@ -13,11 +13,11 @@ from torch.nn.functional import huber_loss
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Points, create
+from polyfield.fit.batches import POOL, Batch, Batches
 from polyfield.fit.lattice import lattice
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.schedule import Length, learning_rate
-from polyfield.kernels import uniform
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import FusedField
 from polyfield.render.occupancy import OccupancyGrid
@@ -27,11 +27,11 @@ from polyfield.render.volume import render_rays
 
 _HUBER = 0.1  # errors beyond it count linearly
 _DECAY = 1e-6
-_RAYS = (64, 1 << 16)  # fewest and most of a step
+_RAYS = (64, POOL)  # fewest and most of a step
 _FIRST_RAYS = 256
-_SHADED = 1 << 15  # samples of a step that go through the whole field
-_EVALUATED = 1 << 18  # and whose density is asked, at most
-_GRID_EVERY = 8  # steps between updates of the occupancy grid
+_SHADED = 1 << 13  # samples of a step that go through the whole field
+_EVALUATED = 1 << 16  # and whose density is asked, at most
+_GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
@@ -82,7 +82,7 @@ class RadianceFit:
         self.totals = {"rays": 0, "evaluated": 0, "shaded": 0, "skipped": 0}
         self.grid_seconds = 0.0
         self._fused = FusedField.of(self.field)
-        self._pixels = pixels
+        self._batches = Batches(pixels, seed, self._prepare)
         self._rays = _FIRST_RAYS
         self._bad_in_a_row = 0
 
@@ -104,13 +104,13 @@ class RadianceFit:
         """Draw rays, render them, compare, and move the parameters. Raises Diverged."""
         start = time.perf_counter()
         self._keep_grid()
-        rays, target = self._pixels.draw(self._rays, seed=self.seed, step=self.steps)
         self.optimiser.clear()
-        loss, mse, evaluated, shaded = self._descend(rays, target)
+        loss, mse, evaluated, shaded = self._descend(self._batches.take(self._rays))
         # A step that shaded nothing teaches nothing: the grid has lost the scene.
         bad = not (shaded and math.isfinite(loss) and self.optimiser.finite())
         if not bad:
-            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate)
+            halves = self._fused.halves() if self._fused else None
+            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate, halves)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
         maps = self.field.advance(self.steps, self.grid.occupied)
@@ -128,28 +128,28 @@ class RadianceFit:
             )
         return report
 
-    def _descend(self, rays: Rays, target: Tensor) -> tuple[float, float, int, int]:
+    def _prepare(self, rays: Rays) -> dict[str, Tensor]:
+        sampler = self.sampler()
+        return self._fused.prepare(rays, sampler) if self._fused and isinstance(sampler, MarchingSampler) else {}
+
+    def _descend(self, batch: Batch) -> tuple[float, float, int, int]:
         """Leave the gradients of a Huber loss over random backgrounds.
 
         Returns it, the mean squared error, and the samples evaluated and shaded.
         """
-
-        def draw(stream: str, *shape: int) -> Tensor:
-            return uniform(shape, seed=self.seed, stream=stream, step=self.steps, device=target.device)
-
-        jitter = draw("jitter", len(rays))
-        background = draw("background", len(rays), 3)
         sampler = self.sampler()
         penalty = self.field.penalties()
         if self._fused and isinstance(sampler, MarchingSampler):
-            done = self._fused.train(rays, jitter, sampler, target, background, _HUBER)
+            done = self._fused.train(
+                batch.prepared, batch.jitter, sampler, batch.target, batch.background, _HUBER
+            )
             if penalty is not None:
                 penalty.backward()
             loss = done["loss"] + (0.0 if penalty is None else float(penalty.detach()))
             return loss, done["squared_error"], done["evaluated"], done["shaded"]
-        rendering = render_rays(self.field, rays, sampler, jitter=jitter)
-        wanted = target[:, :3] + (1 - target[:, 3:]) * background
-        found = rendering.over(background)
+        rendering = render_rays(self.field, batch.rays, sampler, jitter=batch.jitter)
+        wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
+        found = rendering.over(batch.background)
         total = huber_loss(found, wanted, delta=_HUBER)
         if penalty is not None:
             total = total + penalty
@@ -199,6 +199,8 @@ class RadianceFit:
             "grid_updates": self.grid.updates,
             "adam_steps": self.optimiser.step_count,
             "rays": self._rays,
+            "pool": self._batches.position[0],
+            "rays_of_pool": self._batches.position[1],
             "bad_in_a_row": self._bad_in_a_row,
         }
 
@@ -213,12 +215,15 @@ class RadianceFit:
             }
 
         self.field.load_state_dict(part("field."))
+        if self._fused:
+            self._fused.refresh()
         self.optimiser.restore(part("adam."), state["adam_steps"])
         grid = part("grid.")
         self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
         self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
+        self._batches.position = (state["pool"], state["rays_of_pool"])
 
     def _check(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Refuse a checkpoint of another field, or one that was edited."""

@@ -13,6 +13,7 @@ from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import Field, FieldSpec
 from polyfield.fields.field_file import FieldContext, load_field, save_field
 from polyfield.fit import checkpoints
+from polyfield.fit.batches import POOL
 from polyfield.fit.config import FitConfig
 from polyfield.fit.evaluate import Show, evaluate
 from polyfield.fit.pixels import PixelStore
@@ -88,11 +89,12 @@ def _another_machine(fit: RadianceFit, run: Run) -> list[str]:
     return [f"{where}: begun with {', '.join(changes)}; it does not go on bit for bit"] if changes else []
 
 
-_COUNTS = ("steps", "seconds", "grid_seconds", "grid_updates", "adam_steps", "bad_in_a_row")
+_COUNTS = ("pool", "steps", "seconds", "grid_seconds", "grid_updates", "adam_steps", "bad_in_a_row")
 _TOTALS = ("rays", "evaluated", "shaded", "skipped")
 # The least and the most that numbers of state.json can be.
 _RANGES = {
-    "rays": (1, 1 << 20),
+    "rays": (1, POOL),
+    "rays_of_pool": (0, POOL),
     **{key: (0, 10**9) for key in _COUNTS},
     **{f"totals.{key}": (0, 1 << 62) for key in _TOTALS},
 }

@@ -103,12 +103,13 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool = False,
+    half: Tensor | None = None,
 ) -> None:
     """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
 
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
     With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
-    touches (Mueller et al. 2022, appendix).
+    touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
     """
     checks.adam(parameter, gradient, mean, square, step)
     implementation("adam", parameter, gradient, mean, square)(
@@ -122,6 +123,7 @@ def adam(
         eps=eps,
         decay=decay,
         sparse=sparse,
+        half=half,
     )
 
 
@@ -148,8 +150,10 @@ class FusedRadiance(Protocol):
         the gradients to the table and the weights, density network first. They are the same memory at every call.
         """
 
+    half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too
+
     def refresh(self) -> None:
-        """Take note that the tensors have changed, before `render`."""
+        """Make `half` anew from the table."""
 
     def render(
         self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor

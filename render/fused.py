@@ -48,9 +48,15 @@ class FusedField:
         )
         return kernel and FusedField(plan, kernel)
 
+    def prepare(self, rays: Rays, sampler: MarchingSampler) -> dict[str, Tensor]:
+        """What the kernel needs of rays (R, ...); slices of it are what it needs of slices of them."""
+        with torch.no_grad():
+            harmonics = spherical_harmonics(rays.directions, self._plan.direction_degree)
+            return sampler.local(rays) | {"harmonics": harmonics}
+
     def train(
         self,
-        rays: Rays,
+        prepared: dict[str, Tensor],
         jitter: Tensor,
         sampler: MarchingSampler,
         target: Tensor,
@@ -59,30 +65,32 @@ class FusedField:
     ) -> dict[str, Any]:
         """One step's loss, and its gradients on the plan's tensors; figures as `FusedRadiance.train` gives them."""
         figures, gradients = self._kernel.train(
-            sampler.walk(rays, jitter),
-            self._harmonics(rays),
-            sampler.occupied,
-            target=target,
-            background=background,
-            huber=huber,
+            *_walk(prepared, jitter, sampler), target=target, background=background, huber=huber
         )
-        for tensor, gradient in zip(self._tensors(), gradients, strict=True):
+        tensors = [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
+        for tensor, gradient in zip(tensors, gradients, strict=True):
             tensor.grad = gradient
         return figures
 
+    def halves(self) -> dict[int, Tensor]:
+        """By the identity of a tensor of the plan, its copy in half precision, which must follow it."""
+        return {id(self._plan.table): self._kernel.half}
+
     def refresh(self) -> None:
-        """Take note of the tensors as they are now, before `render`."""
+        """Take note of tensors that were changed without their copies."""
         self._kernel.refresh()
 
     def render(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """Colour, opacity and depth of rays as `FusedRadiance.render` gives them."""
-        return self._kernel.render(sampler.walk(rays, jitter), self._harmonics(rays), sampler.occupied)
+        return self._kernel.render(*_walk(self.prepare(rays, sampler), jitter, sampler))
 
-    def _tensors(self) -> list[Tensor]:
-        return [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
 
-    def _harmonics(self, rays: Rays) -> Tensor:
-        with torch.no_grad():
-            return spherical_harmonics(rays.directions, self._plan.direction_degree)
+def _walk(
+    prepared: dict[str, Tensor], jitter: Tensor, sampler: MarchingSampler
+) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """Rays, harmonics and occupancy as the kernel takes them."""
+    rays = {name: tensor for name, tensor in prepared.items() if name != "harmonics"}
+    rays |= {"jitter": jitter, "step": sampler.lattice.step, "cone": sampler.lattice.cone}
+    return rays, prepared["harmonics"], sampler.occupied

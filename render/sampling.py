@@ -55,17 +55,14 @@ class MarchingSampler:
         return march(**self.walk(rays, jitter), occupancy=self.occupied)
 
     def walk(self, rays: Rays, jitter: Tensor) -> dict[str, Any]:
-        """What `march` takes, but for the occupancy: rays in the local frame and the part of them that is sampled."""
+        """What `march` takes, but for the occupancy."""
+        return self.local(rays) | {"jitter": jitter, "step": self.lattice.step, "cone": self.lattice.cone}
+
+    def local(self, rays: Rays) -> dict[str, Tensor]:
+        """Rays in the domain's local frame, and the part of them that is sampled: origins, directions, near, far."""
         near, far = crossing(rays, self.domain, 2.0 ** (len(self.occupied) - 1), self.lattice.near)
-        return {
-            "origins": self.domain.to_local(rays.origins),
-            "directions": self.domain.turn(rays.directions),
-            "near": near,
-            "far": far,
-            "step": self.lattice.step,
-            "cone": self.lattice.cone,
-            "jitter": jitter,
-        }
+        origins, directions = self.domain.to_local(rays.origins), self.domain.turn(rays.directions)
+        return {"origins": origins, "directions": directions, "near": near, "far": far}
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,6 @@ def render_image(
     parts = []
     fused = FusedField.of(field) if isinstance(sampler, MarchingSampler) else None
     at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
-    if fused:
-        fused.refresh()
     for start in range(0, total, at_once):
         stop = min(start + at_once, total)
         rays = cameras.image_rays(frame, start, stop)

@@ -20,12 +20,15 @@ SMALL = {"levels": 4, "log2_size": 12, "finest": 40, "width": 32}
 FIELDS = {
     "box": (BOX, SMALL),
     "contraction": (ALL_OF_SPACE, SMALL),
-    "two features, deep, wide": (BOX, SMALL | {"features": 2, "density_layers": 2, "colour_layers": 3, "width": 64}),
+    "two features, deep, wide": (
+        BOX,
+        SMALL | {"features": 2, "density_layers": 2, "colour_layers": 3, "width": 64},
+    ),
     "eight features, odd width": (BOX, SMALL | {"features": 8, "width": 24, "colour_layers": 1}),
 }
 HUBER = 0.1
 # The table is read in half precision, and with bfloat16 activations have 8 bits.
-TOLERANCES = {"generic": 1e-3, "avx2": 2e-2, "avx512": 2e-2, "avx512bf16": 1e-1}
+TOLERANCES = {"generic": 1e-3, "avx2": 2e-2, "avx512": 2e-2, "avx512bf16": 2e-1}
 
 
 @pytest.fixture(params=_core.instruction_sets())
@@ -66,7 +69,7 @@ def test_a_training_step(name, count, instruction_set):
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
     assert fused
-    figures = fused.train(looking, jitter, sampler, target, background, HUBER)
+    figures = fused.train(fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER)
     found = {key: p.grad.clone() for key, p in field.named_parameters()}
 
     field.zero_grad()
@@ -77,7 +80,7 @@ def test_a_training_step(name, count, instruction_set):
     assert figures["finite"] and figures["shaded"] > 0
     assert abs(figures["shaded"] - rendering.shaded) <= 0.01 * rendering.shaded + 1
     tolerance = TOLERANCES[instruction_set]
-    assert figures["loss"] == pytest.approx(float(loss), rel=tolerance)
+    assert figures["loss"] == pytest.approx(float(loss), rel=1e-2)
     for key, parameter in field.named_parameters():
         scale = parameter.grad.norm()
         assert scale > 0
@@ -110,7 +113,7 @@ def test_rays_that_meet_nothing(instruction_set):
     away = Rays(torch.full((5, 3), 4.0), torch.nn.functional.normalize(torch.ones(5, 3), dim=1))
     fused = FusedField.of(field)
     target, background = torch.zeros(5, 4), torch.full((5, 3), 0.5)
-    figures = fused.train(away, torch.zeros(5), sampler, target, background, HUBER)
+    figures = fused.train(fused.prepare(away, sampler), torch.zeros(5), sampler, target, background, HUBER)
     assert figures["evaluated"] == figures["shaded"] == 0 and figures["loss"] == 0
     assert all(not p.grad.any() for p in field.parameters())
 
@@ -119,7 +122,8 @@ def test_gradients_that_are_not_finite_are_told(instruction_set):
     field, sampler = made(*FIELDS["box"]), sampler_of(BOX)
     with torch.no_grad():
         field.networks.colour.weights[0][0, 0] = float("nan")
-    figures = FusedField.of(field).train(
-        rays(50), torch.zeros(50), sampler, torch.ones(50, 4), torch.zeros(50, 3), HUBER
+    fused = FusedField.of(field)
+    figures = fused.train(
+        fused.prepare(rays(50), sampler), torch.zeros(50), sampler, torch.ones(50, 4), torch.zeros(50, 3), HUBER
     )
     assert not figures["finite"]

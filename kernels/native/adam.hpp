@@ -18,6 +18,18 @@ static inline vf square_root(vf x) {
 #endif
 }
 
+static inline void halve_vector(vf v, uint16_t* to, int count) {
+#if defined(__AVX512F__)
+    __m256i bits = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT);
+    memcpy(to, &bits, size_t(count) * 2);
+#elif defined(__F16C__)
+    __m128i bits = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
+    memcpy(to, &bits, size_t(count) * 2);
+#else
+    (void)v, (void)to, (void)count;
+#endif
+}
+
 static inline bool all_zero(const float* numbers) {
 #if defined(__AVX512F__)
     return _mm512_test_epi32_mask(_mm512_loadu_si512(numbers), _mm512_set1_epi32(0x7FFFFFFF)) == 0;
@@ -30,7 +42,8 @@ static inline bool all_zero(const float* numbers) {
 #endif
 }
 
-static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square) {
+static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half) {
     auto update = [&](int64_t i, size_t bytes) __attribute__((always_inline)) {
         vf p{}, g{}, m{}, s{};
         memcpy(&p, parameter + i, bytes);
@@ -52,6 +65,7 @@ static void adam(const Adam& o, int64_t count, const float* gradient, float* par
         memcpy(parameter + i, &p, bytes);
         memcpy(mean + i, &m, bytes);
         memcpy(square + i, &s, bytes);
+        if (half) halve_vector(p, half + i, int(bytes / 4));
     };
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
         int64_t i = first;
@@ -62,16 +76,15 @@ static void adam(const Adam& o, int64_t count, const float* gradient, float* par
 }
 
 static void halve(int64_t count, const float* from, uint16_t* to) {
-#if defined(__F16C__)
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
         int64_t i = first;
-        for (; i + 8 <= last; i += 8)
-            _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
-        for (; i < last; ++i) to[i] = _cvtss_sh(from[i], _MM_FROUND_TO_NEAREST_INT);
+        for (; i + W <= last; i += W) halve_vector(load(from + i), to + i, W);
+        if (i < last) {
+            vf rest{};
+            memcpy(&rest, from + i, size_t(last - i) * 4);
+            halve_vector(rest, to + i, int(last - i));
+        }
     });
-#else
-    (void)count, (void)from, (void)to;
-#endif
 }
 
 // Philox 4x32-10: kernels/philox.py has the reference. Number i is word i % 4 of block i / 4.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from polyfield import _core
@@ -20,6 +21,7 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool = False,
+    half: Tensor | None = None,
 ) -> None:
     numbers, means, squares = plain(parameter), plain(mean), plain(square)
     _core.adam(
@@ -35,6 +37,7 @@ def adam(
         eps=eps,
         decay=decay,
         sparse=sparse,
+        half=None if half is None else half.view(torch.uint16),
     )
     for tensor, changed in ((parameter, numbers), (mean, means), (square, squares)):
         if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart

@@ -25,6 +25,7 @@ namespace {
 
 typedef nb::ndarray<float, nb::c_contig, nb::device::cpu> Floats;
 typedef nb::ndarray<int64_t, nb::c_contig, nb::device::cpu> Integers;
+typedef nb::ndarray<uint16_t, nb::c_contig, nb::device::cpu> Halves;
 typedef nb::ndarray<int32_t, nb::c_contig, nb::device::cpu> Integers32;
 typedef nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu> Bytes;
 typedef std::vector<Floats> Layers;
@@ -161,12 +162,13 @@ struct RadianceOf {
     const GridOf& grid;
     Floats table;
     Layers density, colour;
-    Buffer half;
+    std::optional<Halves> half;  // the table in half precision, which whoever changes the table keeps true
     RadianceField field{};
 
-    RadianceOf(const GridOf& grid, Floats table, Layers density, Layers colour, int harmonics, bool contraction,
+    RadianceOf(const GridOf& grid, Floats table, std::optional<Halves> half, Layers density, Layers colour,
+               int harmonics, bool contraction,
                float low, float high, float per_length, float least_transmittance, float least_share)
-        : grid(grid), table(table), density(density), colour(colour) {
+        : grid(grid), table(table), density(density), colour(colour), half(half) {
         field.grid = grid.grid, field.table = table.data();
         field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
         field.harmonics = harmonics, field.contraction = contraction;
@@ -174,12 +176,14 @@ struct RadianceOf {
         field.least_transmittance = least_transmittance, field.least_share = least_share;
     }
 
+    // The field as it is read now: in half precision only if the instruction set in use does.
+    const RadianceField& now() {
+        field.half_table = half && kernels->reads_half ? half->data() : nullptr;
+        return field;
+    }
+
     void refresh() {
-        field.half_table = nullptr;
-        if (!kernels->reads_half) return;
-        uint16_t* to = static_cast<uint16_t*>(half.reserve(table.size() * 2));
-        kernels->halve(int64_t(table.size()), field.table, to);
-        field.half_table = to;
+        if (half && kernels->reads_half) kernels->halve(int64_t(table.size()), field.table, half->data());
     }
 };
 
@@ -273,14 +277,15 @@ NB_MODULE(_core, m) {
 
     m.def("adam", [](Floats parameter, Floats gradient, Floats mean, Floats square, double learning_rate,
                      double mean_share, double square_share, double mean_correction, double square_correction,
-                     double eps, double decay, bool sparse) {
+                     double eps, double decay, bool sparse, std::optional<Halves> half) {
         Call call;
         Adam adam{float(learning_rate),   float(mean_share), float(square_share), float(mean_correction),
                   float(square_correction), float(eps),        float(decay),        sparse};
-        kernels->adam(adam, int64_t(parameter.size()), gradient.data(), parameter.data(), mean.data(), square.data());
+        kernels->adam(adam, int64_t(parameter.size()), gradient.data(), parameter.data(), mean.data(), square.data(),
+                      half ? half->data() : nullptr);
     }, "parameter"_a.noconvert(), "gradient"_a.noconvert(), "mean"_a.noconvert(), "square"_a.noconvert(),
        "learning_rate"_a, "mean_share"_a, "square_share"_a, "mean_correction"_a, "square_correction"_a, "eps"_a,
-       "decay"_a, "sparse"_a);
+       "decay"_a, "sparse"_a, "half"_a.noconvert().none());
     m.def("random_bits", [](uint64_t seed, uint32_t name, uint32_t step, Integers32 bits) {
         Call call;
         Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};
@@ -304,8 +309,9 @@ NB_MODULE(_core, m) {
     }, "bytes"_a, "count"_a, "About so many, of 16 bytes each; every thread in as many bytes of its own.");
 
     nb::class_<RadianceOf>(m, "Radiance")
-        .def(nb::init<const GridOf&, Floats, Layers, Layers, int, bool, float, float, float, float, float>(),
-             nb::keep_alive<1, 2>(), "grid"_a, "table"_a.noconvert(), "density"_a.noconvert(), "colour"_a.noconvert(),
+        .def(nb::init<const GridOf&, Floats, std::optional<Halves>, Layers, Layers, int, bool, float, float, float, float, float>(),
+             nb::keep_alive<1, 2>(), "grid"_a, "table"_a.noconvert(),
+             "half"_a.noconvert().none(), "density"_a.noconvert(), "colour"_a.noconvert(),
              "harmonics"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
         .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
@@ -315,13 +321,12 @@ NB_MODULE(_core, m) {
             Losses losses;
             {
                 Call call;
-                self.refresh();
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.to_table = to_table.data();
                 for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
                 for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
-                losses = kernels->train(self.field, rays_of(origins, directions, near, far, jitter, step, cone),
+                losses = kernels->train(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
                                         grid.grid, harmonics.data(), training);
             }
             return figures(losses);
@@ -340,7 +345,7 @@ NB_MODULE(_core, m) {
             {
                 Call call;
                 Picture picture{colour.data(), opacity.data(), depth.data()};
-                losses = kernels->render(self.field, rays_of(origins, directions, near, far, jitter, step, cone),
+                losses = kernels->render(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
                                          grid.grid, harmonics.data(), picture);
             }
             return figures(losses);

@@ -111,7 +111,9 @@ struct Kernels {
     void (*composite_backward)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t,
                                const float* dt, const float* density, const float* colour, const float* to_out,
                                const float* to_weights, float* to_density, float* to_colour);
-    void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square);
+    // half: where the parameters go in half precision too, or null.
+    void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);

@@ -73,21 +73,34 @@ public:
     int size() const { return size_; }
 
     void run(int64_t count, void (*task)(void*, int64_t, int), void* context) {
+        task_ = task, context_ = context, count_ = count;
+        next_ = 0, failed_ = false;
+        busy_ = size_ - 1;
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            task_ = task, context_ = context, count_ = count;
-            next_ = 0, failed_ = false;
-            busy_ = size_ - 1;
             ++round_;
         }
         if (size_ > 1) wake_.notify_all();
         work(0);
-        std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [this] { return busy_ == 0; });
+        if (!spin([this] { return busy_ == 0; })) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            done_.wait(lock, [this] { return busy_ == 0; });
+        }
         if (failed_) throw std::bad_alloc();
     }
 
 private:
+    // A step is many short loops: to wait awake for the next saves going to sleep and being woken, some 50 us each.
+    template <class Condition> static bool spin(const Condition& condition) {
+        for (int i = 0; i < 4000; ++i) {
+            if (condition()) return true;
+#if POLYFIELD_X86
+            __builtin_ia32_pause();
+#endif
+        }
+        return false;
+    }
+
     void work(int worker) {
         try {
             for (int64_t index; (index = next_.fetch_add(1)) < count_;) task_(context_, index, worker);
@@ -98,17 +111,18 @@ private:
     }
 
     void serve(int worker) {
-        uint64_t seen = 0;
-        for (;;) {
-            {
+        for (uint64_t seen = 0;;) {
+            if (!spin([&] { return ending_ || round_ != seen; })) {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return ending_ || round_ != seen; });
-                if (ending_) return;
-                seen = round_;
             }
+            if (ending_) return;
+            seen = round_;
             work(worker);
-            std::lock_guard<std::mutex> lock(mutex_);
-            if (--busy_ == 0) done_.notify_one();
+            if (--busy_ == 0) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                done_.notify_one();
+            }
         }
     }
 
@@ -121,9 +135,9 @@ private:
     int64_t count_ = 0;
     std::atomic<int64_t> next_{0};
     std::atomic<bool> failed_{false};
-    int busy_ = 0;
-    uint64_t round_ = 0;
-    bool ending_ = false;
+    std::atomic<int> busy_{0};
+    std::atomic<uint64_t> round_{0};
+    std::atomic<bool> ending_{false};
 };
 
 Pool* pool = nullptr;

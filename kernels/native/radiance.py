@@ -28,14 +28,17 @@ class FusedRadiance:
         colour: Sequence[Tensor],
         **settings: Any,
     ) -> None:
+        self.half = torch.empty(table.shape, dtype=torch.float16)
         self._native = _core.Radiance(
             grid(levels, table.shape[1]),
             plain(table),
+            self.half.view(torch.uint16),
             [plain(weight) for weight in density],
             [plain(weight) for weight in colour],
             **settings,
         )
         self._shapes = (table, list(density), list(colour))
+        self.refresh()
         self._gradients: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
         self._occupied: tuple[Tensor, _core.Occupancy] | None = None
 

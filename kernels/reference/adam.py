@@ -19,6 +19,7 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool = False,
+    half: Tensor | None = None,
 ) -> None:
     before = [tensor.clone() for tensor in (parameter, mean, square)] if sparse else []
     untouched = gradient == 0
@@ -30,3 +31,5 @@ def adam(
     parameter.addcdiv_(mean, root, value=-learning_rate / (1 - betas[0] ** step))
     for tensor, old in zip((parameter, mean, square), before):
         torch.where(untouched, old, tensor, out=tensor)
+    if half is not None:
+        half.copy_(parameter)

@@ -1,0 +1,66 @@
+"""Batches: the rays of a fit's steps, drawn some ten thousand at a time and handed out in slices.
+
+To draw rays takes many small operations, which would cost a small step more than its kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyfield.fit.pixels import PixelStore
+from polyfield.kernels import uniform
+from polyfield.render.rays import Rays
+
+POOL = 1 << 16  # rays drawn at a time, and the most of a step
+
+
+@dataclass(frozen=True)
+class Batch:
+    """R rays and what they should show."""
+
+    rays: Rays
+    target: Tensor  # (R, 4) premultiplied RGBA
+    jitter: Tensor  # (R,) in [0, 1)
+    background: Tensor  # (R, 3) to compare on
+    prepared: dict[str, Tensor]  # what `prepare` made of the rays, (R, ...)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(
+            self.rays[part],
+            self.target[part],
+            self.jitter[part],
+            self.background[part],
+            {name: tensor[part] for name, tensor in self.prepared.items()},
+        )
+
+
+class Batches:
+    """Pool number p is a function of the seed and p alone, so `position` is all the state there is."""
+
+    def __init__(self, pixels: PixelStore, seed: int, prepare: Callable[[Rays], dict[str, Tensor]]) -> None:
+        self._pixels, self._seed, self._prepare = pixels, seed, prepare
+        self._pool: tuple[int, Batch] | None = None
+        self.position = (0, 0)  # pool, rays of it that are gone
+
+    def take(self, count: int) -> Batch:
+        """The next `count` rays; what is left of a pool that has too few is passed over."""
+        pool, gone = self.position
+        if gone + count > POOL:
+            pool, gone = pool + 1, 0
+        self.position = (pool, gone + count)
+        if self._pool is None or self._pool[0] != pool:
+            self._pool = (pool, self._draw(pool))
+        return self._pool[1][gone : gone + count]
+
+    @torch.no_grad()
+    def _draw(self, pool: int) -> Batch:
+        rays, target = self._pixels.draw(POOL, seed=self._seed, step=pool)
+
+        def draw(stream: str, *shape: int) -> Tensor:
+            return uniform(shape, seed=self._seed, stream=stream, step=pool, device=target.device)
+
+        return Batch(rays, target, draw("jitter", POOL), draw("background", POOL, 3), self._prepare(rays))
