@@ -54,6 +54,7 @@ def _run(arguments: list[str]) -> int:
     }
     if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):
         warn_if_not_native()
+        refuse_unknown_kernels()
     try:
         result: dict[str, Any] = tyro.extras.subcommand_cli_from_dict(
             named, prog="polyfield", description="Fit neural fields and look at them.", args=arguments
@@ -68,6 +69,15 @@ def _run(arguments: list[str]) -> int:
 def _failed(line: str, status: int) -> int:
     print(line, file=sys.stderr)
     return status
+
+
+def refuse_unknown_kernels() -> None:
+    """What POLYFIELD_KERNELS and POLYFIELD_ISA ask for must be there, and is known before any work begins."""
+    import torch
+
+    from polyfield.kernels.dispatch import form
+
+    form(torch.device("cpu"))
 
 
 def warn_if_not_native() -> None:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def built(name: str) -> bool:
 
 
 def form(device: torch.device) -> str:
-    """The name of the form that serves a device."""
+    """The name of the form that serves a device. PolyfieldError if the environment asks for what is not there."""
     asked = os.environ.get("POLYFIELD_KERNELS", "")
     if asked:
         if asked not in FORMS:
@@ -46,8 +47,15 @@ def form(device: torch.device) -> str:
                 f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; install a C++ compiler and "
                 "install polyfield again, or unset it"
             )
-        return asked
-    return next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
+    name = asked or next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
+    _module(name)
+    return name
+
+
+@functools.cache
+def _module(name: str) -> ModuleType:
+    """A form's functions. The native one refuses here a POLYFIELD_ISA that it does not know."""
+    return importlib.import_module(FORMS[name][0])
 
 
 def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
@@ -58,10 +66,9 @@ def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
     name = form(tensors[0].device)
     if name == "native" and any(x.dtype != torch.float32 or x.device.type != "cpu" for x in tensors):
         return None
-    return getattr(importlib.import_module(FORMS[name][0]), operation, None)
+    return getattr(_module(name), operation, None)
 
 
 def implementation(operation: str, *tensors: Tensor) -> Callable[..., Any]:
     """The same, or the reference: a form need not have every operation."""
-    found = offered(operation, *tensors)
-    return found or getattr(importlib.import_module(FORMS["reference"][0]), operation)
+    return offered(operation, *tensors) or getattr(_module("reference"), operation)

@@ -43,7 +43,9 @@ public:
                 ++index_;
                 return true;
             }
-            index_ = cascade < grid.cascades ? beyond(grid, cascade, size) : index_ + 1;
+            // A cell of an odd grid may reach into the next finer cascade.
+            bool skips = cascade < grid.cascades && !(cascade && grid.cells % 4);
+            index_ = skips ? beyond(grid, cascade, size) : index_ + 1;
         }
         return false;
     }
@@ -114,7 +116,8 @@ private:
     int64_t beyond(const Occupancy& grid, int cascade, int size) const {
         float corner = -power_of_two(cascade), width = -2 * corner / float(grid.cells), exit = INFINITY;
         for (int d = 0; d < 3; ++d) {
-            int face = (cell_[d] & -size) + (direction_[d] > 0 ? size : 0);
+            int face = (cell_[d] & -size) + (inverse_[d] > 0 ? size : 0);
+            if (face > grid.cells) face = grid.cells;  // the last brick or block may be cut off
             float crossing = (float(face) * width + corner - origin_[d]) * inverse_[d];
             exit = exit < crossing ? exit : crossing;
         }

@@ -89,7 +89,8 @@ template <class P> struct ToValues {
 template <class P> struct ToRelu {
     typename P::Value* c;
     ptrdiff_t row;
-    inline void operator()(int i, int j, vf v) const { P::store_values(c + i * row + j, vmax(v, vf{})); }
+    // NaN stays.
+    inline void operator()(int i, int j, vf v) const { P::store_values(c + i * row + j, vmax(vf{}, v)); }
 };
 template <class P> struct ToMasked {  // only where the activation is positive: the gradient of ReLU
     typename P::Value* c;

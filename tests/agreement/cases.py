@@ -25,8 +25,17 @@ LEVELS = {
 INTERPOLATE = {
     f"{name}, {points} points, {features} features, bank {bank}": (levels, points, features, bank)
     for name, levels in LEVELS.items()
-    for points, features, bank in ((37, 2, None), (1, 1, None), (0, 4, None), (11, 4, 3))
+    for points, features, bank in (
+        (37, 2, None),
+        (1, 1, None),
+        (0, 4, None),
+        (11, 4, 3),
+        (21, 3, None),
+        (19, 8, None),
+    )
 }
+# With more points than one task takes.
+MANY = {f"{name}, {features} features": (LEVELS[name], features) for name in LEVELS for features in (3, 4)}
 
 
 def interpolate_inputs(levels: Levels, points: int, features: int, bank: int | None):
@@ -43,10 +52,36 @@ def interpolate_inputs(levels: Levels, points: int, features: int, bank: int | N
     return table, x
 
 
+def many_points(levels: Levels, count: int = 9000) -> torch.Tensor:
+    """Points in and round the cube, off the nodes of every level, where the gradient to points jumps."""
+    x = torch.rand(2 * count, levels.dimensions, generator=generator(4)) * 1.2 - 0.1
+    positions = x.double()[:, None] * (torch.tensor(levels.resolutions) - 1)
+    off = (positions - positions.round()).abs().flatten(1).amin(1) > 1e-4
+    return x[off][:count]
+
+
 MLP = {
-    f"{sizes}, {points} points, biases {biases}, bank {bank}": (sizes, points, biases, bank)
-    for sizes in ((3, 4), (32, 64, 16), (5, 16, 16, 3))
+    f"{sizes}, {points} points, biases {biases}, bank {bank}, sine {sine}": (
+        sizes,
+        points,
+        biases,
+        bank,
+        sine,
+    )
+    for sizes, sine in (
+        ((3, 4), False),
+        ((32, 64, 16), False),
+        ((5, 16, 16, 3), True),
+        ((17, 33, 9), False),
+        ((2, 7, 130, 1), True),
+        ((1,) + (5,) * 17 + (2,), False),
+        ((3,) + (6,) * 19 + (2,), False),  # deeper than the native kernels go
+    )
     for points, biases, bank in ((33, False, None), (1, True, None), (0, False, None), (7, True, 2))
+} | {
+    f"{sizes}, many points, sine {sine}": (sizes, 3500, True, None, sine)
+    for sizes in ((40, 256, 256, 3), (19, 100, 1), (16, 16, 16))
+    for sine in (False, True)
 }
 
 
@@ -118,3 +153,62 @@ def march_inputs(rays: int, cascades: int, cone: float, full: bool, bank: int | 
     occupancy |= full
     jitter = torch.rand(*lead, rays, generator=rng)
     return origins, directions, near, far, occupancy, {"step": 0.11, "cone": cone, "jitter": jitter}
+
+
+# Grids that are walked by cells, bricks and blocks: (cascades, cells, cone, what is occupied).
+GRIDS = {
+    f"{cascades} x {cells}^3, cone {cone}, {kind}": (cascades, cells, cone, kind)
+    for cascades, cells, cone, kind in (
+        (1, 64, 0.0, "scattered"),
+        (1, 64, 0.0, "one corner"),
+        (1, 128, 0.004, "a ball"),
+        (1, 37, 0.0, "a ball"),
+        (1, 6, 0.0, "scattered"),
+        (1, 1, 0.0, "everything"),
+        (2, 64, 0.01, "a ball"),
+        (4, 64, 0.004, "scattered"),
+        (5, 64, 0.004, "one corner"),
+        (3, 48, 0.0, "scattered"),
+        (3, 20, 0.02, "a ball"),
+        (5, 10, 0.03, "scattered"),
+        (1, 64, 0.0, "nothing"),
+        (4, 32, 0.01, "nothing"),
+    )
+}
+
+
+def grid(cascades: int, cells: int, cone: float, kind: str) -> torch.Tensor:
+    occupancy = torch.full((cascades, cells, cells, cells), kind == "everything")
+    if kind == "scattered":  # clumps, and empty space between them
+        coarse = torch.rand(cascades, *[-(-cells // 5)] * 3, generator=generator(cells)) < (
+            0.05 if cells > 20 else 0.3
+        )
+        for axis in (1, 2, 3):
+            coarse = coarse.repeat_interleave(5, axis)
+        occupancy = coarse[:, :cells, :cells, :cells] & (
+            torch.rand(occupancy.shape, generator=generator(1)) < 0.7
+        )
+    elif kind == "one corner":
+        occupancy[:, -1, -1, -1] = True
+    elif kind == "a ball":
+        middle = ((torch.arange(cells) + 0.5) * 2 / cells - 1).square()
+        distance = (middle[:, None, None] + middle[:, None] + middle).sqrt()
+        occupancy[:] = (distance > 0.5) & (distance < 0.6)
+    return occupancy.contiguous()
+
+
+def grid_rays(reach: float):
+    """Origins and directions: from all around; along the axes and through corners; along faces of cells; from inside."""
+    rng = generator(11)
+    origins = torch.randn(300, 3, generator=rng) * reach
+    directions = torch.randn(300, 3, generator=rng)
+    directions[:200] = (torch.rand(200, 3, generator=rng) - 0.5) * reach - origins[:200]
+    origins[250:] *= 0.1 / reach
+    axes = torch.cat((torch.eye(3), -torch.eye(3)))
+    corners = torch.tensor(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+    corners = corners[corners.abs().sum(1) > 0]
+    through = torch.cat((axes, corners))
+    offset = torch.tensor([0.013, -0.37, 0.21]) * reach
+    origins = torch.cat((origins, -2 * reach * through, offset - 2 * reach * axes, 0.5 - 2 * reach * axes))
+    directions = torch.cat((directions, through, axes, axes))
+    return origins, torch.nn.functional.normalize(directions, dim=1)

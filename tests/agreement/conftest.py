@@ -1,10 +1,37 @@
 import pytest
 
-from polyfield.kernels.dispatch import FORMS
+from polyfield.kernels.dispatch import built
+
+if built("native"):
+    from polyfield import _core
+    from polyfield.kernels import native  # noqa: F401  # now, for it takes POLYFIELD_ISA when it is imported
+
+    NATIVE = [f"native-{name}" for name in _core.instruction_sets()]
+else:
+    NATIVE = []
 
 
-@pytest.fixture(params=[name for name, (_, devices) in FORMS.items() if "cpu" in devices])
-def form(request, monkeypatch) -> str:
-    """Each form that runs on the CPU, in use while the test runs."""
-    monkeypatch.setenv("POLYFIELD_KERNELS", request.param)
-    return request.param
+def in_use(name: str, monkeypatch):
+    """A form, such as reference or native-avx2, until the test ends."""
+    kernels, _, instruction_set = name.partition("-")
+    monkeypatch.setenv("POLYFIELD_KERNELS", kernels)
+    if not instruction_set:
+        yield name
+        return
+    before = _core.instruction_set()
+    assert _core.use(instruction_set)
+    yield name
+    _core.use(before)
+    _core.set_threads(0)
+
+
+@pytest.fixture(params=["reference", *NATIVE])
+def form(request, monkeypatch):
+    """Each form that runs here, the native one in every instruction set of this CPU."""
+    yield from in_use(request.param, monkeypatch)
+
+
+@pytest.fixture(params=NATIVE)
+def native_form(request, monkeypatch):
+    """The native form in every instruction set of this CPU."""
+    yield from in_use(request.param, monkeypatch)

@@ -5,10 +5,8 @@ import pytest
 import torch
 from agreement import cases, oracles
 
-from polyfield.errors import PolyfieldError
 from polyfield.kernels import RaySamples, adam, composite, interpolate, march, mlp, transmittance
 from polyfield.kernels import reference as definition
-from polyfield.kernels.dispatch import form as form_of
 
 
 def assert_gradients_agree(operation, double, inputs, *, tolerance=2e-5) -> None:
@@ -48,6 +46,22 @@ def test_interpolate(form, case):
     )
 
 
+@pytest.mark.parametrize("case", cases.MANY.values(), ids=list(cases.MANY))
+def test_interpolate_of_many_points(form, case):
+    """More than one task's, against the definition in double precision."""
+    levels, features = case
+    points = cases.many_points(levels)
+    table = torch.randn(levels.entries, features, generator=cases.generator(6))
+    expected = definition.interpolate(table.double(), points.double(), levels)
+    torch.testing.assert_close(interpolate(table, points, levels).double(), expected, atol=5e-5, rtol=1e-5)
+    assert_gradients_agree(
+        lambda t, p: interpolate(t, p, levels),
+        lambda t, p: definition.interpolate(t, p, levels),
+        [table, points],
+        tolerance=1e-4,
+    )
+
+
 def test_interpolate_is_exact_on_linear_functions(form):
     """Dense levels filled with a linear function give it back everywhere."""
     levels = cases.LEVELS["dense"]
@@ -63,20 +77,37 @@ def test_interpolate_is_exact_on_linear_functions(form):
 
 @pytest.mark.parametrize("case", cases.MLP.values(), ids=list(cases.MLP))
 def test_mlp(form, case):
-    x, weights, biases = cases.mlp_inputs(*case)
+    sine = case[-1]
+    x, weights, biases = cases.mlp_inputs(*case[:-1])
     expected = x.double()
     for layer, weight in enumerate(weights):
         expected = torch.einsum("...ni,...oi->...no", expected, weight.double())
         expected = expected if biases is None else expected + biases[layer].double()[..., None, :]
-        expected = expected.clamp(min=0) if layer < len(weights) - 1 else expected
-    torch.testing.assert_close(mlp(x, weights, biases).double(), expected, atol=1e-5, rtol=1e-4)
+        if layer < len(weights) - 1:
+            expected = expected.sin() if sine else expected.clamp(min=0)
+    torch.testing.assert_close(mlp(x, weights, biases, sine=sine).double(), expected, atol=1e-5, rtol=1e-4)
     flat = [x, *weights, *(biases or [])]
 
     def run(operation, given):
         split = 1 + len(weights)
-        return operation(given[0], given[1:split], given[split:] or None)
+        return operation(given[0], given[1:split], given[split:] or None, sine=sine)
 
     assert_gradients_agree(lambda *g: run(mlp, g), lambda *g: run(definition.mlp, g), flat, tolerance=1e-4)
+
+
+def test_sine_of_large_numbers(form):
+    """As SIREN's first layers have them: the sine is that of the very number, whole turns away."""
+    x = torch.cat((torch.linspace(-2000, 2000, 10_001), torch.linspace(-4, 4, 1001)))[:, None]
+    out = mlp(x, [torch.ones(1, 1), torch.ones(1, 1)], sine=True)
+    torch.testing.assert_close(out.double(), x.double().sin(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sine", [False, True])
+def test_mlp_lets_numbers_that_are_none_through(form, sine):
+    x = torch.zeros(40, 3)
+    x[7, 1] = float("nan")
+    out = mlp(x, [torch.ones(20, 3), torch.ones(2, 20)], sine=sine)
+    assert out[7].isnan().all() and not out[:7].isnan().any() and not out[8:].isnan().any()
 
 
 @pytest.mark.parametrize("case", cases.MARCH.values(), ids=list(cases.MARCH))
@@ -170,28 +201,26 @@ def test_adam(form, shape):
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
 
 
-def test_the_same_bytes_from_run_to_run(form):
-    """Values and gradients of the whole chain, twice."""
-    levels = cases.LEVELS["hashed"]
-    table = torch.randn(levels.entries, 4, generator=cases.generator(0)).requires_grad_()
-    points = torch.rand(20_000, 3, generator=cases.generator(1))
-
-    def run():
-        table.grad = None
-        samples = cases.samples([200] * 100)
-        code = interpolate(table, points, levels)
-        result = composite(samples, code[:, 0].exp(), code[:, 1:4].sigmoid())
-        result.colour.square().sum().backward()
-        assert table.grad is not None
-        return result.colour.detach(), table.grad.clone()
-
-    (colour, gradient), (again, gradient_again) = run(), run()
-    assert torch.equal(colour, again) and torch.equal(gradient, gradient_again)
-
-
-def test_an_unknown_form_is_refused(monkeypatch):
-    monkeypatch.setenv("POLYFIELD_KERNELS", "fast")
-    with pytest.raises(
-        PolyfieldError, match="POLYFIELD_KERNELS=fast: no such kernels; expected one of reference"
-    ):
-        form_of(torch.device("cpu"))
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_of_touched_numbers_alone(form, decay):
+    """Where the gradient is zero, nothing changes by a bit; elsewhere it is Adam."""
+    rng = cases.generator(3)
+    count = 70_001  # more than a task's, and no multiple of any vector
+    tensors = [
+        torch.randn(count, generator=rng),
+        torch.randn(count, generator=rng),
+        torch.rand(count, generator=rng),
+    ]
+    gradient = torch.randn(count, generator=rng)
+    gradient[torch.rand(count, generator=rng) < 0.7] = 0
+    gradient[1000:3000] = 0
+    gradient[5] = -0.0
+    options = {"step": 4, "learning_rate": 0.02, "betas": (0.9, 0.99), "eps": 1e-12, "decay": decay}
+    sparse, dense = ([tensor.clone() for tensor in tensors] for _ in range(2))
+    adam(sparse[0], gradient, *sparse[1:], sparse=True, **options)
+    adam(dense[0], gradient, *dense[1:], **options)
+    touched = gradient != 0
+    for before, ours, theirs in zip(tensors, sparse, dense):
+        assert torch.equal(ours[touched], theirs[touched])
+        assert torch.equal(ours[~touched], before[~touched])
+        assert not torch.equal(theirs[~touched], before[~touched])

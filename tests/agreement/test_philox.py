@@ -1,5 +1,6 @@
 """Randomness: the published answers, and that a number depends on its address alone."""
 
+import pytest
 import torch
 
 from polyfield.kernels import random_bits, uniform
@@ -23,12 +24,29 @@ def test_known_answers():
     )
 
 
-def test_a_longer_draw_begins_with_the_shorter():
+def test_the_native_form_knows_the_first_answer(native_form):
+    from polyfield.kernels.native import random_bits as words
+
+    first = words(4, seed=0, name=0, step=0).long() & 0xFFFFFFFF
+    assert first.tolist() == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, (1 << 15) - 1, 1 << 15, (1 << 16) + 7])
+@pytest.mark.parametrize("seed, step", [(0, 0), (123, 1), (-5, 7), ((1 << 40) + 3, (1 << 33) + 9)])
+def test_native_numbers_are_the_references(native_form, monkeypatch, count, seed, step):
+    native = [draw((count,), seed=seed, stream="stream", step=step) for draw in (random_bits, uniform)]
+    monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
+    reference = [draw((count,), seed=seed, stream="stream", step=step) for draw in (random_bits, uniform)]
+    for ours, theirs in zip(native, reference):
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+
+
+def test_a_longer_draw_begins_with_the_shorter(form):
     short, long = (uniform((n,), seed=3, stream="a", step=9) for n in (5, 500))
     assert torch.equal(short, long[:5])
 
 
-def test_every_part_of_the_address_counts():
+def test_every_part_of_the_address_counts(form):
     base = {"seed": 1, "stream": "a", "step": 1}
     draws = [
         random_bits((8,), **{**base, **change}) for change in ({}, {"seed": 2}, {"stream": "b"}, {"step": 2})
@@ -36,7 +54,7 @@ def test_every_part_of_the_address_counts():
     assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
 
 
-def test_uniform_fills_the_unit_interval_evenly():
+def test_uniform_fills_the_unit_interval_evenly(form):
     numbers = uniform((100_000,), seed=0, stream="test")
     assert 0 <= numbers.min() and numbers.max() < 1
     counts = torch.histc(numbers, 20, 0, 1)

@@ -1,0 +1,140 @@
+"""Native values and gradients to the last bit: whatever the number of threads, from run to run, however tensors lie."""
+
+import pytest
+import torch
+from agreement import cases
+
+from polyfield.kernels import (
+    RaySamples,
+    adam,
+    composite,
+    interpolate,
+    march,
+    mlp,
+    random_bits,
+    transmittance,
+    uniform,
+)
+
+
+def inputs(operation: str) -> list[torch.Tensor]:
+    """The tensors that an operation takes, more than one task has."""
+    rng = cases.generator(8)
+    if operation.startswith("interpolate"):
+        levels, features = LEVELS[operation]
+        return [torch.randn(levels.entries, features, generator=rng), cases.many_points(levels, 20_000)]
+    if operation.startswith("mlp"):
+        x, weights, biases = cases.mlp_inputs((19, 40, 40, 5), 7001, True, None)
+        return [x, *weights, *biases]
+    if operation == "adam":
+        return [torch.randn(70_001, generator=rng).abs() for _ in range(4)]
+    if operation == "march":
+        origins, directions = cases.grid_rays(2.0)
+        origins, directions = (torch.cat([x] * 4) for x in (origins, directions))
+        count = len(origins)
+        near, far = torch.full((count,), 0.1), torch.full((count,), 9.0)
+        return [origins, directions, near, far, torch.rand(count, generator=rng)]
+    counts = torch.randint(0, 40, (2000,), generator=rng)
+    samples = cases.samples(counts.tolist())
+    density = torch.rand(len(samples), generator=rng) * 20
+    return [density, torch.rand(len(samples), 3, generator=rng), samples.t, samples.dt]
+
+
+LEVELS = {
+    "interpolate, hashed": (cases.LEVELS["hashed"], 4),
+    "interpolate, one level of three features": (cases.Levels(((9, 7),), 64), 3),
+}
+OPERATIONS = [*LEVELS, "mlp, ReLU", "mlp, sine", "march", "composite", "adam", "random numbers"]
+
+
+def outputs(operation: str, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    """An operation's values, and the gradients of their weighted sum where it has some."""
+    given = [x.detach().requires_grad_() if operation != "adam" else x for x in given]
+    if operation in LEVELS:
+        values = [interpolate(given[0], given[1], LEVELS[operation][0])]
+    elif operation.startswith("mlp"):
+        values = [mlp(given[0], given[1:4], given[4:], sine=operation.endswith("sine"))]
+    elif operation == "march":
+        origins, directions, near, far, jitter = given
+        grid = cases.grid(2, 64, 0.01, "a ball")
+        found = march(origins, directions, near, far, grid, step=0.01, cone=0.01, jitter=jitter)
+        return [found.t, found.dt, found.ray, found.counts, found.offsets]
+    elif operation == "adam":
+        state = [given[0].clone(), *(x.clone() for x in given[2:])]
+        options = {"step": 3, "learning_rate": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "decay": 0.01}
+        adam(state[0], given[1], *state[1:], **options)
+        return state
+    elif operation == "random numbers":
+        return [draw((70_001,), seed=1, stream="a", step=2) for draw in (random_bits, uniform)]
+    else:
+        density, colour, t, dt = given
+        counts = torch.randint(0, 40, (2000,), generator=cases.generator(8))
+        offsets = counts.cumsum(0) - counts
+        ray = torch.repeat_interleave(torch.arange(2000), counts)
+        samples = RaySamples(t.detach(), dt.detach(), ray, counts, offsets)
+        values = [*composite(samples, density, colour), transmittance(samples, density.detach())]
+        given = [density, colour]
+    weighted = [
+        (x * torch.randn(x.shape, generator=cases.generator(9))).sum() for x in values if x.requires_grad
+    ]
+    return [*(x.detach() for x in values), *torch.autograd.grad(sum(weighted), given)]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_threads_change_no_byte(native_form, operation):
+    from polyfield import _core
+
+    given = inputs(operation)
+    _core.set_threads(1)
+    expected = outputs(operation, given)
+    for threads in (2, 3, 3, 1):
+        _core.set_threads(threads)
+        assert _core.threads() == threads
+        for found, wanted in zip(outputs(operation, given), expected, strict=True):
+            assert found.numel() and torch.equal(found, wanted)
+
+
+def scattered(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers, in memory every other one and the last axis first."""
+    apart = torch.stack((x.movedim(-1, 0), x.movedim(-1, 0) + 1), -1)[..., 0].movedim(0, -1)
+    assert torch.equal(apart, x) and not apart.is_contiguous()
+    return apart
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "random numbers"])
+def test_how_tensors_lie_in_memory_changes_no_byte(native_form, operation):
+    given = inputs(operation)
+    expected = outputs(operation, given)
+    for found, wanted in zip(outputs(operation, [scattered(x) for x in given]), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_adam_changes_tensors_where_they_lie(form):
+    tensors = inputs("adam")
+    kept = [tensors[0], *tensors[2:]]
+    apart = [scattered(x) for x in kept]
+    options = {"step": 3, "learning_rate": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "decay": 0.01}
+    parameters = [torch.nn.Parameter(state[0]) for state in (kept, apart)]
+    adam(parameters[0], tensors[1], *kept[1:], **options)
+    adam(parameters[1], scattered(tensors[1]), *apart[1:], **options)
+    assert torch.equal(parameters[0], parameters[1]) and not parameters[1].is_contiguous()
+    assert all(torch.equal(one, other) for one, other in zip(kept, apart))
+
+
+def test_expanded_tensors(form):
+    """One number stands for many: jitter, near and far of rays, densities, gradients of a sum."""
+    origins, directions, *_ = inputs("march")
+    grid = cases.grid(2, 64, 0.01, "a ball")
+    shared = [torch.tensor(x).expand(len(origins)) for x in (0.1, 9.0, 0.5)]
+    spread = [x.contiguous() for x in shared]
+    one, other = (
+        march(origins, directions, near, far, grid, step=0.01, cone=0.0, jitter=jitter)
+        for near, far, jitter in (shared, spread)
+    )
+    assert len(one) and torch.equal(one.t, other.t) and torch.equal(one.counts, other.counts)
+    density = torch.tensor(0.7, requires_grad=True)
+    composite(one, density.expand(len(one)), torch.ones(1, 3).expand(len(one), 3)).opacity.sum().backward()
+    exact = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    depth = torch.zeros(one.rays, dtype=torch.float64).index_add(0, one.ray, one.dt.double())
+    (1 - torch.exp(-exact * depth)).sum().backward()
+    torch.testing.assert_close(density.grad.double(), exact.grad, atol=0, rtol=1e-4)

@@ -1,0 +1,232 @@
+"""What does not fit together is refused in one line, in every form; what is empty or no number is not; nor silently wrong."""
+
+import dataclasses
+
+import pytest
+import torch
+from agreement import cases
+
+from polyfield.errors import PolyfieldError
+from polyfield.kernels import (
+    Composite,
+    Levels,
+    adam,
+    composite,
+    fused_radiance,
+    interpolate,
+    march,
+    mlp,
+    random_bits,
+    transmittance,
+    uniform,
+)
+
+LEVELS = Levels(((3, 4), (9, 7)), 64)
+ROWS = LEVELS.entries
+SAMPLES = cases.samples([3, 0, 4])
+
+
+def zeros(*shape: int) -> torch.Tensor:
+    return torch.zeros(shape)
+
+
+def rays(count: int = 5, **changes: torch.Tensor | float):
+    given = {
+        "origins": zeros(count, 3),
+        "directions": torch.ones(count, 3),
+        "near": zeros(count),
+        "far": torch.ones(count),
+        "occupancy": torch.ones(2, 4, 4, 4, dtype=torch.bool),
+        "jitter": zeros(count),
+        "step": 0.1,
+        "cone": 0.0,
+    }
+    return march(**{**given, **changes})
+
+
+def adam_of(step: int = 1, **changes: torch.Tensor):
+    names = ("parameter", "gradient", "mean", "square")
+    tensors = {name: torch.ones(4) for name in names} | changes
+    adam(**tensors, step=step, learning_rate=0.1, betas=(0.9, 0.99), eps=1e-8, decay=0.0)
+
+
+def packed(**changes) -> Composite:
+    return composite(dataclasses.replace(SAMPLES, **changes), zeros(7), zeros(7, 3))
+
+
+def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 32))):
+    return fused_radiance(
+        zeros(rows, 4),
+        Levels(((2, 2, 2),), 8),
+        [zeros(*shape) for shape in density],
+        [zeros(*shape) for shape in colour],
+        harmonics=16,
+        contraction=False,
+        low=-1.0,
+        high=1.0,
+        per_length=1.0,
+        least_transmittance=0.0,
+        least_share=0.0,
+    )
+
+
+REFUSED = {
+    "interpolate: table is (7, 2); expected (75, any)": lambda: interpolate(zeros(7, 2), zeros(1, 2), LEVELS),
+    "interpolate: table is (75,); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+        zeros(ROWS), zeros(1, 2), LEVELS
+    ),
+    "interpolate: table is (0, 75, 2); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+        zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS
+    ),
+    "interpolate: points is (5, 3); expected (any, 2)": lambda: interpolate(
+        zeros(ROWS, 2), zeros(5, 3), LEVELS
+    ),
+    "interpolate: points is (2,); expected (any, 2)": lambda: interpolate(zeros(ROWS, 2), zeros(2), LEVELS),
+    "interpolate: points is (2, 5, 2); expected (3, any, 2)": lambda: interpolate(
+        zeros(3, ROWS, 2), zeros(2, 5, 2), LEVELS
+    ),
+    "mlp: weights[0] is (4, 2); expected (any, 3)": lambda: mlp(zeros(5, 3), [zeros(4, 2)]),
+    "mlp: weights[1] is (2, 5); expected (any, 4)": lambda: mlp(zeros(5, 3), [zeros(4, 3), zeros(2, 5)]),
+    "mlp: weights[0] is (4, 3); expected (2, any, 3)": lambda: mlp(zeros(2, 5, 3), [zeros(4, 3)]),
+    "mlp: weights: none; expected one layer or more": lambda: mlp(zeros(5, 3), []),
+    "mlp: biases[0] is (3,); expected (4,)": lambda: mlp(zeros(5, 3), [zeros(4, 3)], [zeros(3)]),
+    "mlp: 2 biases for 1 weights; expected as many": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3)], [zeros(4), zeros(4)]
+    ),
+    "mlp: x is (3,); expected (N, I), or with a bank (B, N, I)": lambda: mlp(zeros(3), [zeros(4, 3)]),
+    "march: origins is (5, 2); expected (any, 3)": lambda: rays(origins=zeros(5, 2)),
+    "march: directions is (4, 3); expected (5, 3)": lambda: rays(directions=zeros(4, 3)),
+    "march: near is (4,); expected (5,)": lambda: rays(near=zeros(4)),
+    "march: far is (5, 1); expected (5,)": lambda: rays(far=zeros(5, 1)),
+    "march: jitter is (); expected (5,)": lambda: rays(jitter=torch.tensor(0.5)),
+    "march: occupancy is (2, 4, 4, 3); expected (any, 3, 3, 3)": lambda: rays(
+        occupancy=torch.ones(2, 4, 4, 3, dtype=torch.bool)
+    ),
+    "march: occupancy is (2, 4, 4, 4) of torch.float32; expected one cell or more of torch.bool": lambda: (
+        rays(occupancy=zeros(2, 4, 4, 4))
+    ),
+    "march: occupancy is (0, 4, 4, 4) of torch.bool; expected one cell or more of torch.bool": lambda: rays(
+        occupancy=torch.ones(0, 4, 4, 4, dtype=torch.bool)
+    ),
+    "march: step 0.0 and cone 0.0; expected a step above 0, a cone of 0 or more": lambda: rays(step=0.0),
+    "march: step nan and cone 0.0; expected a step above 0, a cone of 0 or more": lambda: rays(
+        step=float("nan")
+    ),
+    "march: step 0.1 and cone -0.5; expected a step above 0, a cone of 0 or more": lambda: rays(cone=-0.5),
+    "composite: density is (6,); expected (7,)": lambda: composite(SAMPLES, zeros(6), zeros(7, 3)),
+    "composite: colour is (7, 4); expected (7, 3)": lambda: composite(SAMPLES, zeros(7), zeros(7, 4)),
+    "composite: samples.dt is (2,); expected (7,)": lambda: packed(dt=zeros(2)),
+    "composite: samples.offsets is (2,); expected (3,)": lambda: packed(offsets=SAMPLES.offsets[:2]),
+    "transmittance: density is (8,); expected (7,)": lambda: transmittance(SAMPLES, zeros(8)),
+    "adam: gradient is (3,); expected (4,)": lambda: adam_of(gradient=zeros(3)),
+    "adam: square is (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
+    "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
+    "fused_radiance: table is (7, 4); expected (8, any)": lambda: radiance(rows=7),
+    "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
+    "fused_radiance: density[1] is (16, 31); expected (any, 32)": lambda: radiance(
+        density=((32, 4), (16, 31))
+    ),
+    "fused_radiance: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
+    "fused_radiance: 16 latent numbers, 4 colours; expected 1 or more, 3": lambda: radiance(
+        colour=((32, 32), (4, 32))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_tensors_that_do_not_fit_together(form, message):
+    with pytest.raises(PolyfieldError) as refused:
+        REFUSED[message]()
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": torch.tensor([3, 0, 5])},
+        {"counts": torch.tensor([3, -1, 5])},
+        {"counts": torch.tensor([8, 0, -1]), "offsets": torch.tensor([0, 8, 8])},
+        {"offsets": torch.tensor([0, 3, 4])},
+        {"offsets": torch.tensor([0, 3, 1 << 40])},
+        {"counts": SAMPLES.counts.int()},
+    ],
+)
+def test_samples_that_are_not_packed(form, changes):
+    with pytest.raises(
+        PolyfieldError, match="composite: the samples' counts and offsets do not pack 7 samples"
+    ):
+        packed(**changes)
+
+
+def test_nothing_gives_nothing(form):
+    """No points, no rows, no rays, no samples, no numbers; gradients are then zero."""
+    table, weight = (torch.ones(shape, requires_grad=True) for shape in ((ROWS, 2), (4, 4)))
+    code = interpolate(table, zeros(0, 2), LEVELS)
+    assert code.shape == (0, 4)
+    out = mlp(code, [weight, torch.ones(1, 4)])
+    assert out.shape == (0, 1)
+    out.sum().backward()
+    assert torch.equal(table.grad, zeros(ROWS, 2)) and torch.equal(weight.grad, zeros(4, 4))
+    nowhere = rays(count=0)
+    assert len(nowhere) == nowhere.rays == 0
+    missed = rays(occupancy=torch.zeros(2, 4, 4, 4, dtype=torch.bool))
+    assert len(missed) == 0 and missed.rays == 5
+    for samples in (nowhere, missed):
+        density = zeros(0).requires_grad_()
+        result = composite(samples, density, zeros(0, 3))
+        assert result.colour.shape == (samples.rays, 3) and not result.opacity.any()
+        result.opacity.sum().backward()
+        assert density.grad.shape == (0,) and transmittance(samples, zeros(0)).shape == (0,)
+    adam_of(**{name: zeros(0) for name in ("parameter", "gradient", "mean", "square")})
+    assert random_bits((0,), seed=0, stream="").shape == uniform((0,), seed=0, stream="").shape == (0,)
+
+
+@pytest.mark.parametrize("levels", cases.LEVELS.values(), ids=list(cases.LEVELS))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), 1e30, -1e30])
+def test_points_that_are_no_numbers_stay_in_the_table(native_form, levels, bad):
+    """Whatever they give, nothing beyond the table is read or written."""
+    table = torch.ones(levels.entries, 2, requires_grad=True)
+    points = torch.full((40, levels.dimensions), bad, requires_grad=True)
+    out = interpolate(table, points, levels)
+    out.sum().backward()
+    torch.testing.assert_close(out, torch.ones_like(out))
+    torch.testing.assert_close(table.grad.sum(), torch.tensor(80.0 * levels.count))
+
+
+def twice(operation: str, x: torch.Tensor) -> torch.Tensor:
+    """Something of x whose gradient depends on x."""
+    if operation == "interpolate":
+        levels = cases.LEVELS["dense"]
+        table = torch.randn(levels.entries, 2, generator=cases.generator(1))
+        return interpolate(table, x.sigmoid(), levels).sum()
+    if operation == "mlp":
+        return mlp(x, [torch.ones(4, 3), torch.ones(1, 4)], sine=True).sum()
+    samples = cases.samples([3, 4])
+    return composite(samples, x[:7, 0].square(), torch.ones(7, 3)).opacity.sum()
+
+
+@pytest.mark.parametrize("operation", ["interpolate", "mlp", "composite"])
+def test_a_second_derivative_is_refused_where_there_is_none(form, operation):
+    """As in a penalty on the length of gradients, where the incoming gradient is constant."""
+    x = torch.rand(9, 3, generator=cases.generator(4), dtype=torch.float32).requires_grad_()
+    [gradient] = torch.autograd.grad(twice(operation, x), x, create_graph=True)
+    penalty = gradient.square().sum() + x.square().sum()
+    if form == "reference":
+        penalty.backward()
+        assert torch.isfinite(x.grad).all()
+    else:
+        with pytest.raises(
+            PolyfieldError, match="gradients of gradients are not there; set POLYFIELD_KERNELS=ref"
+        ):
+            penalty.backward()
+
+
+def test_what_has_no_native_gradient_has_the_references(form):
+    """Transmittance, and composite by distances: not silently nothing."""
+    samples = cases.samples([5, 2])
+    density = torch.ones(7, requires_grad=True)
+    transmittance(samples, density).sum().backward()
+    assert density.grad.abs().sum() > 0
+    dt = samples.dt.clone().requires_grad_()
+    composite(dataclasses.replace(samples, dt=dt), torch.ones(7), torch.ones(7, 3)).opacity.sum().backward()
+    assert dt.grad.abs().sum() > 0
