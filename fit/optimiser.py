@@ -47,8 +47,10 @@ class Optimiser:
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         return all(bool(torch.isfinite(gradient.sum())) for gradient in gradients)
 
-    def step(self, learning_rate: float, halves: Mapping[int, Tensor] | None = None) -> None:
-        """One step with the gradients that backward left. halves are copies of parameters, by identity, that follow."""
+    def step(
+        self, learning_rate: float, companions: Mapping[int, Mapping[str, Tensor]] | None = None
+    ) -> None:
+        """One step with the gradients that backward left. companions of parameters, by identity, go to `kernels.adam`."""
         self.step_count += 1
         for group in self._groups:
             for name, parameter in group.parameters.items():
@@ -64,7 +66,7 @@ class Optimiser:
                         eps=EPS,
                         decay=self._decay * group.decay,
                         sparse=group.sparse,
-                        half=halves.get(id(parameter)) if halves else None,
+                        **(companions or {}).get(id(parameter), {}),
                     )
 
     def tensors(self) -> dict[str, Tensor]:

@@ -105,12 +105,12 @@ class RadianceFit:
         start = time.perf_counter()
         self._keep_grid()
         self.optimiser.clear()
-        loss, mse, evaluated, shaded = self._descend(self._batches.take(self._rays))
+        loss, mse, evaluated, shaded, finite = self._descend(self._batches.take(self._rays))
         # A step that shaded nothing teaches nothing: the grid has lost the scene.
-        bad = not (shaded and math.isfinite(loss) and self.optimiser.finite())
+        bad = not (shaded and math.isfinite(loss) and finite)
         if not bad:
-            halves = self._fused.halves() if self._fused else None
-            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate, halves)
+            companions = self._fused.companions() if self._fused else None
+            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate, companions)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
         maps = self.field.advance(self.steps, self.grid.occupied)
@@ -130,23 +130,22 @@ class RadianceFit:
 
     def _prepare(self, rays: Rays) -> dict[str, Tensor]:
         sampler = self.sampler()
-        return self._fused.prepare(rays, sampler) if self._fused and isinstance(sampler, MarchingSampler) else {}
+        return (
+            self._fused.prepare(rays, sampler) if self._fused and isinstance(sampler, MarchingSampler) else {}
+        )
 
-    def _descend(self, batch: Batch) -> tuple[float, float, int, int]:
+    def _descend(self, batch: Batch) -> tuple[float, float, int, int, bool]:
         """Leave the gradients of a Huber loss over random backgrounds.
 
-        Returns it, the mean squared error, and the samples evaluated and shaded.
+        Returns it, the mean squared error, the samples evaluated and shaded, and whether all gradients are finite.
         """
         sampler = self.sampler()
         penalty = self.field.penalties()
-        if self._fused and isinstance(sampler, MarchingSampler):
+        if self._fused and penalty is None and isinstance(sampler, MarchingSampler):
             done = self._fused.train(
                 batch.prepared, batch.jitter, sampler, batch.target, batch.background, _HUBER
             )
-            if penalty is not None:
-                penalty.backward()
-            loss = done["loss"] + (0.0 if penalty is None else float(penalty.detach()))
-            return loss, done["squared_error"], done["evaluated"], done["shaded"]
+            return done["loss"], done["squared_error"], done["evaluated"], done["shaded"], done["finite"]
         rendering = render_rays(self.field, batch.rays, sampler, jitter=batch.jitter)
         wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
         found = rendering.over(batch.background)
@@ -156,7 +155,8 @@ class RadianceFit:
         if rendering.shaded:
             total.backward()
         mse = (found.detach() - wanted).square().mean()
-        return float(total.detach()), float(mse), rendering.evaluated, rendering.shaded
+        finite = self.optimiser.finite()
+        return float(total.detach()), float(mse), rendering.evaluated, rendering.shaded, finite
 
     def _keep_grid(self) -> None:
         """Refine and update the occupancy grid when it is time to."""

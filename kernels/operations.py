@@ -104,12 +104,14 @@ def adam(
     decay: float,
     sparse: bool = False,
     half: Tensor | None = None,
+    touched: Tensor | None = None,
 ) -> None:
     """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
 
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
     With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
     touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
+    `touched` (count / 16,) uint8 may say where gradients can be other than zero, sixteen numbers a byte.
     """
     checks.adam(parameter, gradient, mean, square, step)
     implementation("adam", parameter, gradient, mean, square)(
@@ -124,6 +126,7 @@ def adam(
         decay=decay,
         sparse=sparse,
         half=half,
+        touched=touched,
     )
 
 
@@ -151,6 +154,7 @@ class FusedRadiance(Protocol):
         """
 
     half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too
+    touched: Tensor  # (E * F / 16,) uint8, where the table's gradient can be other than zero
 
     def refresh(self) -> None:
         """Make `half` anew from the table."""

@@ -72,9 +72,9 @@ class FusedField:
             tensor.grad = gradient
         return figures
 
-    def halves(self) -> dict[int, Tensor]:
-        """By the identity of a tensor of the plan, its copy in half precision, which must follow it."""
-        return {id(self._plan.table): self._kernel.half}
+    def companions(self) -> dict[int, dict[str, Tensor]]:
+        """By the identity of a tensor of the plan, what the optimiser's step on it takes beside: see `kernels.adam`."""
+        return {id(self._plan.table): {"half": self._kernel.half, "touched": self._kernel.touched}}
 
     def refresh(self) -> None:
         """Take note of tensors that were changed without their copies."""

@@ -43,7 +43,7 @@ static inline bool all_zero(const float* numbers) {
 }
 
 static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half) {
+                 uint16_t* half, const uint8_t* touched) {
     auto update = [&](int64_t i, size_t bytes) __attribute__((always_inline)) {
         vf p{}, g{}, m{}, s{};
         memcpy(&p, parameter + i, bytes);
@@ -70,7 +70,7 @@ static void adam(const Adam& o, int64_t count, const float* gradient, float* par
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
         int64_t i = first;
         for (; i + W <= last; i += W)
-            if (!o.sparse || !all_zero(gradient + i)) update(i, sizeof(vf));
+            if (!o.sparse || ((!touched || touched[i / LINE]) && !all_zero(gradient + i))) update(i, sizeof(vf));
         if (i < last) update(i, size_t(last - i) * 4);
     });
 }

@@ -22,6 +22,7 @@ def adam(
     decay: float,
     sparse: bool = False,
     half: Tensor | None = None,
+    touched: Tensor | None = None,
 ) -> None:
     numbers, means, squares = plain(parameter), plain(mean), plain(square)
     _core.adam(
@@ -38,6 +39,7 @@ def adam(
         decay=decay,
         sparse=sparse,
         half=None if half is None else half.view(torch.uint16),
+        touched=touched,
     )
     for tensor, changed in ((parameter, numbers), (mean, means), (square, squares)):
         if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart

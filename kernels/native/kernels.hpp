@@ -8,6 +8,7 @@ namespace polyfield {
 
 constexpr int MAX_AXES = 4;
 constexpr int MAX_LAYERS = 18;
+constexpr int LINE = 16;  // numbers of a cache line
 
 // One level of a multi-resolution grid; kernels/levels.py says what the numbers mean.
 struct Level {
@@ -71,7 +72,8 @@ struct Losses {
 struct Training {
     const float *target, *background;  // (count, 4) premultiplied, (count, 3)
     float huber;
-    float* to_table;  // (entries, features), overwritten
+    float* to_table;    // (entries, features), overwritten: zero but where `touched` says
+    uint8_t* touched;  // of every LINE numbers of to_table, whether any may be other than zero; kept from call to call
     float* to_density[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
 };
@@ -111,9 +113,10 @@ struct Kernels {
     void (*composite_backward)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t,
                                const float* dt, const float* density, const float* colour, const float* to_out,
                                const float* to_weights, float* to_density, float* to_colour);
-    // half: where the parameters go in half precision too, or null.
+    // half: where the parameters go in half precision too, or null. touched: of every LINE numbers, whether any gradient
+    // may be other than zero, or null; for a sparse step.
     void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half);
+                 uint16_t* half, const uint8_t* touched);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);

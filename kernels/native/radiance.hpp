@@ -528,14 +528,23 @@ template <class P> static Losses render_with(const RadianceField& field, const R
 }
 
 // Adds all traces' gradients to the table. One level, or a part of its rows, has one owner.
-template <int F> static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_table) {
+template <int F>
+static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_table, uint8_t* touched) {
+    // Only what the call before this one touched is anything but zero.
+    const int64_t size = grid.entries * F;
+    parallel_ranges((size + LINE - 1) / LINE, 4096, [&](int64_t first, int64_t last, int) {
+        for (int64_t line = first; line < last; ++line) {
+            if (!touched[line]) continue;
+            memset(to_table + line * LINE, 0, size_t(least(LINE, size - line * LINE)) * 4);
+            touched[line] = 0;
+        }
+    });
     const int parts = parts_of(grid);
     parallel(int64_t(grid.levels) * parts, [&](int64_t task, int) {
         int l = int(task / parts), part = int(task % parts);
         const Level& level = grid.level[l];
         uint32_t low = uint32_t(level.size * part / parts), high = uint32_t(level.size * (part + 1) / parts);
         float* rows = to_table + level.offset * F;
-        memset(rows + size_t(low) * F, 0, size_t(high - low) * F * 4);
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
             for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
                 for (int i = 0; i < trace->rows; i += W) {
@@ -545,7 +554,7 @@ template <int F> static void traces_to_table(const Grid& grid, Trace* const* tra
                     find_corners<3>(level, x, corners);
                     const float* gradient = trace->to_code + (size_t(l) * trace->rows + i) * F;
                     add_to_corners<3, F>(corners, int(least(W, trace->rows - i)), parts == 1, low, high, rows,
-                                         [&](int p) { return Row<F>::read(gradient + size_t(p) * F); });
+                                         [&](int p) { return Row<F>::read(gradient + size_t(p) * F); }, touched, level.offset);
                 }
     });
 }
@@ -581,9 +590,9 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         }
     });
     switch (field.grid.features) {
-        case 2: traces_to_table<2>(field.grid, traces, training.to_table); break;
-        case 4: traces_to_table<4>(field.grid, traces, training.to_table); break;
-        default: traces_to_table<8>(field.grid, traces, training.to_table);
+        case 2: traces_to_table<2>(field.grid, traces, training.to_table, training.touched); break;
+        case 4: traces_to_table<4>(field.grid, traces, training.to_table, training.touched); break;
+        default: traces_to_table<8>(field.grid, traces, training.to_table, training.touched);
     }
     add_parts(gradients, CHUNKS, size);
     for (int l = 0; l < packed.density.count; ++l)

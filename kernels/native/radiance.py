@@ -15,6 +15,7 @@ from polyfield.kernels.native.interpolate import grid
 
 _FEATURES = (2, 4, 8)
 _MOST_LAYERS = 18
+_LINE = 16  # numbers of a cache line
 
 
 class FusedRadiance:
@@ -39,6 +40,7 @@ class FusedRadiance:
         )
         self._shapes = (table, list(density), list(colour))
         self.refresh()
+        self.touched = torch.zeros((table.numel() + _LINE - 1) // _LINE, dtype=torch.uint8)
         self._gradients: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
         self._occupied: tuple[Tensor, _core.Occupancy] | None = None
 
@@ -55,7 +57,7 @@ class FusedRadiance:
         if self._gradients is None:
             table, density, colour = self._shapes
             self._gradients = (
-                like(table),
+                torch.zeros_like(table),
                 [like(weight) for weight in density],
                 [like(weight) for weight in colour],
             )
@@ -68,6 +70,7 @@ class FusedRadiance:
             background=plain(background),
             huber=huber,
             to_table=to_table,
+            touched=self.touched,
             to_density=to_density,
             to_colour=to_colour,
         )

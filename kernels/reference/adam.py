@@ -20,6 +20,7 @@ def adam(
     decay: float,
     sparse: bool = False,
     half: Tensor | None = None,
+    touched: Tensor | None = None,
 ) -> None:
     before = [tensor.clone() for tensor in (parameter, mean, square)] if sparse else []
     untouched = gradient == 0
