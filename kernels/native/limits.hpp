@@ -86,7 +86,8 @@ static int64_t visit_at_random(char* memory, int64_t bytes, int64_t apart, int64
         Addresses addresses(share);
         for (int64_t round = 0; round < last; ++round) {
             addresses.draw(drawn);
-            for (int k = 0; k < ADDRESSES; ++k) visit(base + size_t(addresses.row[k]) * SIZE);
+            for (int k = 0; k < ADDRESSES; k += 8)
+                for (int n = 0; n < 8; ++n) visit(base + size_t(addresses.row[k + n]) * SIZE);  // unrolled
         }
     });
     return shares * rounds * ADDRESSES;
