@@ -73,6 +73,7 @@ def fit(
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
         scene = open_again(run, config.source, config.downscale)
+        say(f"memory: about {session.memory(scene, config)}")
         fitting = session.begin(scene, config)
     else:
         if generation is not None:
@@ -83,6 +84,7 @@ def fit(
         config = FitConfig(place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds)
         session.device_of(device)
         scene = open_source(source, downscale)
+        say(f"memory: about {session.memory(scene, config)}")
         fitting = session.begin(scene, config)  # before the run: a fit that is refused leaves no folder
         run = Run.create(
             out,

@@ -14,7 +14,7 @@ from polyfield.render.rays import Rays
 
 
 class PixelStore:
-    """All pixels of some views as one table. Images are (H, W, 4) uint16 premultiplied sRGB RGBA of full scale 65535.
+    """All pixels of some views, numbered one view after the other. Images are (H, W, 4) uint16 premultiplied sRGB RGBA of full scale 65535.
 
     masks (H, W) bool say which pixels count, None that all of them do.
     """
@@ -27,9 +27,11 @@ class PixelStore:
         device: str = "cpu",
     ) -> None:
         self._cameras = cameras.to(device)
-        # torch indexes no uint16: the same bits travel as int16.
-        flat = np.concatenate([image.reshape(-1, 4) for image in images]).view(np.int16)
-        self._pixels = torch.from_numpy(flat).to(device)
+        # torch indexes no uint16: the same bits travel as int16, and on the CPU they are not copied.
+        self._images = [
+            torch.from_numpy(np.ascontiguousarray(image).reshape(-1, 4).view(np.int16)).to(device)
+            for image in images
+        ]
         areas = cameras.sizes.prod(1)
         self._ends = areas.cumsum(0).to(device)
         self._widths = cameras.sizes[:, 0].to(device)
@@ -42,15 +44,11 @@ class PixelStore:
             self._counting = torch.from_numpy(np.concatenate(rows).nonzero()[0]).to(device)
 
     def __len__(self) -> int:
-        return len(self._pixels) if self._counting is None else len(self._counting)
-
-    @property
-    def bytes(self) -> int:
-        return self._pixels.numel() * self._pixels.element_size()
+        return int(self._ends[-1]) if self._counting is None else len(self._counting)
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Rays, Tensor]:
         """`count` pixels with replacement: their rays (R,) and premultiplied colours RGBA (R, 4) in [0, 1]."""
-        bits = random_bits((count,), seed=seed, stream="pixels", step=step, device=self._pixels.device)
+        bits = random_bits((count,), seed=seed, stream="pixels", step=step, device=self._ends.device)
         row = bits * len(self) >> 32  # scaled, not taken modulo: no pixel is favoured by more than 2^-32
         if self._counting is not None:
             row = self._counting[row]
@@ -58,5 +56,13 @@ class PixelStore:
         starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
         pixel, width = row - starts[frame], self._widths[frame]
         uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
-        colour = (self._pixels[row].int() & 0xFFFF).float() / 65535
-        return self._cameras.rays(frame, uv), colour
+        return self._cameras.rays(frame, uv), self._colours(frame, pixel)
+
+    def _colours(self, frame: Tensor, pixel: Tensor) -> Tensor:
+        """RGBA (R, 4) of pixels (R,) of frames (R,), a frame at a time."""
+        order = frame.argsort(stable=True)
+        counts = torch.bincount(frame, minlength=len(self._images)).tolist()
+        found = frame.new_empty(len(frame), 4, dtype=torch.int16)
+        for image, chosen in zip(self._images, order.split(counts), strict=True):
+            found[chosen] = image[pixel[chosen]]
+        return (found.int() & 0xFFFF).float() / 65535

@@ -30,11 +30,12 @@ _DECAY = 1e-6
 _RAYS = (64, POOL)  # fewest and most of a step
 _FIRST_RAYS = 256
 _SHADED = 1 << 13  # samples of a step that go through the whole field
-_EVALUATED = 1 << 16  # and whose density is asked, at most
+MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
 _GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
+MOST_CELLS = _GRID_RESOLUTIONS[-1][1]
 # Steps along a ray are so many times as long, until which part of the fit.
 _STEP_SIZES = ((0.15, 4.0), (0.5, 2.0), (1.0, 1.0))
 _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
@@ -251,7 +252,7 @@ def _shape(tensor: Tensor) -> str:
 
 def _next_rays(rays: int, evaluated: int, shaded: int) -> int:
     """How many rays the next step takes so that its samples come near what a step should have."""
-    scale = min(_SHADED / max(shaded, 1), _EVALUATED / max(evaluated, 1), 2.0)
+    scale = min(_SHADED / max(shaded, 1), MOST_SAMPLES / max(evaluated, 1), 2.0)
     return min(max(round(rays * scale / 16) * 16, _RAYS[0]), _RAYS[1])
 
 

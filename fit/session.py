@@ -16,6 +16,7 @@ from polyfield.fit import checkpoints
 from polyfield.fit.batches import POOL
 from polyfield.fit.config import FitConfig
 from polyfield.fit.evaluate import Show, evaluate
+from polyfield.fit.memory import Memory, available, predict
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.run import Run
@@ -37,6 +38,24 @@ def device_of(name: str) -> str:
     return name
 
 
+def memory(scene: Scene, config: FitConfig) -> Memory:
+    """What a fit will take. Raises PolyfieldError if there is not as much."""
+    spec = _spec(scene, config)
+    pixels = int(scene.cameras.sizes.prod(1).sum())
+    needed = predict(spec, pixels=pixels, fused=form(torch.device("cpu")) == "native")
+    free = available()
+    if needed.rest > free:  # the images are there already
+        raise PolyfieldError(
+            f"{scene.name}: the fit needs about {needed}; {free / 1e9:.1f} GB are free: give a larger --downscale, or "
+            "smaller --options"
+        )
+    return needed
+
+
+def _spec(scene: Scene, config: FitConfig) -> FieldSpec:
+    return FieldSpec.of(config.field, "radiance", scene.domain, **config.options)
+
+
 def begin(scene: Scene, config: FitConfig) -> RadianceFit:
     """A fit of a scene's training views, at step 0."""
     train = list(scene.train)
@@ -45,9 +64,14 @@ def begin(scene: Scene, config: FitConfig) -> RadianceFit:
     pixels = PixelStore(cameras, [scene.images[i] for i in train], [scene.masks[i] for i in train], device)
     if not len(pixels):
         raise PolyfieldError(f"{scene.name}: the masks leave no pixel to fit to")
-    spec = FieldSpec.of(config.field, "radiance", scene.domain, **config.options)
     return RadianceFit(
-        spec, cameras, pixels, near=scene.near, length=config.length, seed=config.seed, device=device
+        _spec(scene, config),
+        cameras,
+        pixels,
+        near=scene.near,
+        length=config.length,
+        seed=config.seed,
+        device=device,
     )
 
 

@@ -46,7 +46,7 @@ class FusedField:
             least_transmittance=LEAST_TRANSMITTANCE,
             least_share=LEAST_SHARE,
         )
-        return kernel and FusedField(plan, kernel)
+        return FusedField(plan, kernel) if kernel else None
 
     def prepare(self, rays: Rays, sampler: MarchingSampler) -> dict[str, Tensor]:
         """What the kernel needs of rays (R, ...); slices of it are what it needs of slices of them."""
@@ -91,6 +91,6 @@ def _walk(
     prepared: dict[str, Tensor], jitter: Tensor, sampler: MarchingSampler
 ) -> tuple[dict[str, Any], Tensor, Tensor]:
     """Rays, harmonics and occupancy as the kernel takes them."""
-    rays = {name: tensor for name, tensor in prepared.items() if name != "harmonics"}
+    rays: dict[str, Any] = {name: tensor for name, tensor in prepared.items() if name != "harmonics"}
     rays |= {"jitter": jitter, "step": sampler.lattice.step, "cone": sampler.lattice.cone}
     return rays, prepared["harmonics"], sampler.occupied

@@ -21,6 +21,7 @@ constexpr int FIRST_SAMPLES = 4, MOST_SAMPLES = 16;  // of a ray at a time
 constexpr int BLOCK = 192;                           // rows that go through a network at once
 constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
+constexpr int PICTURE_TILES = 128;                   // at once in pictures, where there is no end of rays
 constexpr int TOGETHER = 8;                          // tiles that a task looks up in one level
 
 template <class T> static inline T* room(Buffer& buffer, size_t count) {
@@ -514,7 +515,7 @@ template <class P> static Losses render_with(const RadianceField& field, const R
                                              const float* harmonics, const Picture& picture) {
     PackedField<P> packed(field);
     Losses sums{0, 0, 0, 0, true};
-    constexpr int64_t AT_ONCE = int64_t(MOST_TILES) * TILE_RAYS;
+    constexpr int64_t AT_ONCE = int64_t(PICTURE_TILES) * TILE_RAYS;
     for (int64_t first = 0; first < rays.count; first += AT_ONCE) {
         Tiles<P> tiles(packed, rays, grid, first, least(AT_ONCE, rays.count - first));
         parallel(tiles.count, [&](int64_t i, int worker) {

@@ -91,6 +91,8 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool,
+    half: Tensor | None,
+    touched: Tensor | None,
 ) -> None: ...
 def brain() -> bool: ...
 def reads_half() -> bool: ...
@@ -101,7 +103,13 @@ def random_bits(seed: int, name: int, step: int, bits: Tensor, /) -> None: ...  
 
 class Radiance:
     def __init__(
-        self, grid: Grid, table: Tensor, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+        self,
+        grid: Grid,
+        table: Tensor,
+        half: Tensor | None,
+        density: Sequence[Tensor],
+        colour: Sequence[Tensor],
+        **settings: Any,
     ) -> None: ...
     def train(self, **arguments: Any) -> dict[str, Any]: ...
     def refresh(self) -> None: ...
