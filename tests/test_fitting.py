@@ -346,6 +346,6 @@ class TestMemory:
         assert session.memory(scene, config).rest > 0
         monkeypatch.setattr(session, "available", lambda: 1e8)
         with pytest.raises(
-            PolyfieldError, match=r"needs about .* GB; 0.1 GB are free: give a larger --downscale"
+            PolyfieldError, match=r"needs about .*; 0.1 GB are free: give a larger --downscale"
         ):
             session.memory(scene, config)
