@@ -18,6 +18,7 @@ from polyfield.fit.lattice import lattice
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.schedule import Length, learning_rate
+from polyfield.fit.visible import visible
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import FusedField
 from polyfield.render.occupancy import OccupancyGrid
@@ -35,6 +36,7 @@ _GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
+_UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be looked at often enough
 MOST_CELLS = _GRID_RESOLUTIONS[-1][1]
 # Steps along a ray are so many times as long, until which part of the fit.
 _STEP_SIZES = ((0.15, 4.0), (0.5, 2.0), (1.0, 1.0))
@@ -75,6 +77,8 @@ class RadianceFit:
         self.field: Field = create(spec, seed=seed, device=device)
         self.lattice = lattice(cameras, spec.domain, near)
         self.grid = OccupancyGrid(cascades(spec.domain), _GRID_RESOLUTIONS[0][1], device)
+        unbounded = self.grid.cascades > 1
+        self._visible = visible(cameras, spec.domain, self.grid.cascades).to(device) if unbounded else None
         self.optimiser = Optimiser(self.field, decay=_DECAY)
         self.length = length
         self.seed = seed
@@ -165,6 +169,8 @@ class RadianceFit:
             return
         start = time.perf_counter()
         resolution = max(cells for since, cells in _GRID_RESOLUTIONS if self.progress >= since)
+        if self._visible is not None:
+            resolution = min(resolution, _UNBOUNDED_CELLS)
         if resolution > self.grid.resolution:
             self.grid.refine(resolution)
         domain = self.field.spec.domain
@@ -176,7 +182,7 @@ class RadianceFit:
         def density(local: Tensor) -> Tensor:
             return self.field.density(self.field.raw(Points(domain.to_world(local))))
 
-        self.grid.update(density, steps, seed=self.seed, cells=_GRID_CELLS)
+        self.grid.update(density, steps, seed=self.seed, cells=_GRID_CELLS, visible=self._visible)
         self.grid_seconds += time.perf_counter() - start
 
     # -- checkpoints

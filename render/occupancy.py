@@ -47,12 +47,21 @@ class OccupancyGrid:
             self.occupied = self.occupied.repeat_interleave(times, axis)
 
     @torch.no_grad()
-    def update(self, density: Callable[[Tensor], Tensor], steps: Tensor, *, seed: int, cells: int) -> int:
+    def update(
+        self,
+        density: Callable[[Tensor], Tensor],
+        steps: Tensor,
+        *,
+        seed: int,
+        cells: int,
+        visible: Tensor | None = None,
+    ) -> int:
         """Look at up to `cells` cells at a random point each, and decide anew which are occupied.
 
         density maps local points (N, 3) to densities (N,); steps (K,) is the length of a sampling step in each
         cascade. The first update looks at all cells. Later, where there are more of them, half of those looked at are
-        drawn from all and half from the occupied ones. Returns how many were looked at.
+        drawn from all and half from the occupied ones. Cells outside of `visible` (K, V, V, V) bool, V a divisor of G,
+        count as empty. Returns how many were looked at.
         """
         chosen = self._choose(seed, cells)
         jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(
@@ -65,6 +74,11 @@ class OccupancyGrid:
         # Below the mean as well: while all is haze, no cell is empty. Half of it, so that even haze stays whole.
         threshold = torch.minimum(_LEAST_OPACITY / steps, self.density.mean((1, 2, 3)) / 2)
         self.occupied = self.density >= threshold[:, None, None, None]
+        if visible is not None:
+            times = self.resolution // visible.shape[-1]
+            for axis in (1, 2, 3):
+                visible = visible.repeat_interleave(times, axis)
+            self.occupied &= visible
         self.updates += 1
         return len(chosen)
 
