@@ -28,8 +28,8 @@ from polyfield.render.volume import render_rays
 
 _HUBER = 0.1  # errors beyond it count linearly
 _DECAY = 1e-6
-_RAYS = (64, POOL)  # fewest and most of a step
-_FIRST_RAYS = 256
+_RAYS = (1024, POOL)  # fewest and most of a step
+_FIRST_RAYS = 1024
 _SHADED = 1 << 13  # samples of a step that go through the whole field
 MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
 _GRID_EVERY = 16  # steps between updates of the occupancy grid
