@@ -294,23 +294,16 @@ def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int 
     import torch
 
     import polyfield
-    from polyfield.kernels.dispatch import form
+    from polyfield.kernels.dispatch import form, instruction_set
 
-    try:
-        from polyfield import _core
-
-        native = _core.instruction_set()
-    except ImportError:
-        native = None
+    native = instruction_set()
     devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     asked = os.environ.get("POLYFIELD_KERNELS")
     report: dict[str, Any] = {
         "polyfield": polyfield.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "native_extension": f"built; this CPU runs {native}"
-        if native
-        else "absent: no C++ compiler at installation",
+        "native_extension": f"built; uses {native}" if native else "absent: no C++ compiler at installation",
         "threads": torch.get_num_threads(),
         "kernels": {device: form(torch.device(device)) for device in devices},
         "kernels_because": f"POLYFIELD_KERNELS={asked}" if asked else "the fastest form that each device has",

@@ -20,7 +20,7 @@ from polyfield.fit.memory import Memory, available, predict
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.run import Run
-from polyfield.kernels.dispatch import form
+from polyfield.kernels.dispatch import form, instruction_set
 from polyfield.render.sampling import Sampler, sampler_of
 
 
@@ -78,10 +78,12 @@ def begin(scene: Scene, config: FitConfig) -> RadianceFit:
 def machine(fit: RadianceFit) -> dict[str, Any]:
     """What a fit's last bits hang on beside its options, as config.json keeps it."""
     device = fit.grid.density.device
+    kernels = form(device)
     return {
         "device": str(device),
-        "kernels": form(device),
-        "threads": torch.get_num_threads(),
+        # Native sums do not hang on the number of threads, but their last bits do on the instruction set.
+        "kernels": f"{kernels}, {instruction_set()}" if kernels == "native" else kernels,
+        "threads": None if kernels == "native" else torch.get_num_threads(),
         "torch": torch.__version__,
     }
 

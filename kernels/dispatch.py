@@ -30,6 +30,14 @@ def built(name: str) -> bool:
     return name != "native" or importlib.util.find_spec("polyfield._core") is not None
 
 
+def instruction_set() -> str | None:
+    """The instruction set that the native form uses, None where it was not built."""
+    if not built("native"):
+        return None
+    importlib.import_module(FORMS["native"][0])  # reads POLYFIELD_ISA
+    return importlib.import_module("polyfield._core").instruction_set()
+
+
 def form(device: torch.device) -> str:
     """The name of the form that serves a device. PolyfieldError if the environment asks for what is not there."""
     asked = os.environ.get("POLYFIELD_KERNELS", "")
