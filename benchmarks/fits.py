@@ -1,0 +1,83 @@
+"""dB against seconds: whole fits by the command's own verb, and pictures of the fitted field."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from benchmarks.turns import Budget, Figures, in_turns
+from polyfield.apps import verbs
+from polyfield.data.scene import Scene
+from polyfield.fit.evaluate import evaluate
+from polyfield.fit.metrics import psnr
+from polyfield.fit.session import open_field
+from polyfield.render import fused, volume
+from polyfield.render.volume import Rendering, render_image
+
+_VIEWS = 4  # of the test views, for the time of a frame
+
+
+def measure(source: str, scene: Scene, seconds: float, budget: Budget) -> dict[str, object]:
+    """The cell: one row for a fit of so many seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        fitted = verbs.fit(source, seconds=seconds, out=run)
+        pictures = _pictures(run / "field.field", scene, budget)
+    row = {
+        "seconds": seconds,
+        "test dB": fitted["psnr"],
+        "ssim": fitted["ssim"],
+        "steps": fitted["steps"],
+        "rays/s": fitted["rays_per_second"],
+        "evaluated samples/s": fitted["evaluated_samples_per_second"],
+        "trained samples/s": fitted["trained_samples_per_second"],
+    }
+    return {"rows": [row | pictures], "notes": [f"{fitted['views']} test views, {fitted['protocol']}"]}
+
+
+def _pictures(file: Path, scene: Scene, budget: Budget) -> dict[str, Any]:
+    """Seconds of a frame that stops rays whose light is spent and of one that does not, and how far they are apart."""
+    field, context, sampler = open_field(file, "cpu")
+    chosen = sorted({round(i * (len(scene.test) - 1) / max(_VIEWS - 1, 1)) for i in range(_VIEWS)})
+    views = [scene.test[i] for i in chosen]
+    cameras = scene.cameras[views]
+    background = torch.tensor(context.background)
+    shown: dict[str, list[Rendering]] = {}
+
+    def draw(way: str) -> Figures:
+        start = time.perf_counter()
+        shown[way] = [render_image(field, cameras, view, sampler) for view in range(len(views))]
+        return {"seconds": (time.perf_counter() - start) / len(views)}
+
+    def to_truth() -> float:
+        images, masks = [scene.images[i] for i in views], [scene.masks[i] for i in views]
+        return evaluate(field, sampler, cameras, images, masks, background)["psnr"]
+
+    ways: dict[str, Callable[[], Figures]] = {
+        "stopping": lambda: draw("stopping"),
+        "to the end": lambda: _to_the_end(lambda: draw("to the end")),
+    }
+    found = in_turns(ways, budget.rounds)
+    pairs = zip(shown["stopping"], shown["to the end"], strict=True)
+    apart = [psnr(a.over(background), b.over(background)) for a, b in pairs]
+    return {
+        "frame, s": found["stopping"]["seconds"],
+        "without stopping, s": found["to the end"]["seconds"],
+        "between them dB": sum(apart) / len(apart),
+        "lost by stopping dB": _to_the_end(to_truth) - to_truth(),
+    }
+
+
+def _to_the_end(work: Callable[[], Any]) -> Any:
+    """The work, with every sample of every ray in its pictures, however little light reaches it."""
+    with (
+        mock.patch.object(fused, "LEAST_TRANSMITTANCE", 0.0),
+        mock.patch.object(volume, "LEAST_TRANSMITTANCE", 0.0),
+    ):
+        return work()
