@@ -1,0 +1,156 @@
+"""`python -m benchmarks`: measures what is not measured yet, keeps a JSON file of each cell, prints Markdown tables."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.errors import PolyfieldError
+from polyfield.fit.interrupt import Stopped, stoppable
+
+if TYPE_CHECKING:
+    from benchmarks.results import Cell
+
+KINDS = ("limits", "kernels", "network", "step", "fit")
+HERE = Path(__file__).parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # as the polyfield command does, before torch is imported
+    try:
+        with stoppable():
+            return _run(_parser().parse_args(arguments))
+    except Stopped as stopped:
+        say(f"stopped by {signal.Signals(stopped.signal).name}; what was measured is kept")
+        return 128 + stopped.signal
+    except PolyfieldError as error:
+        say(f"error: {error}")
+    except OSError as error:
+        say(f"error: {error.filename or 'stdout'}: {error.strerror or error}")
+    return 1
+
+
+def say(line: str) -> None:
+    """A line for people, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help=f"kinds or cells: {', '.join(KINDS)}"
+    )
+    parser.add_argument("--out", type=Path, help="where the JSON files are kept: benchmarks/results")
+    parser.add_argument("--scene", default="demo", help="a scene's folder, or demo")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        nargs="+",
+        default=[15.0, 45.0, 90.0],
+        metavar="S",
+        help="lengths of the fits; the step is measured half-way through the first",
+    )
+    parser.add_argument("--quick", action="store_true", help="toy sizes, one round: to see that it runs")
+    parser.add_argument("--list", action="store_true", help="only say which cells there are")
+    parser.add_argument(
+        "--report", action="store_true", help="only make docs/benchmarks.md from what is kept in --out"
+    )
+    return parser
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from benchmarks.report import SECTIONS, report, table
+    from benchmarks.results import keep, records
+
+    out = asked.out or HERE / "results" / ("quick" if asked.quick else "")
+    if asked.report:
+        found = records(out)
+        if not found:
+            raise PolyfieldError(f"{out}: holds no records; measure first, without --report")
+        (HERE.parent / "docs" / "benchmarks.md").write_text(report(found))
+        return 0
+    for cell in _chosen(asked):
+        if asked.list:
+            print(cell.name)
+            continue
+        record = keep(cell, out, say)
+        print(f"{SECTIONS[cell.kind][0]}: {cell.name}\n\n{table(record['rows'])}", flush=True)
+        print("".join(f"* {note}\n" for note in record["notes"]), flush=True)
+    return 0
+
+
+def _chosen(asked: argparse.Namespace) -> list[Cell]:
+    cells = _cells(asked)
+    known = {cell.kind for cell in cells} | {cell.name for cell in cells}
+    for name in asked.only:
+        if name not in known:
+            raise PolyfieldError(f"--only {name}: no such kind or cell; expected {', '.join(sorted(known))}")
+    return [cell for cell in cells if not asked.only or {cell.kind, cell.name} & set(asked.only)]
+
+
+def _cells(asked: argparse.Namespace) -> list[Cell]:
+    """Every cell, in the order in which they are measured. What is large is imported or opened when it is needed."""
+    from benchmarks import limits, operations, peers
+    from benchmarks.results import Cell
+    from benchmarks.turns import QUICK, Budget
+
+    budget = QUICK if asked.quick else Budget()
+    for seconds in asked.seconds:
+        if not 0.01 <= seconds <= 1e6:
+            raise PolyfieldError(f"--seconds {seconds:g}: expected 0.01 to 1000000")
+
+    def cell(kind: str, what: str, measure: Callable[..., Any], *given: Any, **options: Any) -> Cell:
+        name = "-".join(part for part in (kind, *what.split()) if part)
+        return Cell(kind, name, {"quick": asked.quick, **options}, functools.partial(measure, *given, budget))
+
+    cells = [cell("limits", "", limits.measure)]
+    for order, name in enumerate(operations.OPERATIONS):
+        cells.append(cell("kernels", name, operations.measure, name, order=order))
+    cells.append(cell("network", "", peers.measure))
+
+    scene, opened = _scene(asked.scene)
+
+    def step(first: float, budget: Budget) -> dict[str, Any]:
+        from benchmarks import steps
+
+        return steps.measure(opened(), first, budget)
+
+    def fit(seconds: float, budget: Budget) -> dict[str, Any]:
+        from benchmarks import fits
+
+        return fits.measure(asked.scene, opened(), seconds, budget)
+
+    first = asked.seconds[0]
+    cells.append(cell("step", scene["scene"], step, first, seconds=first, **scene))
+    for seconds in sorted(set(asked.seconds)):
+        what = f"{scene['scene']} {seconds:g}"
+        cells.append(cell("fit", what, fit, seconds, order=seconds, **scene))
+    return cells
+
+
+def _scene(source: str) -> tuple[dict[str, str], Callable[[], Any]]:
+    """A scene's name and what its files are known by, and how to open it, which is done once."""
+    from benchmarks.results import files_digest
+    from polyfield.apps.scenes import BUILT_IN, open_source
+
+    if source in BUILT_IN:
+        options = {"scene": source}
+    else:
+        folder = Path(source).resolve()
+        if not folder.is_dir():
+            raise PolyfieldError(f"--scene {source}: no such folder; expected a scene's, or demo")
+        options = {"scene": folder.name, "files": files_digest(folder)}
+    return options, functools.cache(lambda: open_source(source, 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
