@@ -1,10 +1,11 @@
 # make demo: install, then fit the built-in scene. make test: install with the test extras, then lint, types, tests.
+# make wheel: a wheel in dist/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test install install-test lint types clean
+.PHONY: demo test sanitize wheel install install-test lint types clean
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
@@ -13,6 +14,16 @@ demo: install
 
 test: install-test lint types
 	$(BIN)/pytest
+
+# The kernels' tests, in every instruction set, on a build that stops at a fault; `make test` has the most of them.
+sanitize: install-test
+	POLYFIELD_SANITIZE=all $(BIN)/pytest tests/test_sanitizers.py
+
+# A wheel in dist/ that runs natively where no compiler is.
+wheel: install
+	rm -f dist/polyfield-*.whl
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	ls dist/polyfield-*-cp*.whl # not there if it did not compile
 
 lint: install-test
 	$(BIN)/ruff check .

@@ -161,12 +161,19 @@ void run_tasks(int64_t count, void (*task)(void*, int64_t, int), void* context) 
     pool->run(count, task, context);
 }
 
+// Under a sanitizer no piece of memory has slack or a neighbour, so that every access beyond its end is seen.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool TIGHT = true;
+#else
+constexpr bool TIGHT = false;
+#endif
+
 static void* allocate(size_t bytes) {
     constexpr size_t huge = size_t(1) << 21;
     bool large = bytes >= 2 * huge;
     size_t boundary = large ? huge : 64;
-    void* data = aligned_alloc(boundary, (bytes + boundary - 1) / boundary * boundary);
-    if (!data) throw std::bad_alloc();
+    void* data = nullptr;
+    if (posix_memalign(&data, boundary, bytes)) throw std::bad_alloc();
 #ifdef __linux__
     if (large) madvise(data, bytes, MADV_HUGEPAGE);
 #endif
@@ -177,7 +184,7 @@ Buffer::~Buffer() { free(data_); }
 
 void* Buffer::reserve(size_t bytes) {
     if (bytes > bytes_) {
-        size_t size = bytes + bytes / 2;
+        size_t size = TIGHT ? bytes : bytes + bytes / 2;
         void* data = allocate(size);
         if (data_) memcpy(data, data_, bytes_);
         memset(static_cast<char*>(data) + bytes_, 0, size - bytes_);
@@ -203,7 +210,7 @@ Arena::~Arena() {
 }
 
 void* Arena::take(size_t bytes) {
-    constexpr size_t least = size_t(1) << 20;
+    constexpr size_t least = TIGHT ? 0 : size_t(1) << 20;
     bytes = (bytes + 63) / 64 * 64;
     while (!current_ || used_ + bytes > current_->bytes) {
         Slab** place = current_ ? &current_->next : &first_;

@@ -79,8 +79,8 @@ MLP = {
     )
     for points, biases, bank in ((33, False, None), (1, True, None), (0, False, None), (7, True, 2))
 } | {
-    f"{sizes}, many points, sine {sine}": (sizes, 3500, True, None, sine)
-    for sizes in ((40, 256, 256, 3), (19, 100, 1), (16, 16, 16))
+    f"{sizes}, {points} points, sine {sine}": (sizes, points, True, None, sine)
+    for sizes, points in (((40, 256, 256, 3), 400), ((19, 100, 1), 3500), ((16, 16, 16), 6200))
     for sine in (False, True)
 }
 

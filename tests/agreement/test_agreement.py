@@ -1,5 +1,7 @@
 """Every form of every operation against loops over single numbers, and its gradients against double precision."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -9,18 +11,24 @@ from polyfield.kernels import RaySamples, adam, composite, interpolate, march, m
 from polyfield.kernels import reference as definition
 
 
+def weighted_gradients(operation, inputs):
+    """Gradients of a random weighting of the outputs."""
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    out = operation(*leaves)
+    weights = torch.randn(out.shape, generator=cases.generator(1)).to(out.dtype)
+    return torch.autograd.grad((out * weights).sum(), leaves)
+
+
 def assert_gradients_agree(operation, double, inputs, *, tolerance=2e-5) -> None:
-    """Gradients of a random weighting of the outputs, single precision against the definition in double."""
-    singles = [x.detach().clone().requires_grad_() for x in inputs]
-    doubles = [x.detach().double().requires_grad_() for x in inputs]
-    out, expected = operation(*singles), double(*doubles)
-    weights = torch.randn(out.shape, generator=cases.generator(1))
-    (out * weights).sum().backward()
-    (expected * weights.double()).sum().backward()
-    for single, exact in zip(singles, doubles):
-        assert exact.grad is not None and single.grad is not None
-        scale = max(float(exact.grad.abs().max()) if exact.numel() else 0.0, 1e-6)
-        torch.testing.assert_close(single.grad.double(), exact.grad, atol=tolerance * scale, rtol=tolerance)
+    """In single precision against the definition in double."""
+    exact = weighted_gradients(double, [x.double() for x in inputs])
+    assert_near(weighted_gradients(operation, inputs), exact, tolerance)
+
+
+def assert_near(found, exact, tolerance) -> None:
+    for single, double in zip(found, exact, strict=True):
+        scale = max(float(double.abs().max()) if double.numel() else 0.0, 1e-6)
+        torch.testing.assert_close(single.double(), double, atol=tolerance * scale, rtol=tolerance)
 
 
 @pytest.mark.parametrize("case", cases.INTERPOLATE.values(), ids=list(cases.INTERPOLATE))
@@ -46,20 +54,27 @@ def test_interpolate(form, case):
     )
 
 
-@pytest.mark.parametrize("case", cases.MANY.values(), ids=list(cases.MANY))
-def test_interpolate_of_many_points(form, case):
-    """More than one task's, against the definition in double precision."""
-    levels, features = case
-    points = cases.many_points(levels)
-    table = torch.randn(levels.entries, features, generator=cases.generator(6))
-    expected = definition.interpolate(table.double(), points.double(), levels)
-    torch.testing.assert_close(interpolate(table, points, levels).double(), expected, atol=5e-5, rtol=1e-5)
-    assert_gradients_agree(
-        lambda t, p: interpolate(t, p, levels),
-        lambda t, p: definition.interpolate(t, p, levels),
-        [table, points],
-        tolerance=1e-4,
+@functools.cache
+def exact_of_many(name):
+    """Points and a table, and the definition's values and gradients in double precision."""
+    levels, features = cases.MANY[name]
+    inputs = [torch.randn(levels.entries, features, generator=cases.generator(6)), cases.many_points(levels)]
+    doubles = [x.double() for x in inputs]
+    values = definition.interpolate(*doubles, levels)
+    return (
+        levels,
+        inputs,
+        values,
+        weighted_gradients(lambda t, p: definition.interpolate(t, p, levels), doubles),
     )
+
+
+@pytest.mark.parametrize("name", cases.MANY)
+def test_interpolate_of_many_points(form, name):
+    """More than one task's."""
+    levels, inputs, values, gradients = exact_of_many(name)
+    torch.testing.assert_close(interpolate(*inputs, levels).double(), values, atol=5e-5, rtol=1e-5)
+    assert_near(weighted_gradients(lambda t, p: interpolate(t, p, levels), inputs), gradients, 1e-4)
 
 
 def test_interpolate_is_exact_on_linear_functions(form):
