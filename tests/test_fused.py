@@ -124,6 +124,11 @@ def test_gradients_that_are_not_finite_are_told(instruction_set):
         field.networks.colour.weights[0][0, 0] = float("nan")
     fused = FusedField.of(field)
     figures = fused.train(
-        fused.prepare(rays(50), sampler), torch.zeros(50), sampler, torch.ones(50, 4), torch.zeros(50, 3), HUBER
+        fused.prepare(rays(50), sampler),
+        torch.zeros(50),
+        sampler,
+        torch.ones(50, 4),
+        torch.zeros(50, 3),
+        HUBER,
     )
     assert not figures["finite"]
