@@ -84,9 +84,21 @@ def samples(operation: str, samples: RaySamples, density: Tensor, colour: Tensor
         )
 
 
-def adam(parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> None:
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    step: int,
+    half: Tensor | None,
+    touched: Tensor | None,
+) -> None:
     for name, tensor in (("gradient", gradient), ("mean", mean), ("square", square)):
         _shape(f"adam: {name}", tensor, parameter.shape)
+    if half is not None:
+        _lies_plain("adam: half", half, parameter.shape, torch.float16)
+    if touched is not None:
+        _lies_plain("adam: touched", touched, ((parameter.numel() + 15) // 16,), torch.uint8)
     if step < 1:
         raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
 
@@ -104,13 +116,20 @@ def fused_radiance(
 
 
 def radiance_rays(
-    rays: dict[str, Any], harmonics: tuple[Tensor, int], occupied: Tensor, **others: tuple[Tensor, int]
+    rays: dict[str, Any], occupied: Tensor, most: int | None, **others: tuple[Tensor, int]
 ) -> None:
-    """The rays of a fused kernel; tensors come with how many numbers a ray has of them."""
+    """The rays of a fused kernel, at most so many; tensors come with how many numbers a ray has of them."""
+    _shape("fused_radiance: origins", rays["origins"], (None, 3))
     march(**rays, occupancy=occupied)
     count = len(rays["origins"])
-    for name, (tensor, width) in {"harmonics": harmonics, **others}.items():
+    if most is not None and count > most:
+        raise PolyfieldError(f"fused_radiance: {count:,} rays in a step; expected {most:,} or fewer")
+    for name, (tensor, width) in others.items():
         _shape(f"fused_radiance: {name}", tensor, (count, width))
+    given = {**rays, **{name: tensor for name, (tensor, _) in others.items()}}
+    for name, value in given.items():
+        if isinstance(value, Tensor) and value.dtype != torch.float32:
+            raise PolyfieldError(f"fused_radiance: {name} is of {value.dtype}; expected torch.float32")
 
 
 def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:
@@ -135,6 +154,13 @@ def _shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:
     if len(expected) != tensor.dim() or any(n not in (None, m) for n, m in zip(expected, tensor.shape)):
         sizes = ", ".join("any" if n is None else str(n) for n in expected)
         raise PolyfieldError(f"{name} is {_text(tensor)}; expected ({sizes}{',' * (len(expected) == 1)})")
+
+
+def _lies_plain(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Refuses what a kernel cannot write to, or read from, where it lies."""
+    _shape(name, tensor, shape)
+    if tensor.dtype != dtype or not tensor.is_contiguous():
+        raise PolyfieldError(f"{name} is of {tensor.dtype}; expected {dtype}, contiguous")
 
 
 def _text(tensor: Tensor) -> str:

@@ -113,7 +113,7 @@ def adam(
     touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
     `touched` (count / 16,) uint8 may say where gradients can be other than zero, sixteen numbers a byte.
     """
-    checks.adam(parameter, gradient, mean, square, step)
+    checks.adam(parameter, gradient, mean, square, step, half, touched)
     implementation("adam", parameter, gradient, mean, square)(
         parameter,
         gradient,

@@ -18,6 +18,21 @@ static inline vf square_root(vf x) {
 #endif
 }
 
+// To half precision, to nearest, ties to even.
+static inline uint16_t half_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const uint16_t sign = uint16_t(bits >> 16 & 0x8000);
+    bits &= 0x7FFFFFFF;
+    if (bits >= 0x47800000) return sign | (bits > 0x7F800000 ? 0x7E00 : 0x7C00);
+    if (bits < 0x38800000) {  // adding 0.5 leaves as many fraction bits as a half this small has
+        float sum = (x < 0 ? -x : x) + 0.5f;
+        memcpy(&bits, &sum, 4);
+        return sign | uint16_t(bits - 0x3F000000);
+    }
+    return sign | uint16_t((bits + 0xC8000FFF + (bits >> 13 & 1)) >> 13);
+}
+
 static inline void halve_vector(vf v, uint16_t* to, int count) {
 #if defined(__AVX512F__)
     __m256i bits = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT);
@@ -26,7 +41,7 @@ static inline void halve_vector(vf v, uint16_t* to, int count) {
     __m128i bits = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
     memcpy(to, &bits, size_t(count) * 2);
 #else
-    (void)v, (void)to, (void)count;
+    for (int lane = 0; lane < count; ++lane) to[lane] = half_of(v[lane]);
 #endif
 }
 

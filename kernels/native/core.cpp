@@ -183,7 +183,7 @@ struct RadianceOf {
     }
 
     void refresh() {
-        if (half && kernels->reads_half) kernels->halve(int64_t(table.size()), field.table, half->data());
+        if (half) kernels->halve(int64_t(table.size()), field.table, half->data());
     }
 };
 

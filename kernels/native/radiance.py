@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polyfield import _core
+from polyfield.kernels import checks
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.native.arrays import like, plain
 from polyfield.kernels.native.interpolate import grid
@@ -16,6 +17,7 @@ from polyfield.kernels.native.interpolate import grid
 _FEATURES = (2, 4, 8)
 _MOST_LAYERS = 18
 _LINE = 16  # numbers of a cache line
+_MOST_RAYS = 1 << 16  # of a training step: MOST_TILES * TILE_RAYS
 
 
 class FusedRadiance:
@@ -39,6 +41,7 @@ class FusedRadiance:
             **settings,
         )
         self._shapes = (table, list(density), list(colour))
+        self._harmonics = settings["harmonics"]
         self.refresh()
         self.touched = torch.zeros((table.numel() + _LINE - 1) // _LINE, dtype=torch.uint8)
         self._gradients: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
@@ -54,6 +57,14 @@ class FusedRadiance:
         background: Tensor,
         huber: float,
     ) -> tuple[dict[str, Any], list[Tensor]]:
+        checks.radiance_rays(
+            rays,
+            occupied,
+            _MOST_RAYS,
+            harmonics=(harmonics, self._harmonics),
+            target=(target, 4),
+            background=(background, 3),
+        )
         if self._gradients is None:
             table, density, colour = self._shapes
             self._gradients = (
@@ -82,6 +93,7 @@ class FusedRadiance:
     def render(
         self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        checks.radiance_rays(rays, occupied, None, harmonics=(harmonics, self._harmonics))
         count = len(harmonics)
         colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
         figures = self._native.render(

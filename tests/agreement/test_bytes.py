@@ -1,5 +1,7 @@
 """Native values and gradients to the last bit: whatever the number of threads, from run to run, however tensors lie."""
 
+import itertools
+
 import pytest
 import torch
 from agreement import cases
@@ -8,6 +10,7 @@ from polyfield.kernels import (
     RaySamples,
     adam,
     composite,
+    fused_radiance,
     interpolate,
     march,
     mlp,
@@ -92,6 +95,76 @@ def test_threads_change_no_byte(native_form, operation):
         assert _core.threads() == threads
         for found, wanted in zip(outputs(operation, given), expected, strict=True):
             assert found.numel() and torch.equal(found, wanted)
+
+
+def fused(levels: cases.Levels, contraction: bool, features: int):
+    """A fused kernel over a random field with empty and dense parts, a batch of rays, and an occupancy grid."""
+    rng = cases.generator(12)
+    sizes = [(levels.count * features, 40, 16), (32, 40, 3)]
+    density, colour = (
+        [torch.randn(b, a, generator=rng) / a**0.5 for a, b in itertools.pairwise(each)] for each in sizes
+    )
+    kernel = fused_radiance(
+        torch.randn(levels.entries, features, generator=rng) * 2,
+        levels,
+        density,
+        colour,
+        harmonics=16,
+        contraction=contraction,
+        low=-8.0,
+        high=8.0,
+        per_length=4.0,
+        least_transmittance=1e-3,
+        least_share=0.1,
+    )
+    count = 3000
+    origins = torch.randn(count, 3, generator=rng) * 1.5
+    rays = {
+        "origins": origins,
+        "directions": torch.nn.functional.normalize(
+            0.3 * torch.randn(count, 3, generator=rng) - origins, dim=1
+        ),
+        "near": torch.full((count,), 0.05),
+        "far": torch.full((count,), 6.0),
+        "jitter": torch.rand(count, generator=rng),
+        "step": 0.04,
+        "cone": 0.01 if contraction else 0.0,
+    }
+    occupied = torch.rand(3 if contraction else 1, 32, 32, 32, generator=rng) < 0.4
+    compared = {
+        "target": torch.rand(count, 4, generator=rng),
+        "background": torch.rand(count, 3, generator=rng),
+    }
+    return kernel, (rays, torch.randn(count, 16, generator=rng), occupied), compared
+
+
+@pytest.mark.parametrize(
+    "levels, contraction, features",
+    [
+        (cases.Levels.geometric(6, 4, 50, 3, 1 << 9), False, 4),
+        (cases.Levels.geometric(2, 9, 40, 3, 1 << 10), True, 2),
+        (cases.Levels(((9, 7, 8),), 1 << 10), False, 8),  # fewer levels than threads
+    ],
+    ids=["six levels", "two levels, contraction", "one level"],
+)
+def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, contraction, features):
+    from polyfield import _core
+
+    def everything(threads: int):
+        _core.set_threads(threads)
+        kernel, walk, compared = fused(levels, contraction, features)
+        for _ in range(2):  # the second starts from what the first left
+            figures, gradients = kernel.train(*walk, **compared, huber=0.1)
+        seen, *picture = kernel.render(*walk)
+        return (figures, seen), [x.clone() for x in (*gradients, *picture, kernel.touched, kernel.half)]
+
+    figures, expected = everything(1)
+    assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 3000
+    assert all(x.any() for x in expected)
+    for threads in (2, 3, 1):
+        again, found = everything(threads)
+        assert again == figures
+        assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
 
 
 def scattered(x: torch.Tensor) -> torch.Tensor:

@@ -121,6 +121,9 @@ REFUSED = {
     "adam: gradient is (3,); expected (4,)": lambda: adam_of(gradient=zeros(3)),
     "adam: square is (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
+    "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
+    "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
+    "adam: touched is (4,); expected (1,)": lambda: adam_of(touched=zeros(4).byte()),
     "fused_radiance: table is (7, 4); expected (8, any)": lambda: radiance(rows=7),
     "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
     "fused_radiance: density[1] is (16, 31); expected (any, 32)": lambda: radiance(
@@ -131,6 +134,65 @@ REFUSED = {
         colour=((32, 32), (4, 32))
     ),
 }
+
+
+FUSED = {
+    "fused_radiance: origins is (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
+    "march: far is (4,); expected (5,)": {"far": zeros(4)},
+    "march: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
+    "march: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {"occupied": torch.ones(4, 4, 4).bool()},
+    "fused_radiance: harmonics is (5, 9); expected (5, 16)": {"harmonics": zeros(5, 9)},
+    "fused_radiance: target is (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
+    "fused_radiance: background is (3,); expected (5, 3)": {"background": zeros(3)},
+    "fused_radiance: near is of torch.float64; expected torch.float32": {"near": zeros(5).double()},
+}
+
+
+def fused_inputs(count: int = 5, **changes: torch.Tensor):
+    given = {
+        "origins": zeros(count, 3),
+        "directions": torch.ones(count, 3),
+        "near": zeros(count),
+        "far": torch.ones(count),
+        "jitter": zeros(count),
+        "harmonics": zeros(count, 16),
+        "occupied": torch.ones(1, 4, 4, 4, dtype=torch.bool),
+        "target": zeros(count, 4),
+        "background": zeros(count, 3),
+    } | changes
+    walked = {name: given[name] for name in ("origins", "directions", "near", "far", "jitter")}
+    walked |= {"step": 0.1, "cone": 0.0}
+    return (
+        walked,
+        given["harmonics"],
+        given["occupied"],
+        {name: given[name] for name in ("target", "background")},
+    )
+
+
+@pytest.mark.parametrize("message", FUSED)
+def test_rays_that_do_not_fit_a_fused_kernel(native_form, message):
+    kernel = radiance()
+    *walk, compared = fused_inputs(**FUSED[message])
+    with pytest.raises(PolyfieldError) as refused:
+        kernel.train(*walk, **compared, huber=0.1)
+    assert str(refused.value) == message
+    if not {"target", "background"} & FUSED[message].keys():
+        with pytest.raises(PolyfieldError) as refused:
+            kernel.render(*walk)
+        assert str(refused.value) == message
+
+
+def test_a_fused_step_takes_as_many_rays_as_it_has_room_for(native_form):
+    kernel = radiance()
+    for count, refused in ((1 << 16, False), ((1 << 16) + 1, True)):
+        *walk, compared = fused_inputs(count, occupied=torch.zeros(1, 4, 4, 4, dtype=torch.bool))
+        if refused:
+            with pytest.raises(PolyfieldError, match="65,537 rays in a step; expected 65,536 or fewer"):
+                kernel.train(*walk, **compared, huber=0.1)
+        else:
+            assert kernel.train(*walk, **compared, huber=0.1)[0]["finite"]
+        assert len(kernel.render(*walk)[1]) == count
 
 
 @pytest.mark.parametrize("message", REFUSED)
@@ -169,6 +231,11 @@ def test_nothing_gives_nothing(form):
     assert torch.equal(table.grad, zeros(ROWS, 2)) and torch.equal(weight.grad, zeros(4, 4))
     nowhere = rays(count=0)
     assert len(nowhere) == nowhere.rays == 0
+    if kernel := radiance():
+        *walk, compared = fused_inputs(count=0)
+        _, gradients = kernel.train(*walk, **compared, huber=0.1)
+        assert not any(gradient.any() for gradient in gradients)
+        assert kernel.render(*walk)[1].shape == (0, 3)
     missed = rays(occupancy=torch.zeros(2, 4, 4, 4, dtype=torch.bool))
     assert len(missed) == 0 and missed.rays == 5
     for samples in (nowhere, missed):
