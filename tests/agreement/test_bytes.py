@@ -1,6 +1,9 @@
 """Native values and gradients to the last bit: whatever the number of threads, from run to run, however tensors lie."""
 
 import itertools
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -117,7 +120,7 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         least_transmittance=1e-3,
         least_share=0.1,
     )
-    count = 3000
+    count = 900
     origins = torch.randn(count, 3, generator=rng) * 1.5
     rays = {
         "origins": origins,
@@ -127,7 +130,7 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         "near": torch.full((count,), 0.05),
         "far": torch.full((count,), 6.0),
         "jitter": torch.rand(count, generator=rng),
-        "step": 0.04,
+        "step": 0.08,
         "cone": 0.01 if contraction else 0.0,
     }
     occupied = torch.rand(3 if contraction else 1, 32, 32, 32, generator=rng) < 0.4
@@ -159,7 +162,7 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, 
         return (figures, seen), [x.clone() for x in (*gradients, *picture, kernel.touched, kernel.half)]
 
     figures, expected = everything(1)
-    assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 3000
+    assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 1000
     assert all(x.any() for x in expected)
     for threads in (2, 3, 1):
         again, found = everything(threads)
@@ -211,3 +214,34 @@ def test_expanded_tensors(form):
     depth = torch.zeros(one.rays, dtype=torch.float64).index_add(0, one.ray, one.dt.double())
     (1 - torch.exp(-exact * depth)).sum().backward()
     torch.testing.assert_close(density.grad.double(), exact.grad, atol=0, rtol=1e-4)
+
+
+def test_calls_from_several_threads_take_turns(native_form):
+    names = [name for name in OPERATIONS if name != "march"] * 3
+    alone = {name: outputs(name, inputs(name)) for name in names}
+    with ThreadPoolExecutor(4) as threads:
+        for name, found in zip(names, threads.map(lambda name: outputs(name, inputs(name)), names)):
+            assert all(torch.equal(x, y) for x, y in zip(found, alone[name], strict=True)), name
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    """As in a data loader's workers: the parent's threads are not there, and nothing waits for them."""
+    pytest.importorskip("polyfield._core")
+    code = """
+import os, torch
+from polyfield import _core
+def draw():
+    bits = torch.empty(200_000, dtype=torch.int32)
+    _core.random_bits(1, 2, 3, bits)
+    return bits.numpy().tobytes()
+_core.set_threads(2)
+expected = draw()
+child = os.fork()
+if not child:
+    os._exit(0 if draw() == expected else 1)
+assert os.waitpid(child, 0)[1] == 0 and draw() == expected
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
