@@ -111,7 +111,8 @@ def adam(
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
     With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
     touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
-    `touched` (count / 16,) uint8 may say where gradients can be other than zero, sixteen numbers a byte.
+    `touched` (count / 16,) uint8 may say where gradients can be other than zero, sixteen numbers a byte; a sparse step
+    then passes over the rest, and clears it and the gradient.
     """
     checks.adam(parameter, gradient, mean, square, step, half, touched)
     implementation("adam", parameter, gradient, mean, square)(

@@ -57,8 +57,8 @@ static inline bool all_zero(const float* numbers) {
 #endif
 }
 
-static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half, const uint8_t* touched) {
+static void adam(const Adam& o, int64_t count, float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half, uint8_t* touched) {
     auto update = [&](int64_t i, size_t bytes) __attribute__((always_inline)) {
         vf p{}, g{}, m{}, s{};
         memcpy(&p, parameter + i, bytes);
@@ -84,8 +84,20 @@ static void adam(const Adam& o, int64_t count, const float* gradient, float* par
     };
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
         int64_t i = first;
+        if (touched) {  // lines that were not touched are passed over, and the others cleared while they are in cache
+            for (; i < last; i += LINE) {
+                if (!touched[i / LINE]) continue;
+                touched[i / LINE] = 0;
+                int64_t end = least(i + LINE, last);
+                int64_t k = i;
+                for (; k + W <= end; k += W) update(k, sizeof(vf));
+                if (k < end) update(k, size_t(end - k) * 4);
+                memset(gradient + i, 0, size_t(end - i) * 4);
+            }
+            return;
+        }
         for (; i + W <= last; i += W)
-            if (!o.sparse || ((!touched || touched[i / LINE]) && !all_zero(gradient + i))) update(i, sizeof(vf));
+            if (!o.sparse || !all_zero(gradient + i)) update(i, sizeof(vf));
         if (i < last) update(i, size_t(last - i) * 4);
     });
 }

@@ -114,9 +114,9 @@ struct Kernels {
                                const float* dt, const float* density, const float* colour, const float* to_out,
                                const float* to_weights, float* to_density, float* to_colour);
     // half: where the parameters go in half precision too, or null. touched: of every LINE numbers, whether any gradient
-    // may be other than zero, or null; for a sparse step.
-    void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half, const uint8_t* touched);
+    // may be other than zero, for a sparse step that clears them and the gradients; or null.
+    void (*adam)(const Adam&, int64_t count, float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half, uint8_t* touched);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);

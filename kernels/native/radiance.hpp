@@ -528,10 +528,32 @@ template <class P> static Losses render_with(const RadianceField& field, const R
     return sums;
 }
 
+// Adds one trace's gradients to rows [low, high) of a level. The next points' rows are on their way to the cache while
+// these points' gradients are added.
+template <int F>
+static inline void add_trace(const Trace& trace, const Level& level, int l, bool whole, uint32_t low, uint32_t high,
+                             float* rows, uint8_t* touched) {
+    Corners<3> corners[2];
+    auto find = [&](int i, Corners<3>& to) {
+        vf x[3];
+        for (int d = 0; d < 3; ++d) x[d] = load(trace.x[d] + i);
+        find_corners<3>(level, x, to);
+        for (int c = 0; c < 8; ++c)
+            for (int p = 0; p < W; ++p) __builtin_prefetch(rows + size_t(to.row[c][p]) * F, 1);
+    };
+    if (trace.rows) find(0, corners[0]);
+    for (int i = 0, turn = 0; i < trace.rows; i += W, turn ^= 1) {
+        if (i + W < trace.rows) find(i + W, corners[turn ^ 1]);
+        const float* gradient = trace.to_code + (size_t(l) * trace.rows + i) * F;
+        add_to_corners<3, F>(corners[turn], int(least(W, trace.rows - i)), whole, low, high, rows,
+                             [&](int p) { return Row<F>::read(gradient + size_t(p) * F); }, touched, level.offset);
+    }
+}
+
 // Adds all traces' gradients to the table. One level, or a part of its rows, has one owner.
 template <int F>
 static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_table, uint8_t* touched) {
-    // Only what the call before this one touched is anything but zero.
+    // Only what an earlier call touched, and no optimiser cleared since, is anything but zero.
     const int64_t size = grid.entries * F;
     parallel_ranges((size + LINE - 1) / LINE, 4096, [&](int64_t first, int64_t last, int) {
         for (int64_t line = first; line < last; ++line) {
@@ -548,15 +570,7 @@ static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_ta
         float* rows = to_table + level.offset * F;
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
             for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
-                for (int i = 0; i < trace->rows; i += W) {
-                    vf x[3];
-                    Corners<3> corners;
-                    for (int d = 0; d < 3; ++d) x[d] = load(trace->x[d] + i);
-                    find_corners<3>(level, x, corners);
-                    const float* gradient = trace->to_code + (size_t(l) * trace->rows + i) * F;
-                    add_to_corners<3, F>(corners, int(least(W, trace->rows - i)), parts == 1, low, high, rows,
-                                         [&](int p) { return Row<F>::read(gradient + size_t(p) * F); }, touched, level.offset);
-                }
+                add_trace<F>(*trace, level, l, parts == 1, low, high, rows, touched);
     });
 }
 

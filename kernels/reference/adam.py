@@ -23,7 +23,7 @@ def adam(
     touched: Tensor | None = None,
 ) -> None:
     before = [tensor.clone() for tensor in (parameter, mean, square)] if sparse else []
-    untouched = gradient == 0
+    untouched, spent = gradient == 0, gradient
     if decay:
         gradient = gradient + decay * parameter
     mean.lerp_(gradient, 1 - betas[0])
@@ -34,3 +34,6 @@ def adam(
         torch.where(untouched, old, tensor, out=tensor)
     if half is not None:
         half.copy_(parameter)
+    if touched is not None:
+        spent.zero_()
+        touched.zero_()
