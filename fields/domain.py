@@ -10,7 +10,7 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 
 KINDS = ("box", "contraction")
-_DENSITY_UNITS = {"box": 16.0, "contraction": 1.0}  # in half sizes
+_DENSITY_UNITS = {"box": 4.0, "contraction": 1.0}  # in half sizes
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Domain:
         """The length that densities are stored per, so that a field's numbers do not hang on the source's unit.
 
         It decides how thick the fog is that a fit begins with, where raw densities are 0. Measured: in a box a thin
-        one is best, 16 half sizes (geometric mean over the axes), as thick fog takes long to clear; in all of space
+        one is best, 4 half sizes (geometric mean over the axes), as thick fog takes long to clear; in all of space
         a thick one, 1 half size, as in a thin one surfaces come to lie far behind their place.
         """
         mean = math.exp(sum(math.log(size) for size in self.half_size) / self.dimensions)

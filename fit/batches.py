@@ -24,6 +24,7 @@ class Batch:
 
     rays: Rays
     target: Tensor  # (R, 4) premultiplied RGBA
+    odds: Tensor  # (R,) how many times as likely as if all pixels were drawn alike
     jitter: Tensor  # (R,) in [0, 1)
     background: Tensor  # (R, 3) to compare on
     prepared: dict[str, Tensor]  # what `prepare` made of the rays, (R, ...)
@@ -32,6 +33,7 @@ class Batch:
         return Batch(
             self.rays[part],
             self.target[part],
+            self.odds[part],
             self.jitter[part],
             self.background[part],
             {name: tensor[part] for name, tensor in self.prepared.items()},
@@ -58,9 +60,10 @@ class Batches:
 
     @torch.no_grad()
     def _draw(self, pool: int) -> Batch:
-        rays, target = self._pixels.draw(POOL, seed=self._seed, step=pool)
+        rays, target, odds = self._pixels.draw(POOL, seed=self._seed, step=pool)
 
         def draw(stream: str, *shape: int) -> Tensor:
             return uniform(shape, seed=self._seed, stream=stream, step=pool, device=target.device)
 
-        return Batch(rays, target, draw("jitter", POOL), draw("background", POOL, 3), self._prepare(rays))
+        jitter, background = draw("jitter", POOL), draw("background", POOL, 3)
+        return Batch(rays, target, odds, jitter, background, self._prepare(rays))

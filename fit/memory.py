@@ -14,6 +14,7 @@ from polyfield.render.sampling import cascades
 
 _PROGRAMS = 450e6  # Python, PyTorch and what comes with them
 _ADAM = 4 * 4 + 2  # bytes of a parameter, its gradient and moments, and its copy in half precision
+_WEIGHT = 1  # byte of a pixel, beside the picture
 _RAY = 400  # bytes of a ray drawn, and of what it was made of
 _SAMPLE = 600  # bytes of a sample in native tiles
 _SAMPLE_IN_STEPS = 12_000  # and of one that passes through PyTorch operation by operation
@@ -37,7 +38,7 @@ def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
         parameters = build(spec).parameter_count()
     cells = cascades(spec.domain) * MOST_CELLS**3
     samples = MOST_SAMPLES * (_SAMPLE if fused else _SAMPLE_IN_STEPS)
-    rest = _PROGRAMS + parameters * _ADAM + cells * _CELL + POOL * _RAY + samples
+    rest = pixels * _WEIGHT + _PROGRAMS + parameters * _ADAM + cells * _CELL + POOL * _RAY + samples
     return Memory(8.0 * pixels, rest)
 
 

@@ -26,7 +26,7 @@ from polyfield.render.rays import Rays
 from polyfield.render.sampling import Lattice, MarchingSampler, Sampler, cascades, sampler_for
 from polyfield.render.volume import render_rays
 
-_HUBER = 0.1  # errors beyond it count linearly
+_HUBER = 0.3  # errors beyond it count linearly
 _DECAY = 1e-6
 _RAYS = (1024, POOL)  # fewest and most of a step
 _FIRST_RAYS = 1024
@@ -35,7 +35,7 @@ MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
 _GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
-_GRID_RESOLUTIONS = ((0.0, 32), (0.1, 64), (0.4, 128))
+_GRID_RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))
 _UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be looked at often enough
 MOST_CELLS = _GRID_RESOLUTIONS[-1][1]
 # Steps along a ray are so many times as long, until which part of the fit.
@@ -49,7 +49,7 @@ class Step:
 
     step: int  # counted from 1
     loss: float
-    psnr: float  # of the step's rays, on random backgrounds
+    psnr: float  # of the step's rays, as if pixels were drawn alike, on random backgrounds
     rays: int
     evaluated: int
     shaded: int
@@ -142,15 +142,17 @@ class RadianceFit:
     def _descend(self, batch: Batch) -> tuple[float, float, int, int, bool]:
         """Leave the gradients of a Huber loss over random backgrounds.
 
-        Returns it, the mean squared error, the samples evaluated and shaded, and whether all gradients are finite.
+        Returns it, the mean squared error as of pixels drawn alike, the samples evaluated and shaded, and whether all
+        gradients are finite.
         """
         sampler = self.sampler()
         penalty = self.field.penalties()
         if self._fused and penalty is None and isinstance(sampler, MarchingSampler):
-            done = self._fused.train(
+            done, errors = self._fused.train(
                 batch.prepared, batch.jitter, sampler, batch.target, batch.background, _HUBER
             )
-            return done["loss"], done["squared_error"], done["evaluated"], done["shaded"], done["finite"]
+            mse = float((errors / batch.odds).mean())
+            return done["loss"], mse, done["evaluated"], done["shaded"], done["finite"]
         rendering = render_rays(self.field, batch.rays, sampler, jitter=batch.jitter)
         wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
         found = rendering.over(batch.background)
@@ -159,9 +161,10 @@ class RadianceFit:
             total = total + penalty
         if rendering.shaded:
             total.backward()
-        mse = (found.detach() - wanted).square().mean()
+        errors = (found.detach() - wanted).square().mean(1)
+        mse = float((errors / batch.odds).mean())
         finite = self.optimiser.finite()
-        return float(total.detach()), float(mse), rendering.evaluated, rendering.shaded, finite
+        return float(total.detach()), mse, rendering.evaluated, rendering.shaded, finite
 
     def _keep_grid(self) -> None:
         """Refine and update the occupancy grid when it is time to."""

@@ -147,11 +147,12 @@ class FusedRadiance(Protocol):
         target: Tensor,
         background: Tensor,
         huber: float,
-    ) -> tuple[dict[str, Any], list[Tensor]]:
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
 
-        Returns loss, squared_error (means), evaluated, shaded (samples) and finite (whether the gradients are), and
-        the gradients to the table and the weights, density network first. They are the same memory at every call.
+        Returns loss (the mean), evaluated, shaded (samples) and finite (whether the gradients are); the rays' squared
+        errors (R,), mean over the channels; and the gradients to the table and the weights, density network first,
+        which are the same memory at every call.
         """
 
     half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too

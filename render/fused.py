@@ -62,15 +62,15 @@ class FusedField:
         target: Tensor,
         background: Tensor,
         huber: float,
-    ) -> dict[str, Any]:
-        """One step's loss, and its gradients on the plan's tensors; figures as `FusedRadiance.train` gives them."""
-        figures, gradients = self._kernel.train(
+    ) -> tuple[dict[str, Any], Tensor]:
+        """Leaves one step's gradients on the plan's tensors; figures and errors as `FusedRadiance.train` gives them."""
+        figures, errors, gradients = self._kernel.train(
             *_walk(prepared, jitter, sampler), target=target, background=background, huber=huber
         )
         tensors = [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
         for tensor, gradient in zip(tensors, gradients, strict=True):
             tensor.grad = gradient
-        return figures
+        return figures, errors
 
     def companions(self) -> dict[int, dict[str, Tensor]]:
         """By the identity of a tensor of the plan, what the optimiser's step on it takes beside: see `kernels.adam`."""

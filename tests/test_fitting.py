@@ -15,6 +15,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, create
 from polyfield.fit import metrics, session
 from polyfield.fit.config import FitConfig
+from polyfield.fit.contrast import contrast
 from polyfield.fit.evaluate import evaluate
 from polyfield.fit.interrupt import Interruption, Stopped, stoppable
 from polyfield.fit.lattice import lattice
@@ -60,7 +61,7 @@ class TestPixelStore:
     def test_a_pixel_comes_with_its_own_ray(self):
         """Every drawn colour is the one that its ray, computed from scratch, should have."""
         cameras = views()
-        rays, colour = PixelStore(cameras, pictures(cameras), [None] * 6).draw(500, seed=1, step=2)
+        rays, colour, _ = PixelStore(cameras, pictures(cameras), [None] * 6).draw(500, seed=1, step=2)
         along = -(rays.origins * rays.directions).sum(1)
         hit = (rays.origins + along[:, None] * rays.directions).norm(dim=1) < 0.6
         assert 20 < hit.sum() < 480
@@ -80,7 +81,7 @@ class TestPixelStore:
         images[1][2, 3] = 7
         store = PixelStore(cameras, images, [None, mask])
         assert len(store) == 13
-        _, colour = store.draw(400, seed=0, step=0)
+        _, colour, _ = store.draw(400, seed=0, step=0)
         found = set((colour[:, 0] * 65535).round().int().tolist())
         assert found == {100, 7}
 
@@ -94,8 +95,30 @@ class TestPixelStore:
 
     def test_every_pixel_is_drawn(self):
         cameras = views(1, (5, 4))
-        rays, _ = PixelStore(cameras, pictures(cameras), [None]).draw(2000, seed=0, step=0)
+        rays, _, _ = PixelStore(cameras, pictures(cameras), [None]).draw(2000, seed=0, step=0)
         assert len(torch.unique(rays.directions, dim=0)) == 20
+
+    def test_pixels_are_drawn_by_contrast_and_their_odds_say_so(self):
+        """Half of the picture is flat, half a checkerboard; weighed by the odds, every pixel counts the same."""
+        image = np.zeros((32, 32, 4), np.uint16)
+        image[:16][np.indices((16, 32)).sum(0) % 2 == 0] = 65535
+        cameras = views(1, (32, 32))
+        weights = contrast(image)
+        assert weights[:16].min() == 255 and weights[20:].max() == weights[20:].min() == 42
+        rays, colour, odds = PixelStore(cameras, [image], [None]).draw(20_000, seed=0, step=0)
+        of_pixel = torch.from_numpy(weights.reshape(-1) / weights.mean()).float()
+        drawn = (rays.directions[:, None] - cameras.image_rays(0).directions).abs().sum(2).argmin(1)
+        torch.testing.assert_close(odds, of_pixel[drawn])
+        count = torch.bincount(drawn, minlength=1024) * 1024 / 20_000
+        assert (count - of_pixel).abs().mean() < 0.25 and abs(float((1 / odds).mean()) - 1) < 0.02
+
+    def test_contrast_is_the_largest_difference_nearby(self):
+        image = np.random.default_rng(0).integers(0, 65536, (9, 7, 4), dtype=np.uint16) // 2
+        bytes_ = (image >> 8).astype(int)
+        for y, x in ((0, 0), (4, 3), (8, 6), (1, 5)):
+            near = bytes_[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+            spread = (near.max((0, 1)) - near.min((0, 1))).max()
+            assert contrast(image)[y, x] == (spread + 51) * 255 // 306
 
 
 class TestMetrics:

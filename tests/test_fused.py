@@ -69,7 +69,9 @@ def test_a_training_step(name, count, instruction_set):
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
     assert fused
-    figures = fused.train(fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER)
+    figures, errors = fused.train(
+        fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER
+    )
     found = {key: p.grad.clone() for key, p in field.named_parameters()}
 
     field.zero_grad()
@@ -81,6 +83,8 @@ def test_a_training_step(name, count, instruction_set):
     assert abs(figures["shaded"] - rendering.shaded) <= 0.01 * rendering.shaded + 1
     tolerance = TOLERANCES[instruction_set]
     assert figures["loss"] == pytest.approx(float(loss.detach()), rel=1e-2)
+    expected = (rendering.over(background) - wanted).detach().square().mean(1)
+    assert (errors - expected).norm() < tolerance * expected.norm()
     for key, parameter in field.named_parameters():
         scale = parameter.grad.norm()
         assert scale > 0
@@ -113,7 +117,10 @@ def test_rays_that_meet_nothing(instruction_set):
     away = Rays(torch.full((5, 3), 4.0), torch.nn.functional.normalize(torch.ones(5, 3), dim=1))
     fused = FusedField.of(field)
     target, background = torch.zeros(5, 4), torch.full((5, 3), 0.5)
-    figures = fused.train(fused.prepare(away, sampler), torch.zeros(5), sampler, target, background, HUBER)
+    figures, errors = fused.train(
+        fused.prepare(away, sampler), torch.zeros(5), sampler, target, background, HUBER
+    )
+    assert not errors.any()
     assert figures["evaluated"] == figures["shaded"] == 0 and figures["loss"] == 0
     assert all(not p.grad.any() for p in field.parameters())
 
@@ -123,7 +130,7 @@ def test_gradients_that_are_not_finite_are_told(instruction_set):
     with torch.no_grad():
         field.networks.colour.weights[0][0, 0] = float("nan")
     fused = FusedField.of(field)
-    figures = fused.train(
+    figures, _ = fused.train(
         fused.prepare(rays(50), sampler),
         torch.zeros(50),
         sampler,

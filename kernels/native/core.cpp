@@ -189,7 +189,7 @@ struct RadianceOf {
 
 nb::dict figures(const Losses& losses) {
     nb::dict d;
-    d["loss"] = losses.loss, d["squared_error"] = losses.squared_error;
+    d["loss"] = losses.loss;
     d["evaluated"] = losses.evaluated, d["shaded"] = losses.shaded, d["finite"] = losses.finite;
     return d;
 }
@@ -318,13 +318,14 @@ NB_MODULE(_core, m) {
              "least_share"_a)
         .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
                          float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
-                         Floats background, float huber, Floats to_table, Bytes touched, const Layers& to_density,
+                         Floats background, float huber, Floats errors, Floats to_table, Bytes touched, const Layers& to_density,
                          const Layers& to_colour) {
             Losses losses;
             {
                 Call call;
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
+                training.errors = errors.data();
                 training.to_table = to_table.data(), training.touched = touched.data();
                 for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
                 for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
@@ -334,7 +335,7 @@ NB_MODULE(_core, m) {
             return figures(losses);
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
            "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "target"_a.noconvert(),
-           "background"_a.noconvert(), "huber"_a, "to_table"_a.noconvert(), "touched"_a.noconvert(), "to_density"_a.noconvert(),
+           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert(), "touched"_a.noconvert(), "to_density"_a.noconvert(),
            "to_colour"_a.noconvert())
         .def("refresh", [](RadianceOf& self) {
             Call call;

@@ -64,7 +64,7 @@ struct RadianceField {
 };
 
 struct Losses {
-    double loss, squared_error;
+    double loss;
     int64_t evaluated, shaded;
     bool finite;
 };
@@ -72,6 +72,7 @@ struct Losses {
 struct Training {
     const float *target, *background;  // (count, 4) premultiplied, (count, 3)
     float huber;
+    float* errors;      // (count,) squared, mean over the channels, overwritten
     float* to_table;    // (entries, features), overwritten: zero but where `touched` says
     uint8_t* touched;  // of every LINE numbers of to_table, whether any may be other than zero; kept from call to call
     float* to_density[MAX_LAYERS];

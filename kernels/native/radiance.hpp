@@ -219,15 +219,16 @@ public:
                 for (int c = 0; c < 3; ++c) colour[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
                 opacity += weight_[i];
             }
-            float rest = 0;
+            float rest = 0, squared_error = 0;
             for (int c = 0; c < 3; ++c) {
                 float error = colour[c] - wanted[c] + (wanted[3] - opacity) * background[c];
                 float size = fabsf(error), huber = training.huber;
                 losses.loss += size <= huber ? 0.5 * error * error : huber * (size - 0.5 * huber);
-                losses.squared_error += double(error) * error;
+                squared_error += error * error;
                 g[c] = fminf(fmaxf(error, -huber), huber) * scale;
                 rest += g[c] * (colour[c] - opacity * background[c]);
             }
+            training.errors[first_ + r] = squared_error / 3;
             // With v = g . (colour - background): dL/ddensity = dt (T_{i+1} v_i - sum over what lies behind of w v).
             for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
                 float v = 0;
@@ -514,7 +515,7 @@ private:
 template <class P> static Losses render_with(const RadianceField& field, const Rays& rays, const Occupancy& grid,
                                              const float* harmonics, const Picture& picture) {
     PackedField<P> packed(field);
-    Losses sums{0, 0, 0, 0, true};
+    Losses sums{0, 0, 0, true};
     constexpr int64_t AT_ONCE = int64_t(PICTURE_TILES) * TILE_RAYS;
     for (int64_t first = 0; first < rays.count; first += AT_ONCE) {
         Tiles<P> tiles(packed, rays, grid, first, least(AT_ONCE, rays.count - first));
@@ -588,7 +589,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     Tiles<P> tiles(packed, rays, grid, 0, rays.count);
     parallel(CHUNKS, [&](int64_t chunk, int worker) {
         Losses& sums = losses[chunk];
-        sums = Losses{0, 0, 0, 0, true};
+        sums = Losses{0, 0, 0, true};
         float* to_density = gradients + chunk * size;
         float *to_colour = to_density + density_size, *to_harmonic = to_colour + colour_size;
         memset(to_density, 0, size * 4);
@@ -623,13 +624,13 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     for (int j = 0; j < packed.colour.out[0]; ++j)
         memcpy(training.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0],
                gradients + density_size + colour_size + size_t(j) * field.harmonics, field.harmonics * 4);
-    Losses sums{0, 0, 0, 0, true};
+    Losses sums{0, 0, 0, true};
     for (const Losses& part : losses) {
-        sums.loss += part.loss, sums.squared_error += part.squared_error;
+        sums.loss += part.loss;
         sums.evaluated += part.evaluated, sums.shaded += part.shaded;
         sums.finite &= part.finite;
     }
-    sums.loss /= 3.0 * double(rays.count), sums.squared_error /= 3.0 * double(rays.count);
+    sums.loss /= 3.0 * double(rays.count);
     return sums;
 }
 

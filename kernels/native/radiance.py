@@ -56,7 +56,7 @@ class FusedRadiance:
         target: Tensor,
         background: Tensor,
         huber: float,
-    ) -> tuple[dict[str, Any], list[Tensor]]:
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         checks.radiance_rays(
             rays,
             occupied,
@@ -73,6 +73,7 @@ class FusedRadiance:
                 [like(weight) for weight in colour],
             )
         to_table, to_density, to_colour = self._gradients
+        errors = torch.empty(len(target))
         figures = self._native.train(
             **_arrays(rays),
             harmonics=plain(harmonics),
@@ -80,12 +81,13 @@ class FusedRadiance:
             target=plain(target),
             background=plain(background),
             huber=huber,
+            errors=errors,
             to_table=to_table,
             touched=self.touched,
             to_density=to_density,
             to_colour=to_colour,
         )
-        return figures, [to_table, *to_density, *to_colour]
+        return figures, errors, [to_table, *to_density, *to_colour]
 
     def refresh(self) -> None:
         self._native.refresh()

@@ -157,9 +157,9 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, 
         _core.set_threads(threads)
         kernel, walk, compared = fused(levels, contraction, features)
         for _ in range(2):  # the second starts from what the first left
-            figures, gradients = kernel.train(*walk, **compared, huber=0.1)
+            figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
         seen, *picture = kernel.render(*walk)
-        return (figures, seen), [x.clone() for x in (*gradients, *picture, kernel.touched, kernel.half)]
+        return (figures, seen), [x.clone() for x in (errors, *gradients, *picture, kernel.touched, kernel.half)]
 
     figures, expected = everything(1)
     assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 1000

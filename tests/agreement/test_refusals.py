@@ -233,7 +233,8 @@ def test_nothing_gives_nothing(form):
     assert len(nowhere) == nowhere.rays == 0
     if kernel := radiance():
         *walk, compared = fused_inputs(count=0)
-        _, gradients = kernel.train(*walk, **compared, huber=0.1)
+        _, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
+        assert errors.shape == (0,)
         assert not any(gradient.any() for gradient in gradients)
         assert kernel.render(*walk)[1].shape == (0, 3)
     missed = rays(occupancy=torch.zeros(2, 4, 4, 4, dtype=torch.bool))
