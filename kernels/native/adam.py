@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from polyfield import _core
-from polyfield.kernels.native.arrays import plain
+from polyfield.kernels.native.arrays import array, plain
 
 
 def adam(
@@ -26,10 +26,10 @@ def adam(
 ) -> None:
     numbers, means, squares = plain(parameter), plain(mean), plain(square)
     _core.adam(
-        numbers,
-        plain(gradient),
-        means,
-        squares,
+        array(numbers),
+        array(gradient),
+        array(means),
+        array(squares),
         learning_rate=learning_rate,
         mean_share=1 - betas[0],
         square_share=1 - betas[1],
@@ -38,8 +38,8 @@ def adam(
         eps=eps,
         decay=decay,
         sparse=sparse,
-        half=None if half is None else half.view(torch.uint16),
-        touched=touched,
+        half=None if half is None else array(half).view(np.uint16),
+        touched=None if touched is None else array(touched),
     )
     for tensor, changed in ((parameter, numbers), (mean, means), (square, squares)):
         if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart

@@ -17,7 +17,7 @@ namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
 constexpr int TILE_RAYS = 128;
-constexpr int FIRST_SAMPLES = 4, MOST_SAMPLES = 16;  // of a ray at a time
+constexpr int SAMPLES = 4;  // of a ray at a time: more would often lie behind the surface
 constexpr int BLOCK = 192;                           // rows that go through a network at once
 constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
@@ -94,15 +94,15 @@ public:
         }
     }
 
-    // Up to that many further samples of every ray that goes on, as rows [rows_, end_).
-    void march(const Occupancy& grid, int samples) {
-        reserve(rows_ + going_ * samples);
+    // Up to SAMPLES further samples of every ray that goes on, as rows [rows_, end_).
+    void march(const Occupancy& grid) {
+        reserve(rows_ + going_ * SAMPLES);
         int left = 0;
         end_ = rows_;
         for (int k = 0; k < going_; ++k) {
             int r = alive_[k], taken = 0;
-            for (; taken < samples && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
-            if (taken == samples) alive_[left++] = r;
+            for (; taken < SAMPLES && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
+            if (taken == SAMPLES) alive_[left++] = r;
         }
         going_ = left;
         evaluated_ += end_ - rows_;
@@ -479,13 +479,12 @@ public:
     Tiles(const PackedField<P>& packed, const Rays& rays, const Occupancy& grid, int64_t first, int64_t rays_here)
         : count((rays_here + TILE_RAYS - 1) / TILE_RAYS) {
         tiles_ = room<Tile<P>>(buffer_, count);
-        int samples = FIRST_SAMPLES;
         parallel(count, [&](int64_t i, int) {
             int64_t begin = i * TILE_RAYS;
             new (tiles_ + i) Tile<P>;
             tiles_[i].begin(packed, rays, grid, first + begin, int(least(TILE_RAYS, rays_here - begin)),
                             scratch_of_tile(i));
-            tiles_[i].march(grid, samples);
+            tiles_[i].march(grid);
         });
         const int64_t groups = (count + TOGETHER - 1) / TOGETHER;
         for (bool going = true; going;) {
@@ -494,10 +493,9 @@ public:
                 for (int64_t i = group * TOGETHER; i < least(count, (group + 1) * TOGETHER); ++i)
                     tiles_[i].look_up(int(task / groups));
             });
-            samples = int(least(samples * 2, MOST_SAMPLES));
             parallel(count, [&](int64_t i, int) {
                 tiles_[i].evaluate();
-                tiles_[i].march(grid, samples);
+                tiles_[i].march(grid);
             });
             going = false;
             for (int64_t i = 0; i < count; ++i) going |= tiles_[i].found();

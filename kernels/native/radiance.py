@@ -11,7 +11,7 @@ from torch import Tensor
 from polyfield import _core
 from polyfield.kernels import checks
 from polyfield.kernels.levels import Levels
-from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
 
 _FEATURES = (2, 4, 8)
@@ -76,16 +76,16 @@ class FusedRadiance:
         errors = torch.empty(len(target))
         figures = self._native.train(
             **_arrays(rays),
-            harmonics=plain(harmonics),
+            harmonics=array(harmonics),
             grid=self._packed(occupied),
-            target=plain(target),
-            background=plain(background),
+            target=array(target),
+            background=array(background),
             huber=huber,
-            errors=errors,
-            to_table=to_table,
-            touched=self.touched,
-            to_density=to_density,
-            to_colour=to_colour,
+            errors=array(errors),
+            to_table=array(to_table),
+            touched=array(self.touched),
+            to_density=[array(gradient) for gradient in to_density],
+            to_colour=[array(gradient) for gradient in to_colour],
         )
         return figures, errors, [to_table, *to_density, *to_colour]
 
@@ -100,11 +100,11 @@ class FusedRadiance:
         colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
         figures = self._native.render(
             **_arrays(rays),
-            harmonics=plain(harmonics),
+            harmonics=array(harmonics),
             grid=self._packed(occupied),
-            colour=colour,
-            opacity=opacity,
-            depth=depth,
+            colour=array(colour),
+            opacity=array(opacity),
+            depth=array(depth),
         )
         return figures, colour, opacity, depth
 
@@ -116,7 +116,7 @@ class FusedRadiance:
 
 
 def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
+    return {name: array(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
 
 
 def fused_radiance(

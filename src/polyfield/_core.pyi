@@ -1,7 +1,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
+
+Array = Tensor | np.ndarray
 
 # Tensors are float32 on the CPU and contiguous, unless said otherwise; kernels/native/kernels.hpp has their shapes.
 
@@ -79,10 +82,10 @@ def composite_backward(
     /,
 ) -> None: ...
 def adam(
-    parameter: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    parameter: Array,
+    gradient: Array,
+    mean: Array,
+    square: Array,
     learning_rate: float,
     mean_share: float,
     square_share: float,
@@ -91,8 +94,8 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool,
-    half: Tensor | None,
-    touched: Tensor | None,
+    half: Array | None,
+    touched: Array | None,
 ) -> None: ...
 def brain() -> bool: ...
 def reads_half() -> bool: ...
