@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +26,12 @@ class Optimiser:
         self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
 
     def _adopt(self, field: Field) -> None:
-        self._groups = field.parameter_groups()
-        pairs = [pair for group in self._groups for pair in group.parameters.items()]
+        groups = field.parameter_groups()
+        pairs = [pair for group in groups for pair in group.parameters.items()]
         if sorted(name for name, _ in pairs) != sorted(name for name, _ in field.named_parameters()):
             raise ValueError(f"{field.spec.architecture}: parameter_groups must hold every parameter once")
         self._parameters = dict(pairs)
+        self._places = {id(p): (name, group) for group in groups for name, p in group.parameters.items()}
 
     def follow(self, field: Field, maps: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
         """Take over the parameters of a field that changed its structure; moments go through the same maps."""
@@ -47,27 +49,26 @@ class Optimiser:
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         return all(bool(torch.isfinite(gradient.sum())) for gradient in gradients)
 
-    def step(
-        self, learning_rate: float, companions: Mapping[int, Mapping[str, Tensor]] | None = None
-    ) -> None:
-        """One step with the gradients that backward left. companions of parameters, by identity, go to `kernels.adam`."""
+    def arguments(self, parameter: Tensor, learning_rate: float) -> dict[str, Any]:
+        """What `kernels.adam` takes beside a parameter and its gradient in the step that comes next."""
+        name, group = self._places[id(parameter)]
+        return {
+            "mean": self._means[name],
+            "square": self._squares[name],
+            "step": self.step_count + 1,
+            "learning_rate": learning_rate * group.learning_rate,
+            "betas": BETAS,
+            "eps": EPS,
+            "decay": self._decay * group.decay,
+            "sparse": group.sparse,
+        }
+
+    def step(self, learning_rate: float) -> None:
+        """One step with the gradients that backward left; parameters without stay."""
+        for parameter in self._parameters.values():
+            if parameter.grad is not None:
+                adam(parameter.data, parameter.grad, **self.arguments(parameter, learning_rate))
         self.step_count += 1
-        for group in self._groups:
-            for name, parameter in group.parameters.items():
-                if parameter.grad is not None:
-                    adam(
-                        parameter.data,
-                        parameter.grad,
-                        self._means[name],
-                        self._squares[name],
-                        step=self.step_count,
-                        learning_rate=learning_rate * group.learning_rate,
-                        betas=BETAS,
-                        eps=EPS,
-                        decay=self._decay * group.decay,
-                        sparse=group.sparse,
-                        **(companions or {}).get(id(parameter), {}),
-                    )
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, for a checkpoint."""

@@ -110,12 +110,12 @@ class RadianceFit:
         start = time.perf_counter()
         self._keep_grid()
         self.optimiser.clear()
-        loss, mse, evaluated, shaded, finite = self._descend(self._batches.take(self._rays))
+        rate = learning_rate(self.progress) * self.field.learning_rate
+        loss, mse, evaluated, shaded, finite = self._descend(self._batches.take(self._rays), rate)
         # A step that shaded nothing teaches nothing: the grid has lost the scene.
         bad = not (shaded and math.isfinite(loss) and finite)
         if not bad:
-            companions = self._fused.companions() if self._fused else None
-            self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate, companions)
+            self.optimiser.step(rate)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
         maps = self.field.advance(self.steps, self.grid.occupied)
@@ -139,8 +139,8 @@ class RadianceFit:
             self._fused.prepare(rays, sampler) if self._fused and isinstance(sampler, MarchingSampler) else {}
         )
 
-    def _descend(self, batch: Batch) -> tuple[float, float, int, int, bool]:
-        """Leave the gradients of a Huber loss over random backgrounds.
+    def _descend(self, batch: Batch, rate: float) -> tuple[float, float, int, int, bool]:
+        """Leave the gradients of a Huber loss over random backgrounds; a fused field's table has then moved already.
 
         Returns it, the mean squared error as of pixels drawn alike, the samples evaluated and shaded, and whether all
         gradients are finite.
@@ -149,7 +149,13 @@ class RadianceFit:
         penalty = self.field.penalties()
         if self._fused and penalty is None and isinstance(sampler, MarchingSampler):
             done, errors = self._fused.train(
-                batch.prepared, batch.jitter, sampler, batch.target, batch.background, _HUBER
+                batch.prepared,
+                batch.jitter,
+                sampler,
+                batch.target,
+                batch.background,
+                _HUBER,
+                self.optimiser.arguments(self._fused.table, rate),
             )
             mse = float((errors / batch.odds).mean())
             return done["loss"], mse, done["evaluated"], done["shaded"], done["finite"]

@@ -6,7 +6,7 @@ Native code trusts the shapes that it is given, so nothing that passes here may 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,16 +91,22 @@ def adam(
     square: Tensor,
     step: int,
     half: Tensor | None,
-    touched: Tensor | None,
 ) -> None:
     for name, tensor in (("gradient", gradient), ("mean", mean), ("square", square)):
         _shape(f"adam: {name}", tensor, parameter.shape)
     if half is not None:
         _lies_plain("adam: half", half, parameter.shape, torch.float16)
-    if touched is not None:
-        _lies_plain("adam: touched", touched, ((parameter.numel() + 15) // 16,), torch.uint8)
     if step < 1:
         raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
+
+
+def table_step(table: Tensor, step: Mapping[str, Any]) -> None:
+    for name in ("mean", "square"):
+        _lies_plain(f"fused_radiance: {name}", step[name], table.shape, torch.float32)
+    if not step["sparse"] or step["step"] < 1:
+        raise PolyfieldError(
+            f"fused_radiance: a table's step is {step['step']}, sparse {step['sparse']}; expected 1 or more, sparse"
+        )
 
 
 def fused_radiance(

@@ -5,7 +5,7 @@ Every one takes an optional leading bank axis B: many small fields at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -104,17 +104,14 @@ def adam(
     decay: float,
     sparse: bool = False,
     half: Tensor | None = None,
-    touched: Tensor | None = None,
 ) -> None:
     """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
 
     mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
     With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
     touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
-    `touched` (count / 16,) uint8 may say where gradients can be other than zero, sixteen numbers a byte; a sparse step
-    then passes over the rest, and clears it and the gradient.
     """
-    checks.adam(parameter, gradient, mean, square, step, half, touched)
+    checks.adam(parameter, gradient, mean, square, step, half)
     implementation("adam", parameter, gradient, mean, square)(
         parameter,
         gradient,
@@ -127,7 +124,6 @@ def adam(
         decay=decay,
         sparse=sparse,
         half=half,
-        touched=touched,
     )
 
 
@@ -147,16 +143,19 @@ class FusedRadiance(Protocol):
         target: Tensor,
         background: Tensor,
         huber: float,
-    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
+        table_step: Mapping[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor | None]]:
         """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
 
         Returns loss (the mean), evaluated, shaded (samples) and finite (whether the gradients are); the rays' squared
         errors (R,), mean over the channels; and the gradients to the table and the weights, density network first,
         which are the same memory at every call.
+
+        table_step are `adam`'s arguments beside parameter, gradient and half, with sparse: if there are samples, and loss
+        and gradients are finite, the table and its moments move at once, and its gradient is None.
         """
 
     half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too
-    touched: Tensor  # (E * F / 16,) uint8, where the table's gradient can be other than zero
 
     def refresh(self) -> None:
         """Make `half` anew from the table."""

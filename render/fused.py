@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -62,19 +63,25 @@ class FusedField:
         target: Tensor,
         background: Tensor,
         huber: float,
+        table_step: Mapping[str, Any] | None = None,
     ) -> tuple[dict[str, Any], Tensor]:
-        """Leaves one step's gradients on the plan's tensors; figures and errors as `FusedRadiance.train` gives them."""
+        """Leaves one step's gradients on the plan's tensors; the rest is as in `FusedRadiance.train`."""
         figures, errors, gradients = self._kernel.train(
-            *_walk(prepared, jitter, sampler), target=target, background=background, huber=huber
+            *_walk(prepared, jitter, sampler),
+            target=target,
+            background=background,
+            huber=huber,
+            table_step=table_step,
         )
         tensors = [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
         for tensor, gradient in zip(tensors, gradients, strict=True):
             tensor.grad = gradient
         return figures, errors
 
-    def companions(self) -> dict[int, dict[str, Tensor]]:
-        """By the identity of a tensor of the plan, what the optimiser's step on it takes beside: see `kernels.adam`."""
-        return {id(self._plan.table): {"half": self._kernel.half, "touched": self._kernel.touched}}
+    @property
+    def table(self) -> Tensor:
+        """The one that a step can move."""
+        return self._plan.table
 
     def refresh(self) -> None:
         """Take note of tensors that were changed without their copies."""

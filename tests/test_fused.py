@@ -69,9 +69,7 @@ def test_a_training_step(name, count, instruction_set):
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
     assert fused
-    figures, errors = fused.train(
-        fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER
-    )
+    figures, errors = fused.train(fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER)
     found = {key: p.grad.clone() for key, p in field.named_parameters()}
 
     field.zero_grad()

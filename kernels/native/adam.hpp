@@ -57,48 +57,39 @@ static inline bool all_zero(const float* numbers) {
 #endif
 }
 
-static void adam(const Adam& o, int64_t count, float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half, uint8_t* touched) {
-    auto update = [&](int64_t i, size_t bytes) __attribute__((always_inline)) {
-        vf p{}, g{}, m{}, s{};
-        memcpy(&p, parameter + i, bytes);
-        memcpy(&g, gradient + i, bytes);
-        memcpy(&m, mean + i, bytes);
-        memcpy(&s, square + i, bytes);
-        const vi touched = g != 0.f;
-        g += o.decay * p;
-        vf next_m = m + (g - m) * o.mean_share;
-        vf next_s = s * (1 - o.square_share) + g * g * o.square_share;
-        vf next_p = p - o.learning_rate * (next_m * o.mean_correction) /
-                            (square_root(next_s * o.square_correction) + o.eps);
-        if (o.sparse) {
-            next_m = touched ? next_m : m;
-            next_s = touched ? next_s : s;
-            next_p = touched ? next_p : p;
-        }
-        m = next_m, s = next_s, p = next_p;
-        memcpy(parameter + i, &p, bytes);
-        memcpy(mean + i, &m, bytes);
-        memcpy(square + i, &s, bytes);
-        if (half) halve_vector(p, half + i, int(bytes / 4));
-    };
+// One step of at most W numbers.
+static inline void move(const Adam& o, const float* gradient, float* parameter, float* mean, float* square, uint16_t* half,
+                        size_t bytes) {
+    vf p{}, g{}, m{}, s{};
+    memcpy(&p, parameter, bytes);
+    memcpy(&g, gradient, bytes);
+    memcpy(&m, mean, bytes);
+    memcpy(&s, square, bytes);
+    const vi touched = g != 0.f;
+    g += o.decay * p;
+    vf next_m = m + (g - m) * o.mean_share;
+    vf next_s = s * (1 - o.square_share) + g * g * o.square_share;
+    vf next_p = p - o.learning_rate * (next_m * o.mean_correction) / (square_root(next_s * o.square_correction) + o.eps);
+    if (o.sparse) {
+        next_m = touched ? next_m : m;
+        next_s = touched ? next_s : s;
+        next_p = touched ? next_p : p;
+    }
+    memcpy(parameter, &next_p, bytes);
+    memcpy(mean, &next_m, bytes);
+    memcpy(square, &next_s, bytes);
+    if (half) halve_vector(next_p, half, int(bytes / 4));
+}
+
+static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half) {
     parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
-        int64_t i = first;
-        if (touched) {  // lines that were not touched are passed over, and the others cleared while they are in cache
-            for (; i < last; i += LINE) {
-                if (!touched[i / LINE]) continue;
-                touched[i / LINE] = 0;
-                int64_t end = least(i + LINE, last);
-                int64_t k = i;
-                for (; k + W <= end; k += W) update(k, sizeof(vf));
-                if (k < end) update(k, size_t(end - k) * 4);
-                memset(gradient + i, 0, size_t(end - i) * 4);
-            }
-            return;
+        for (int64_t i = first; i < last; i += W) {
+            bool whole = i + W <= last;
+            if (whole && o.sparse && all_zero(gradient + i)) continue;
+            move(o, gradient + i, parameter + i, mean + i, square + i, half ? half + i : nullptr,
+                 whole ? sizeof(vf) : size_t(last - i) * 4);
         }
-        for (; i + W <= last; i += W)
-            if (!o.sparse || !all_zero(gradient + i)) update(i, sizeof(vf));
-        if (i < last) update(i, size_t(last - i) * 4);
     });
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -9,11 +11,7 @@ from polyfield import _core
 from polyfield.kernels.native.arrays import array, plain
 
 
-def adam(
-    parameter: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+def settings(
     *,
     step: int,
     learning_rate: float,
@@ -21,15 +19,9 @@ def adam(
     eps: float,
     decay: float,
     sparse: bool = False,
-    half: Tensor | None = None,
-    touched: Tensor | None = None,
-) -> None:
-    numbers, means, squares = plain(parameter), plain(mean), plain(square)
-    _core.adam(
-        array(numbers),
-        array(gradient),
-        array(means),
-        array(squares),
+) -> _core.Adam:
+    """A step's numbers as the kernels take them."""
+    return _core.Adam(
         learning_rate=learning_rate,
         mean_share=1 - betas[0],
         square_share=1 - betas[1],
@@ -38,9 +30,27 @@ def adam(
         eps=eps,
         decay=decay,
         sparse=sparse,
-        half=None if half is None else array(half).view(np.uint16),
-        touched=None if touched is None else array(touched),
     )
-    for tensor, changed in ((parameter, numbers), (mean, means), (square, squares)):
+
+
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    half: Tensor | None = None,
+    **numbers: Any,
+) -> None:
+    moved = [plain(parameter), plain(mean), plain(square)]
+    _core.adam(
+        settings(**numbers),
+        array(moved[0]),
+        array(gradient),
+        array(moved[1]),
+        array(moved[2]),
+        None if half is None else array(half).view(np.uint16),
+    )
+    for tensor, changed in zip((parameter, mean, square), moved, strict=True):
         if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart
             tensor.detach().copy_(changed)

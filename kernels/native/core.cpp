@@ -275,18 +275,20 @@ NB_MODULE(_core, m) {
        nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
        nb::arg().noconvert(), nb::arg().noconvert());
 
-    m.def("adam", [](Floats parameter, Floats gradient, Floats mean, Floats square, double learning_rate,
-                     double mean_share, double square_share, double mean_correction, double square_correction,
-                     double eps, double decay, bool sparse, std::optional<Halves> half,
-                     std::optional<Bytes> touched) {
+    nb::class_<Adam>(m, "Adam").def("__init__", [](Adam* self, double learning_rate, double mean_share,
+                                                   double square_share, double mean_correction,
+                                                   double square_correction, double eps, double decay, bool sparse) {
+        new (self) Adam{float(learning_rate),     float(mean_share), float(square_share), float(mean_correction),
+                        float(square_correction), float(eps),        float(decay),        sparse};
+    }, "learning_rate"_a, "mean_share"_a, "square_share"_a, "mean_correction"_a, "square_correction"_a, "eps"_a,
+       "decay"_a, "sparse"_a);
+    m.def("adam", [](const Adam& adam, Floats parameter, Floats gradient, Floats mean, Floats square,
+                     std::optional<Halves> half) {
         Call call;
-        Adam adam{float(learning_rate),   float(mean_share), float(square_share), float(mean_correction),
-                  float(square_correction), float(eps),        float(decay),        sparse};
         kernels->adam(adam, int64_t(parameter.size()), gradient.data(), parameter.data(), mean.data(), square.data(),
-                      half ? half->data() : nullptr, touched ? touched->data() : nullptr);
-    }, "parameter"_a.noconvert(), "gradient"_a.noconvert(), "mean"_a.noconvert(), "square"_a.noconvert(),
-       "learning_rate"_a, "mean_share"_a, "square_share"_a, "mean_correction"_a, "square_correction"_a, "eps"_a,
-       "decay"_a, "sparse"_a, "half"_a.noconvert().none(), "touched"_a.noconvert().none());
+                      half ? half->data() : nullptr);
+    }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+       nb::arg().noconvert().none());
     m.def("random_bits", [](uint64_t seed, uint32_t name, uint32_t step, Integers32 bits) {
         Call call;
         Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};
@@ -318,7 +320,8 @@ NB_MODULE(_core, m) {
              "least_share"_a)
         .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
                          float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
-                         Floats background, float huber, Floats errors, Floats to_table, Bytes touched, const Layers& to_density,
+                         Floats background, float huber, Floats errors, std::optional<Floats> to_table,
+                         const Adam* adam, std::optional<Floats> mean, std::optional<Floats> square, const Layers& to_density,
                          const Layers& to_colour) {
             Losses losses;
             {
@@ -326,7 +329,9 @@ NB_MODULE(_core, m) {
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
-                training.to_table = to_table.data(), training.touched = touched.data();
+                if (to_table) training.to_table = to_table->data();
+                else training.table_step = {*adam, self.table.data(), mean->data(), square->data(),
+                                            self.half ? self.half->data() : nullptr};
                 for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
                 for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
                 losses = kernels->train(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
@@ -335,7 +340,8 @@ NB_MODULE(_core, m) {
             return figures(losses);
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
            "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "target"_a.noconvert(),
-           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert(), "touched"_a.noconvert(), "to_density"_a.noconvert(),
+           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert().none(), "adam"_a.none(),
+           "mean"_a.noconvert().none(), "square"_a.noconvert().none(), "to_density"_a.noconvert(),
            "to_colour"_a.noconvert())
         .def("refresh", [](RadianceOf& self) {
             Call call;

@@ -159,10 +159,10 @@ static inline int parts_of(const Grid& grid) {
 }
 
 // Adds weight * gradient to the corners' rows that lie in [first, last); gradient(point) is a row of F features. Notes in
-// `touched` the lines of the table, in which the rows begin at row `shift`.
+// `touched`, if given, which LINEs of numbers from row `first` on.
 template <int D, int F, class Gradient>
 static inline void add_to_corners(const Corners<D>& corners, int count, bool whole, uint32_t first, uint32_t last,
-                                  float* rows, const Gradient& gradient, uint8_t* touched = nullptr, int64_t shift = 0) {
+                                  float* rows, const Gradient& gradient, uint8_t* touched = nullptr) {
     for (int p = 0; p < count; ++p) {
         typename Row<F>::Vector g = gradient(p);
         for (int c = 0; c < 1 << D; ++c) {
@@ -170,8 +170,7 @@ static inline void add_to_corners(const Corners<D>& corners, int count, bool who
             if (!whole && (row < first || row >= last)) continue;
             float* at = rows + size_t(row) * F;
             Row<F>::write(at, Row<F>::read(at) + corners.weight[c][p] * g);
-            // Owners of neighbouring levels may share a line, and then both write a 1.
-            if (touched) __atomic_store_n(touched + (shift + row) * F / LINE, uint8_t(1), __ATOMIC_RELAXED);
+            if (touched) touched[(row - first) * F / LINE] = 1;
         }
     }
 }

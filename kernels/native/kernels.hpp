@@ -69,23 +69,30 @@ struct Losses {
     bool finite;
 };
 
+struct Adam {
+    float learning_rate, mean_share, square_share, mean_correction, square_correction, eps, decay;
+    bool sparse;  // numbers whose gradient is zero stay as they are
+};
+
+// A step of the table, of what has a gradient. Taken if there are samples, and loss and gradients are finite.
+struct TableStep {
+    Adam adam;
+    float *table, *mean, *square;  // (entries, features)
+    uint16_t* half;
+};
+
 struct Training {
     const float *target, *background;  // (count, 4) premultiplied, (count, 3)
     float huber;
     float* errors;      // (count,) squared, mean over the channels, overwritten
-    float* to_table;    // (entries, features), overwritten: zero but where `touched` says
-    uint8_t* touched;  // of every LINE numbers of to_table, whether any may be other than zero; kept from call to call
+    float* to_table;    // (entries, features), overwritten; null where the table moves at once
+    TableStep table_step;
     float* to_density[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
 };
 
 struct Picture {
     float *colour, *opacity, *depth;  // (count, 3), (count,), (count,)
-};
-
-struct Adam {
-    float learning_rate, mean_share, square_share, mean_correction, square_correction, eps, decay;
-    bool sparse;  // numbers whose gradient is zero stay as they are
 };
 
 // Where random numbers come from: kernels/philox.py.
@@ -114,10 +121,9 @@ struct Kernels {
     void (*composite_backward)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t,
                                const float* dt, const float* density, const float* colour, const float* to_out,
                                const float* to_weights, float* to_density, float* to_colour);
-    // half: where the parameters go in half precision too, or null. touched: of every LINE numbers, whether any gradient
-    // may be other than zero, for a sparse step that clears them and the gradients; or null.
-    void (*adam)(const Adam&, int64_t count, float* gradient, float* parameter, float* mean, float* square,
-                 uint16_t* half, uint8_t* touched);
+    // half: where the parameters go in half precision too, or null.
+    void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
+                 uint16_t* half);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);

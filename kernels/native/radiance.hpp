@@ -9,6 +9,7 @@
 #include <cmath>
 #include <new>
 
+#include "adam.hpp"
 #include "interpolate.hpp"
 #include "march.hpp"
 #include "network.hpp"
@@ -538,38 +539,55 @@ static inline void add_trace(const Trace& trace, const Level& level, int l, bool
         for (int d = 0; d < 3; ++d) x[d] = load(trace.x[d] + i);
         find_corners<3>(level, x, to);
         for (int c = 0; c < 8; ++c)
-            for (int p = 0; p < W; ++p) __builtin_prefetch(rows + size_t(to.row[c][p]) * F, 1);
+            for (int p = 0; p < W; ++p) __builtin_prefetch(rows + ptrdiff_t(to.row[c][p]) * F, 1);
     };
     if (trace.rows) find(0, corners[0]);
     for (int i = 0, turn = 0; i < trace.rows; i += W, turn ^= 1) {
         if (i + W < trace.rows) find(i + W, corners[turn ^ 1]);
         const float* gradient = trace.to_code + (size_t(l) * trace.rows + i) * F;
         add_to_corners<3, F>(corners[turn], int(least(W, trace.rows - i)), whole, low, high, rows,
-                             [&](int p) { return Row<F>::read(gradient + size_t(p) * F); }, touched, level.offset);
+                             [&](int p) { return Row<F>::read(gradient + size_t(p) * F); }, touched);
     }
 }
 
-// Adds all traces' gradients to the table. One level, or a part of its rows, has one owner.
+// Moves `count` numbers of the table from number `at` on, by gradients that are then cleared, where they were touched.
+static inline void move_touched(const TableStep& step, int64_t at, int64_t count, float* gradient, uint8_t* touched) {
+    for (int64_t i = 0; i < count; i += LINE) {
+        if (!touched[i / LINE]) continue;
+        touched[i / LINE] = 0;
+        int64_t end = least(i + LINE, count);
+        for (int64_t k = i; k < end; k += W)
+            move(step.adam, gradient + k, step.table + at + k, step.mean + at + k, step.square + at + k,
+                 step.half ? step.half + at + k : nullptr, size_t(least(W, end - k)) * 4);
+        memset(gradient + i, 0, size_t(end - i) * 4);
+    }
+}
+
+// Adds all traces' gradients to the table's, or moves the table by them level by level, so that gradients stay in cache.
+// One level, or a part of its rows, has one owner.
 template <int F>
-static void traces_to_table(const Grid& grid, Trace* const* traces, float* to_table, uint8_t* touched) {
-    // Only what an earlier call touched, and no optimiser cleared since, is anything but zero.
-    const int64_t size = grid.entries * F;
-    parallel_ranges((size + LINE - 1) / LINE, 4096, [&](int64_t first, int64_t last, int) {
-        for (int64_t line = first; line < last; ++line) {
-            if (!touched[line]) continue;
-            memset(to_table + line * LINE, 0, size_t(least(LINE, size - line * LINE)) * 4);
-            touched[line] = 0;
-        }
-    });
+static void traces_to_table(const Grid& grid, Trace* const* traces, const Training& training, bool moves) {
+    static Buffer gradients[MAX_THREADS], lines[MAX_THREADS];  // zero between calls
     const int parts = parts_of(grid);
-    parallel(int64_t(grid.levels) * parts, [&](int64_t task, int) {
+    parallel(int64_t(grid.levels) * parts, [&](int64_t task, int worker) {
         int l = int(task / parts), part = int(task % parts);
         const Level& level = grid.level[l];
         uint32_t low = uint32_t(level.size * part / parts), high = uint32_t(level.size * (part + 1) / parts);
-        float* rows = to_table + level.offset * F;
+        const int64_t at = (level.offset + low) * F, count = int64_t(high - low) * F;
+        float* gradient;
+        uint8_t* touched = nullptr;
+        if (training.to_table) {
+            gradient = training.to_table + at;
+            memset(gradient, 0, size_t(count) * 4);
+        } else {
+            if (!moves) return;
+            gradient = room<float>(gradients[worker], count);
+            touched = room<uint8_t>(lines[worker], (count + LINE - 1) / LINE);
+        }
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
             for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
-                add_trace<F>(*trace, level, l, parts == 1, low, high, rows, touched);
+                add_trace<F>(*trace, level, l, parts == 1, low, high, gradient - ptrdiff_t(low) * F, touched);
+        if (touched) move_touched(training.table_step, at, count, gradient, touched);
     });
 }
 
@@ -603,10 +621,18 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
             sums.finite &= tile.backward(harmonics, to_density, to_colour, to_harmonic, arenas[chunk], trace);
         }
     });
+    Losses sums{0, 0, 0, true};
+    for (const Losses& part : losses) {
+        sums.loss += part.loss;
+        sums.evaluated += part.evaluated, sums.shaded += part.shaded;
+        sums.finite &= part.finite;
+    }
+    sums.loss /= 3.0 * double(rays.count);
+    const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
     switch (field.grid.features) {
-        case 2: traces_to_table<2>(field.grid, traces, training.to_table, training.touched); break;
-        case 4: traces_to_table<4>(field.grid, traces, training.to_table, training.touched); break;
-        default: traces_to_table<8>(field.grid, traces, training.to_table, training.touched);
+        case 2: traces_to_table<2>(field.grid, traces, training, moves); break;
+        case 4: traces_to_table<4>(field.grid, traces, training, moves); break;
+        default: traces_to_table<8>(field.grid, traces, training, moves);
     }
     add_parts(gradients, CHUNKS, size);
     for (int l = 0; l < packed.density.count; ++l)
@@ -622,13 +648,6 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     for (int j = 0; j < packed.colour.out[0]; ++j)
         memcpy(training.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0],
                gradients + density_size + colour_size + size_t(j) * field.harmonics, field.harmonics * 4);
-    Losses sums{0, 0, 0, true};
-    for (const Losses& part : losses) {
-        sums.loss += part.loss;
-        sums.evaluated += part.evaluated, sums.shaded += part.shaded;
-        sums.finite &= part.finite;
-    }
-    sums.loss /= 3.0 * double(rays.count);
     return sums;
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 from polyfield import _core
 from polyfield.kernels import checks
 from polyfield.kernels.levels import Levels
+from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
 
 _FEATURES = (2, 4, 8)
 _MOST_LAYERS = 18
-_LINE = 16  # numbers of a cache line
 _MOST_RAYS = 1 << 16  # of a training step: MOST_TILES * TILE_RAYS
 
 
@@ -40,11 +40,11 @@ class FusedRadiance:
             [plain(weight) for weight in colour],
             **settings,
         )
-        self._shapes = (table, list(density), list(colour))
+        self._table = table
         self._harmonics = settings["harmonics"]
         self.refresh()
-        self.touched = torch.zeros((table.numel() + _LINE - 1) // _LINE, dtype=torch.uint8)
-        self._gradients: tuple[Tensor, list[Tensor], list[Tensor]] | None = None
+        self._to_table: Tensor | None = None
+        self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
         self._occupied: tuple[Tensor, _core.Occupancy] | None = None
 
     def train(
@@ -56,7 +56,8 @@ class FusedRadiance:
         target: Tensor,
         background: Tensor,
         huber: float,
-    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
+        table_step: Mapping[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor | None]]:
         checks.radiance_rays(
             rays,
             occupied,
@@ -65,14 +66,7 @@ class FusedRadiance:
             target=(target, 4),
             background=(background, 3),
         )
-        if self._gradients is None:
-            table, density, colour = self._shapes
-            self._gradients = (
-                torch.zeros_like(table),
-                [like(weight) for weight in density],
-                [like(weight) for weight in colour],
-            )
-        to_table, to_density, to_colour = self._gradients
+        to_density, to_colour = self._to_networks
         errors = torch.empty(len(target))
         figures = self._native.train(
             **_arrays(rays),
@@ -82,12 +76,24 @@ class FusedRadiance:
             background=array(background),
             huber=huber,
             errors=array(errors),
-            to_table=array(to_table),
-            touched=array(self.touched),
+            **(self._gradient() if table_step is None else self._step(table_step)),
             to_density=[array(gradient) for gradient in to_density],
             to_colour=[array(gradient) for gradient in to_colour],
         )
-        return figures, errors, [to_table, *to_density, *to_colour]
+        return figures, errors, [self._to_table if table_step is None else None, *to_density, *to_colour]
+
+    def _gradient(self) -> dict[str, Any]:
+        """Arguments of a step that gives the table's gradient."""
+        if self._to_table is None:
+            self._to_table = like(self._table)
+        return {"to_table": array(self._to_table), "adam": None, "mean": None, "square": None}
+
+    def _step(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        """And of one that moves the table."""
+        checks.table_step(self._table, step)
+        moments = {name: array(step[name]) for name in ("mean", "square")}
+        numbers = {name: value for name, value in step.items() if name not in moments}
+        return {"to_table": None, "adam": adam_settings(**numbers)} | moments
 
     def refresh(self) -> None:
         self._native.refresh()

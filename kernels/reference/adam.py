@@ -20,10 +20,9 @@ def adam(
     decay: float,
     sparse: bool = False,
     half: Tensor | None = None,
-    touched: Tensor | None = None,
 ) -> None:
     before = [tensor.clone() for tensor in (parameter, mean, square)] if sparse else []
-    untouched, spent = gradient == 0, gradient
+    untouched = gradient == 0
     if decay:
         gradient = gradient + decay * parameter
     mean.lerp_(gradient, 1 - betas[0])
@@ -34,6 +33,3 @@ def adam(
         torch.where(untouched, old, tensor, out=tensor)
     if half is not None:
         half.copy_(parameter)
-    if touched is not None:
-        spent.zero_()
-        touched.zero_()

@@ -81,21 +81,23 @@ def composite_backward(
     to_colour: Tensor,
     /,
 ) -> None: ...
+
+class Adam:
+    def __init__(
+        self,
+        *,
+        learning_rate: float,
+        mean_share: float,
+        square_share: float,
+        mean_correction: float,
+        square_correction: float,
+        eps: float,
+        decay: float,
+        sparse: bool,
+    ) -> None: ...
+
 def adam(
-    parameter: Array,
-    gradient: Array,
-    mean: Array,
-    square: Array,
-    learning_rate: float,
-    mean_share: float,
-    square_share: float,
-    mean_correction: float,
-    square_correction: float,
-    eps: float,
-    decay: float,
-    sparse: bool,
-    half: Array | None,
-    touched: Array | None,
+    settings: Adam, parameter: Array, gradient: Array, mean: Array, square: Array, half: Array | None, /
 ) -> None: ...
 def brain() -> bool: ...
 def reads_half() -> bool: ...

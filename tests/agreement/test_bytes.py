@@ -1,6 +1,7 @@
 """Native values and gradients to the last bit: whatever the number of threads, from run to run, however tensors lie."""
 
 import itertools
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -107,8 +108,9 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
     density, colour = (
         [torch.randn(b, a, generator=rng) / a**0.5 for a, b in itertools.pairwise(each)] for each in sizes
     )
+    table = torch.randn(levels.entries, features, generator=rng) * 2
     kernel = fused_radiance(
-        torch.randn(levels.entries, features, generator=rng) * 2,
+        table,
         levels,
         density,
         colour,
@@ -138,10 +140,10 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         "target": torch.rand(count, 4, generator=rng),
         "background": torch.rand(count, 3, generator=rng),
     }
-    return kernel, (rays, torch.randn(count, 16, generator=rng), occupied), compared
+    return table, kernel, (rays, torch.randn(count, 16, generator=rng), occupied), compared
 
 
-@pytest.mark.parametrize(
+fused_fields = pytest.mark.parametrize(
     "levels, contraction, features",
     [
         (cases.Levels.geometric(6, 4, 50, 3, 1 << 9), False, 4),
@@ -150,16 +152,19 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
     ],
     ids=["six levels", "two levels, contraction", "one level"],
 )
+
+
+@fused_fields
 def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, contraction, features):
     from polyfield import _core
 
     def everything(threads: int):
         _core.set_threads(threads)
-        kernel, walk, compared = fused(levels, contraction, features)
+        _, kernel, walk, compared = fused(levels, contraction, features)
         for _ in range(2):  # the second starts from what the first left
             figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
         seen, *picture = kernel.render(*walk)
-        return (figures, seen), [x.clone() for x in (errors, *gradients, *picture, kernel.touched, kernel.half)]
+        return (figures, seen), [x.clone() for x in (errors, *gradients, *picture, kernel.half)]
 
     figures, expected = everything(1)
     assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 1000
@@ -168,6 +173,44 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, 
         again, found = everything(threads)
         assert again == figures
         assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+@fused_fields
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_fused_step_moves_the_table_as_its_gradient_and_adam_would(
+    native_form, levels, contraction, features, threads
+):
+    from polyfield import _core
+
+    _core.set_threads(threads)
+    table, kernel, walk, compared = fused(levels, contraction, features)
+    rng = cases.generator(5)
+    moments = {
+        "mean": torch.randn(table.shape, generator=rng),
+        "square": torch.rand(table.shape, generator=rng),
+    }
+    step = {
+        "step": 3,
+        "learning_rate": 0.01,
+        "betas": (0.9, 0.95),
+        "eps": 1e-12,
+        "decay": 0.1,
+        "sparse": True,
+    }
+    for _ in range(2):  # the second finds what the first left
+        expected = [tensor.clone() for tensor in (table, *moments.values(), kernel.half)]
+        figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
+        wanted = [x.clone() for x in (errors, *gradients[1:])]
+        adam(expected[0], gradients[0], *expected[1:3], half=expected[3], **step)
+        again, *found = kernel.train(*walk, **compared, huber=0.1, table_step=moments | step)
+        assert again == figures and found[1][0] is None
+        assert all(torch.equal(x, y) for x, y in zip((found[0], *found[1][1:]), wanted, strict=True))
+        moved = (table, *moments.values(), kernel.half)
+        assert all(torch.equal(x, y) for x, y in zip(moved, expected, strict=True))
+    before = [tensor.clone() for tensor in moved]
+    compared["target"][0] = float("nan")
+    assert math.isnan(kernel.train(*walk, **compared, huber=0.1, table_step=moments | step)[0]["loss"])
+    assert all(torch.equal(x, y) for x, y in zip(moved, before, strict=True))
 
 
 def scattered(x: torch.Tensor) -> torch.Tensor:

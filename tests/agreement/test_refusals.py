@@ -123,7 +123,6 @@ REFUSED = {
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
     "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
     "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
-    "adam: touched is (4,); expected (1,)": lambda: adam_of(touched=zeros(4).byte()),
     "fused_radiance: table is (7, 4); expected (8, any)": lambda: radiance(rows=7),
     "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
     "fused_radiance: density[1] is (16, 31); expected (any, 32)": lambda: radiance(
@@ -193,6 +192,27 @@ def test_a_fused_step_takes_as_many_rays_as_it_has_room_for(native_form):
         else:
             assert kernel.train(*walk, **compared, huber=0.1)[0]["finite"]
         assert len(kernel.render(*walk)[1]) == count
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"mean": zeros(8, 2)}, "fused_radiance: mean is (8, 2); expected (8, 4)"),
+        (
+            {"square": zeros(8, 4).double()},
+            "fused_radiance: square is of torch.float64; expected torch.float32, contiguous",
+        ),
+        ({"sparse": False}, "fused_radiance: a table's step is 1, sparse False; expected 1 or more, sparse"),
+        ({"step": 0}, "fused_radiance: a table's step is 0, sparse True; expected 1 or more, sparse"),
+    ],
+)
+def test_steps_of_the_table_that_do_not_fit(native_form, changes, message):
+    *walk, compared = fused_inputs()
+    step = {"mean": zeros(8, 4), "square": zeros(8, 4), "step": 1, "learning_rate": 0.1, "betas": (0.9, 0.99)}
+    step |= {"eps": 1e-12, "decay": 0.0, "sparse": True}
+    with pytest.raises(PolyfieldError) as refused:
+        radiance().train(*walk, **compared, huber=0.1, table_step=step | changes)
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("message", REFUSED)
