@@ -189,6 +189,8 @@ class RadianceFit:
         steps = torch.tensor([max(now.step, now.cone * r) for r in reach], device=self.grid.density.device)
 
         def density(local: Tensor) -> Tensor:
+            if self._fused:
+                return self._fused.density(local)
             return self.field.density(self.field.raw(Points(domain.to_world(local))))
 
         self.grid.update(density, steps, seed=self.seed, cells=_GRID_CELLS, visible=self._visible)

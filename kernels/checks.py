@@ -100,6 +100,12 @@ def adam(
         raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
 
 
+def points_of_radiance(points: Tensor) -> None:
+    _shape("fused_radiance: points", points, (None, 3))
+    if points.dtype != torch.float32:
+        raise PolyfieldError(f"fused_radiance: points is of {points.dtype}; expected torch.float32")
+
+
 def table_step(table: Tensor, step: Mapping[str, Any]) -> None:
     for name in ("mean", "square"):
         _lies_plain(f"fused_radiance: {name}", step[name], table.shape, torch.float32)

@@ -160,6 +160,9 @@ class FusedRadiance(Protocol):
     def refresh(self) -> None:
         """Make `half` anew from the table."""
 
+    def density(self, points: Tensor) -> Tensor:
+        """Densities (N,) at points (N, 3) of the domain's local frame."""
+
     def render(
         self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:

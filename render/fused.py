@@ -83,6 +83,10 @@ class FusedField:
         """The one that a step can move."""
         return self._plan.table
 
+    def density(self, local: Tensor) -> Tensor:
+        """Densities (N,) at local points (N, 3)."""
+        return self._kernel.density(local)
+
     def refresh(self) -> None:
         """Take note of tensors that were changed without their copies."""
         self._kernel.refresh()

@@ -105,7 +105,7 @@ class TestPixelStore:
         cameras = views(1, (32, 32))
         weights = contrast(image)
         assert weights[:16].min() == 255 and weights[20:].max() == weights[20:].min() == 42
-        rays, colour, odds = PixelStore(cameras, [image], [None]).draw(20_000, seed=0, step=0)
+        rays, _, odds = PixelStore(cameras, [image], [None]).draw(20_000, seed=0, step=0)
         of_pixel = torch.from_numpy(weights.reshape(-1) / weights.mean()).float()
         drawn = (rays.directions[:, None] - cameras.image_rays(0).directions).abs().sum(2).argmin(1)
         torch.testing.assert_close(odds, of_pixel[drawn])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import huber_loss
 
-from polyfield.fields import Domain, Field, FieldSpec, create
+from polyfield.fields import Domain, Field, FieldSpec, Points, create
 from polyfield.kernels import uniform
 from polyfield.render.cameras import Cameras, look_at
 from polyfield.render.fused import FusedField
@@ -108,6 +108,18 @@ def test_a_picture(name, instruction_set, monkeypatch):
     seen = expected.opacity > 0.1
     assert (found.depth - expected.depth)[seen].abs().max() < 0.1
     assert 0 < found.evaluated <= 1.01 * expected.evaluated  # it stops where the light is spent
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_densities_at_points(name, instruction_set):
+    field = made(*FIELDS[name])
+    fused, reach = FusedField.of(field), 3.0 if field.spec.domain.kind == "contraction" else 1.0
+    for count in (0, 1, 9000):
+        local = (uniform((count, 3), seed=1, stream="points") * 2 - 1) * reach
+        with torch.no_grad():
+            expected = field.density(field.raw(Points(field.spec.domain.to_world(local))))
+        found = fused.density(local)
+        assert (found - expected).norm() <= TOLERANCES[instruction_set] * expected.norm()
 
 
 def test_rays_that_meet_nothing(instruction_set):

@@ -347,6 +347,10 @@ NB_MODULE(_core, m) {
             Call call;
             self.refresh();
         }, "Takes note that the table has changed.")
+        .def("density", [](RadianceOf& self, Floats points, Floats out) {
+            Call call;
+            kernels->density(self.now(), points.data(), int64_t(out.size()), out.data());
+        }, "points"_a.noconvert(), "out"_a.noconvert())
         .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
                           float step, float cone, Floats harmonics, const OccupancyOf& grid,
                           Floats colour, Floats opacity, Floats depth) {

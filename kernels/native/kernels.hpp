@@ -127,6 +127,7 @@ struct Kernels {
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
+    void (*density)(const RadianceField&, const float* points, int64_t count, float* out);
     Losses (*render)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Picture&);
     // The machine's limits: each does about `count` on all threads and returns how many it did.
     int64_t (*multiply_adds)(int64_t count, bool brain);                    // 0 if it has no bfloat16

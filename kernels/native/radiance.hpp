@@ -82,17 +82,27 @@ public:
     typedef typename P::Element Element;
 
     void begin(const PackedField<P>& packed, const Rays& rays, const Occupancy& grid, int64_t first, int count, Scratch& scratch) {
-        packed_ = &packed, buffers_ = scratch.buffers;
-        code_width_ = padded(packed.density.in[0]);
-        latent_width_ = padded(packed.density.out[packed.density.count - 1]);
-        colour_start_ = padded(packed.colour.out[0]);
-        first_ = first, count_ = count, rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
+        attach(packed, scratch);
+        first_ = first, count_ = count;
         walks_ = room<Walk>(buffers_[0], TILE_RAYS);
         for (int r = 0; r < count; ++r) {
             new (walks_ + r) Walk(rays, grid, first + r);
             depth_[r] = 0, first_row_[r] = last_row_[r] = -1;
             alive_[going_++] = r;
         }
+    }
+
+    // Points (count, 3) themselves as rows, without rays.
+    void begin(const PackedField<P>& packed, const float* points, int count, Scratch& scratch) {
+        attach(packed, scratch);
+        reserve(count);
+        for (; end_ < count; ++end_) place(end_, points + size_t(end_) * 3);
+    }
+
+    // Their densities.
+    const float* densities() {
+        evaluate_rows(rows_, end_);
+        return sigma_;
     }
 
     // Up to SAMPLES further samples of every ray that goes on, as rows [rows_, end_).
@@ -274,6 +284,14 @@ public:
     }
 
 private:
+    void attach(const PackedField<P>& packed, Scratch& scratch) {
+        packed_ = &packed, buffers_ = scratch.buffers;
+        code_width_ = padded(packed.density.in[0]);
+        latent_width_ = padded(packed.density.out[packed.density.count - 1]);
+        colour_start_ = padded(packed.colour.out[0]);
+        rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
+    }
+
     // Room for that many rows; what is there stays.
     void reserve(int rows) {
         const PackedNetwork<P>& density = packed_->density;
@@ -290,14 +308,17 @@ private:
     }
 
     void add_row(int i, int r, const Walk& walk) {
-        const RadianceField& field_ = packed_->field;
+        place(i, walk.p);
+        t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
+    }
+
+    void place(int i, const float* local) {
         float reach = 1, scale = 0.5f, shift = 0.5f;
-        if (field_.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
-            for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(walk.p[d]));
+        if (packed_->field.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
+            for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(local[d]));
             scale = (2 - 1 / reach) / reach / 4;
         }
-        for (int d = 0; d < 3; ++d) x_[d][i] = walk.p[d] * scale + shift;
-        t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
+        for (int d = 0; d < 3; ++d) x_[d][i] = local[d] * scale + shift;
     }
 
     void evaluate_rows(int begin, int end) {
@@ -526,6 +547,17 @@ template <class P> static Losses render_with(const RadianceField& field, const R
         for (int64_t i = 0; i < tiles.count; ++i) sums.evaluated += tiles[i].evaluated(), sums.shaded += tiles[i].rows();
     }
     return sums;
+}
+
+// Densities (count,) at points (count, 3) of the domain's local frame.
+template <class P> static void density_with(const RadianceField& field, const float* points, int64_t count, float* out) {
+    PackedField<P> packed(field);
+    parallel_ranges(count, POINTS, [&](int64_t first, int64_t last, int worker) {
+        Tile<P> tile;
+        tile.begin(packed, points + first * 3, int(last - first), scratch_of_worker(worker));
+        for (int l = 0; l < field.grid.levels; ++l) tile.look_up(l);
+        memcpy(out + first, tile.densities(), size_t(last - first) * 4);
+    });
 }
 
 // Adds one trace's gradients to rows [low, high) of a level. The next points' rows are on their way to the cache while

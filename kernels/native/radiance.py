@@ -98,6 +98,12 @@ class FusedRadiance:
     def refresh(self) -> None:
         self._native.refresh()
 
+    def density(self, points: Tensor) -> Tensor:
+        checks.points_of_radiance(points)
+        out = torch.empty(len(points))
+        self._native.density(array(points), array(out))
+        return out
+
     def render(
         self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:

@@ -45,6 +45,7 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::random_bits,
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::density_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::multiply_adds,
     POLYFIELD_VARIANT::random_reads,

@@ -1,10 +1,10 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
-Array = Tensor | np.ndarray
+Array: TypeAlias = Tensor | np.ndarray
 
 # Tensors are float32 on the CPU and contiguous, unless said otherwise; kernels/native/kernels.hpp has their shapes.
 
@@ -118,4 +118,5 @@ class Radiance:
     ) -> None: ...
     def train(self, **arguments: Any) -> dict[str, Any]: ...
     def refresh(self) -> None: ...
+    def density(self, points: Array, out: Array) -> None: ...
     def render(self, **arguments: Any) -> dict[str, Any]: ...

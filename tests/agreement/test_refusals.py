@@ -194,6 +194,16 @@ def test_a_fused_step_takes_as_many_rays_as_it_has_room_for(native_form):
         assert len(kernel.render(*walk)[1]) == count
 
 
+def test_points_that_do_not_fit_a_fused_kernel(native_form):
+    for points, message in (
+        (zeros(4, 2), "fused_radiance: points is (4, 2); expected (any, 3)"),
+        (zeros(4, 3).double(), "fused_radiance: points is of torch.float64; expected torch.float32"),
+    ):
+        with pytest.raises(PolyfieldError) as refused:
+            radiance().density(points)
+        assert str(refused.value) == message
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
