@@ -29,7 +29,6 @@ class HashGridOptions:
 
 class HashGrid(LatentRadiance):
     Options = HashGridOptions
-    learning_rate = 2e-2
 
     def __init__(self, spec: FieldSpec, options: HashGridOptions) -> None:
         sizes = HeadSizes(options.width, options.density_layers, options.colour_layers)
@@ -47,7 +46,7 @@ class HashGrid(LatentRadiance):
         uniform_init(self.table, 1e-4, seed=seed, name="table")
 
     def parameter_groups(self) -> list[Group]:
-        return [Group("encoding", {"table": self.table}, 1.0, 0.0, sparse=True), *self.network_groups()]
+        return [Group("encoding", {"table": self.table}, 8.0, 0.0, sparse=True), *self.network_groups()]
 
     def plan(self) -> Plan:
         return Plan(
