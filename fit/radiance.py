@@ -140,7 +140,7 @@ class RadianceFit:
         )
 
     def _descend(self, batch: Batch, rate: float) -> tuple[float, float, int, int, bool]:
-        """Leave the gradients of a Huber loss over random backgrounds; a fused field's table has then moved already.
+        """Leave the gradients of a Huber loss over random backgrounds; a fused field has then moved already.
 
         Returns it, the mean squared error as of pixels drawn alike, the samples evaluated and shaded, and whether all
         gradients are finite.
@@ -155,7 +155,7 @@ class RadianceFit:
                 batch.target,
                 batch.background,
                 _HUBER,
-                self.optimiser.arguments(self._fused.table, rate),
+                [self.optimiser.arguments(tensor, rate) for tensor in self._fused.tensors],
             )
             mse = float((errors / batch.odds).mean())
             return done["loss"], mse, done["evaluated"], done["shaded"], done["finite"]

@@ -106,13 +106,18 @@ def points_of_radiance(points: Tensor) -> None:
         raise PolyfieldError(f"fused_radiance: points is of {points.dtype}; expected torch.float32")
 
 
-def table_step(table: Tensor, step: Mapping[str, Any]) -> None:
-    for name in ("mean", "square"):
-        _lies_plain(f"fused_radiance: {name}", step[name], table.shape, torch.float32)
-    if not step["sparse"] or step["step"] < 1:
+def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]) -> None:
+    if len(steps) != len(tensors):
         raise PolyfieldError(
-            f"fused_radiance: a table's step is {step['step']}, sparse {step['sparse']}; expected 1 or more, sparse"
+            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, of the table and of every layer"
         )
+    for tensor, step in zip(tensors, steps):
+        for name in ("mean", "square"):
+            _lies_plain(f"fused_radiance: {name}", step[name], tensor.shape, torch.float32)
+        if step["step"] < 1:
+            raise PolyfieldError(f"fused_radiance: step is {step['step']}; expected 1 or more")
+    if not steps[0]["sparse"]:
+        raise PolyfieldError("fused_radiance: the table's step is not sparse; expected sparse")
 
 
 def fused_radiance(

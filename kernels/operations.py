@@ -143,16 +143,17 @@ class FusedRadiance(Protocol):
         target: Tensor,
         background: Tensor,
         huber: float,
-        table_step: Mapping[str, Any] | None = None,
-    ) -> tuple[dict[str, Any], Tensor, list[Tensor | None]]:
+        steps: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
 
         Returns loss (the mean), evaluated, shaded (samples) and finite (whether the gradients are); the rays' squared
         errors (R,), mean over the channels; and the gradients to the table and the weights, density network first,
         which are the same memory at every call.
 
-        table_step are `adam`'s arguments beside parameter, gradient and half, with sparse: if there are samples, and loss
-        and gradients are finite, the table and its moments move at once, and its gradient is None.
+        steps are `adam`'s arguments beside parameter, gradient and half, for the table, where it is sparse, and for every
+        layer in the same order: if there are samples, and loss and gradients are finite, all of them and their moments
+        move at once. No gradients are returned then.
         """
 
     half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class FusedField:
 
     def __init__(self, plan: Plan, kernel: FusedRadiance) -> None:
         self._plan, self._kernel = plan, kernel
+        self.tensors = (plan.table, *plan.density_layers, *plan.colour_layers)
 
     @staticmethod
     def of(field: Field) -> FusedField | None:
@@ -63,25 +64,19 @@ class FusedField:
         target: Tensor,
         background: Tensor,
         huber: float,
-        table_step: Mapping[str, Any] | None = None,
+        steps: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[dict[str, Any], Tensor]:
-        """Leaves one step's gradients on the plan's tensors; the rest is as in `FusedRadiance.train`."""
+        """Leaves one step's gradients on `tensors`, or moves them by steps; the rest is as in `FusedRadiance.train`."""
         figures, errors, gradients = self._kernel.train(
             *_walk(prepared, jitter, sampler),
             target=target,
             background=background,
             huber=huber,
-            table_step=table_step,
+            steps=steps,
         )
-        tensors = [self._plan.table, *self._plan.density_layers, *self._plan.colour_layers]
-        for tensor, gradient in zip(tensors, gradients, strict=True):
+        for tensor, gradient in zip(self.tensors, gradients):
             tensor.grad = gradient
         return figures, errors
-
-    @property
-    def table(self) -> Tensor:
-        """The one that a step can move."""
-        return self._plan.table
 
     def density(self, local: Tensor) -> Tensor:
         """Densities (N,) at local points (N, 3)."""

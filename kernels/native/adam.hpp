@@ -57,14 +57,10 @@ static inline bool all_zero(const float* numbers) {
 #endif
 }
 
-// One step of at most W numbers.
-static inline void move(const Adam& o, const float* gradient, float* parameter, float* mean, float* square, uint16_t* half,
-                        size_t bytes) {
-    vf p{}, g{}, m{}, s{};
-    memcpy(&p, parameter, bytes);
-    memcpy(&g, gradient, bytes);
-    memcpy(&m, mean, bytes);
-    memcpy(&s, square, bytes);
+// One step of W numbers.
+static inline void move(const Adam& o, const float* gradient, float* parameter, float* mean, float* square, uint16_t* half) {
+    const vf p = load(parameter), m = load(mean), s = load(square);
+    vf g = load(gradient);
     const vi touched = g != 0.f;
     g += o.decay * p;
     vf next_m = m + (g - m) * o.mean_share;
@@ -75,21 +71,40 @@ static inline void move(const Adam& o, const float* gradient, float* parameter, 
         next_s = touched ? next_s : s;
         next_p = touched ? next_p : p;
     }
-    memcpy(parameter, &next_p, bytes);
-    memcpy(mean, &next_m, bytes);
-    memcpy(square, &next_s, bytes);
-    if (half) halve_vector(next_p, half, int(bytes / 4));
+    store(parameter, next_p);
+    store(mean, next_m);
+    store(square, next_s);
+    if (half) halve_vector(next_p, half, W);
+}
+
+// The same of fewer than W.
+static inline void move_rest(const Adam& o, int count, const float* gradient, float* parameter, float* mean,
+                             float* square, uint16_t* half) {
+    float numbers[4][W] = {};
+    uint16_t halves[W];
+    const float* from[] = {gradient, parameter, mean, square};
+    for (int k = 0; k < 4; ++k) memcpy(numbers[k], from[k], size_t(count) * 4);
+    move(o, numbers[0], numbers[1], numbers[2], numbers[3], halves);
+    float* to[] = {parameter, mean, square};
+    for (int k = 0; k < 3; ++k) memcpy(to[k], numbers[k + 1], size_t(count) * 4);
+    if (half) memcpy(half, halves, size_t(count) * 2);
+}
+
+static inline void move_range(const Adam& adam, int64_t count, const float* gradient, float* parameter, float* mean,
+                              float* square, uint16_t* half) {
+    const Adam o = adam;  // here no store can change it
+    int64_t i = 0;
+    for (; i + W <= count; i += W)
+        if (!o.sparse || !all_zero(gradient + i))
+            move(o, gradient + i, parameter + i, mean + i, square + i, half ? half + i : nullptr);
+    if (i < count)
+        move_rest(o, int(count - i), gradient + i, parameter + i, mean + i, square + i, half ? half + i : nullptr);
 }
 
 static void adam(const Adam& o, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
                  uint16_t* half) {
-    parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {
-        for (int64_t i = first; i < last; i += W) {
-            bool whole = i + W <= last;
-            if (whole && o.sparse && all_zero(gradient + i)) continue;
-            move(o, gradient + i, parameter + i, mean + i, square + i, half ? half + i : nullptr,
-                 whole ? sizeof(vf) : size_t(last - i) * 4);
-        }
+    parallel_ranges(count, PASS, [&](int64_t i, int64_t last, int) {
+        move_range(o, last - i, gradient + i, parameter + i, mean + i, square + i, half ? half + i : nullptr);
     });
 }
 

@@ -182,6 +182,12 @@ struct RadianceOf {
         return field;
     }
 
+    // Of the table and the layers, density network first.
+    float* tensor(size_t index) {
+        if (index == 0) return table.data();
+        return index <= density.size() ? density[index - 1].data() : colour[index - 1 - density.size()].data();
+    }
+
     void refresh() {
         if (half) kernels->halve(int64_t(table.size()), field.table, half->data());
     }
@@ -321,7 +327,7 @@ NB_MODULE(_core, m) {
         .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
                          float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, std::optional<Floats> to_table,
-                         const Adam* adam, std::optional<Floats> mean, std::optional<Floats> square, const Layers& to_density,
+                         const std::vector<std::tuple<const Adam*, Floats, Floats>>& steps, const Layers& to_density,
                          const Layers& to_colour) {
             Losses losses;
             {
@@ -330,8 +336,11 @@ NB_MODULE(_core, m) {
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
                 if (to_table) training.to_table = to_table->data();
-                else training.table_step = {*adam, self.table.data(), mean->data(), square->data(),
-                                            self.half ? self.half->data() : nullptr};
+                std::vector<TensorStep> moves;
+                for (const auto& [adam, mean, square] : steps)
+                    moves.push_back({*adam, self.tensor(moves.size()), mean.data(), square.data()});
+                training.steps = moves.empty() ? nullptr : moves.data();
+                training.half = self.half ? self.half->data() : nullptr;
                 for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
                 for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
                 losses = kernels->train(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
@@ -340,8 +349,8 @@ NB_MODULE(_core, m) {
             return figures(losses);
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
            "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "target"_a.noconvert(),
-           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert().none(), "adam"_a.none(),
-           "mean"_a.noconvert().none(), "square"_a.noconvert().none(), "to_density"_a.noconvert(),
+           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert().none(),
+           "steps"_a.noconvert(), "to_density"_a.noconvert(),
            "to_colour"_a.noconvert())
         .def("refresh", [](RadianceOf& self) {
             Call call;

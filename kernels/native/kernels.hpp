@@ -74,19 +74,21 @@ struct Adam {
     bool sparse;  // numbers whose gradient is zero stay as they are
 };
 
-// A step of the table, of what has a gradient. Taken if there are samples, and loss and gradients are finite.
-struct TableStep {
+// How a tensor moves, and what of it does.
+struct TensorStep {
     Adam adam;
-    float *table, *mean, *square;  // (entries, features)
-    uint16_t* half;
+    float *parameter, *mean, *square;
 };
 
 struct Training {
     const float *target, *background;  // (count, 4) premultiplied, (count, 3)
     float huber;
     float* errors;      // (count,) squared, mean over the channels, overwritten
-    float* to_table;    // (entries, features), overwritten; null where the table moves at once
-    TableStep table_step;
+    // Of the table and the layers, density network first; null where they stay. Taken if there are samples, and loss and
+    // gradients are finite.
+    const TensorStep* steps;
+    uint16_t* half;    // the table's copy, which then moves along, or null
+    float* to_table;   // (entries, features), overwritten unless the table moves
     float* to_density[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
 };

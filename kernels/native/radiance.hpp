@@ -18,7 +18,9 @@ namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
 constexpr int TILE_RAYS = 128;
-constexpr int SAMPLES = 4;  // of a ray at a time: more would often lie behind the surface
+constexpr int SAMPLES = 4;       // of a ray at a time at first: more would often lie behind the surface
+constexpr int MOST_SAMPLES = 64;
+constexpr int ROUNDS = 3;        // after which it is twice as many: few rays are left, and a round has its price
 constexpr int BLOCK = 192;                           // rows that go through a network at once
 constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
@@ -105,15 +107,15 @@ public:
         return sigma_;
     }
 
-    // Up to SAMPLES further samples of every ray that goes on, as rows [rows_, end_).
-    void march(const Occupancy& grid) {
-        reserve(rows_ + going_ * SAMPLES);
+    // Up to `samples` further ones of every ray that goes on, as rows [rows_, end_).
+    void march(const Occupancy& grid, int samples) {
+        reserve(rows_ + going_ * samples);
         int left = 0;
         end_ = rows_;
         for (int k = 0; k < going_; ++k) {
             int r = alive_[k], taken = 0;
-            for (; taken < SAMPLES && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
-            if (taken == SAMPLES) alive_[left++] = r;
+            for (; taken < samples && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
+            if (taken == samples) alive_[left++] = r;
         }
         going_ = left;
         evaluated_ += end_ - rows_;
@@ -506,10 +508,12 @@ public:
             new (tiles_ + i) Tile<P>;
             tiles_[i].begin(packed, rays, grid, first + begin, int(least(TILE_RAYS, rays_here - begin)),
                             scratch_of_tile(i));
-            tiles_[i].march(grid);
+            tiles_[i].march(grid, SAMPLES);
         });
         const int64_t groups = (count + TOGETHER - 1) / TOGETHER;
-        for (bool going = true; going;) {
+        int samples = SAMPLES, round = 1;
+        for (bool going = true; going; ++round) {
+            if (round % ROUNDS == 0) samples = int(least(2 * samples, MOST_SAMPLES));
             parallel(packed.field.grid.levels * groups, [&](int64_t task, int) {
                 int64_t group = task % groups;
                 for (int64_t i = group * TOGETHER; i < least(count, (group + 1) * TOGETHER); ++i)
@@ -517,7 +521,7 @@ public:
             });
             parallel(count, [&](int64_t i, int) {
                 tiles_[i].evaluate();
-                tiles_[i].march(grid);
+                tiles_[i].march(grid, samples);
             });
             going = false;
             for (int64_t i = 0; i < count; ++i) going |= tiles_[i].found();
@@ -583,15 +587,32 @@ static inline void add_trace(const Trace& trace, const Level& level, int l, bool
 }
 
 // Moves `count` numbers of the table from number `at` on, by gradients that are then cleared, where they were touched.
-static inline void move_touched(const TableStep& step, int64_t at, int64_t count, float* gradient, uint8_t* touched) {
-    for (int64_t i = 0; i < count; i += LINE) {
-        if (!touched[i / LINE]) continue;
-        touched[i / LINE] = 0;
-        int64_t end = least(i + LINE, count);
-        for (int64_t k = i; k < end; k += W)
-            move(step.adam, gradient + k, step.table + at + k, step.mean + at + k, step.square + at + k,
-                 step.half ? step.half + at + k : nullptr, size_t(least(W, end - k)) * 4);
-        memset(gradient + i, 0, size_t(end - i) * 4);
+static inline void move_touched(const TensorStep& step, uint16_t* half, int64_t at, int64_t count, float* gradient, uint8_t* touched) {
+    constexpr int64_t AHEAD = 12;  // lines of table and moments that are on their way from main memory
+    const Adam o = step.adam;      // here no store can change it
+    float *table = step.parameter + at, *mean = step.mean + at, *square = step.square + at;
+    if (half) half += at;
+    const int64_t lines = count / LINE;
+    for (int64_t line = 0; line < lines; ++line) {
+        if (line + AHEAD < lines && touched[line + AHEAD]) {
+            const int64_t i = (line + AHEAD) * LINE;
+            __builtin_prefetch(table + i, 1);
+            __builtin_prefetch(mean + i, 1);
+            __builtin_prefetch(square + i, 1);
+            if (half) __builtin_prefetch(half + i, 1);
+        }
+        if (!touched[line]) continue;
+        touched[line] = 0;
+        for (int64_t i = line * LINE; i < (line + 1) * LINE; i += W) {
+            move(o, gradient + i, table + i, mean + i, square + i, half ? half + i : nullptr);
+            store(gradient + i, vf{});
+        }
+    }
+    if (count % LINE && touched[lines]) {
+        touched[lines] = 0;
+        for (int64_t i = lines * LINE; i < count; i += W)
+            move_rest(o, int(least(W, count - i)), gradient + i, table + i, mean + i, square + i, half ? half + i : nullptr);
+        memset(gradient + lines * LINE, 0, size_t(count % LINE) * 4);
     }
 }
 
@@ -608,7 +629,7 @@ static void traces_to_table(const Grid& grid, Trace* const* traces, const Traini
         const int64_t at = (level.offset + low) * F, count = int64_t(high - low) * F;
         float* gradient;
         uint8_t* touched = nullptr;
-        if (training.to_table) {
+        if (!training.steps) {
             gradient = training.to_table + at;
             memset(gradient, 0, size_t(count) * 4);
         } else {
@@ -619,8 +640,13 @@ static void traces_to_table(const Grid& grid, Trace* const* traces, const Traini
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
             for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
                 add_trace<F>(*trace, level, l, parts == 1, low, high, gradient - ptrdiff_t(low) * F, touched);
-        if (touched) move_touched(training.table_step, at, count, gradient, touched);
+        if (touched) move_touched(training.steps[0], training.half, at, count, gradient, touched);
     });
+}
+
+static inline void move_layer(const TensorStep& step, const Network& network, int l, const float* gradient) {
+    move_range(step.adam, int64_t(network.sizes[l]) * network.sizes[l + 1], gradient, step.parameter, step.mean, step.square,
+               nullptr);
 }
 
 template <class P> static Losses train_with(const RadianceField& field, const Rays& rays, const Occupancy& grid,
@@ -680,6 +706,10 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     for (int j = 0; j < packed.colour.out[0]; ++j)
         memcpy(training.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0],
                gradients + density_size + colour_size + size_t(j) * field.harmonics, field.harmonics * 4);
+    if (!training.steps || !moves) return sums;
+    const TensorStep* step = training.steps + 1;
+    for (int l = 0; l < field.density.layers; ++l, ++step) move_layer(*step, field.density, l, training.to_density[l]);
+    for (int l = 0; l < field.colour.layers; ++l, ++step) move_layer(*step, field.colour, l, training.to_colour[l]);
     return sums;
 }
 

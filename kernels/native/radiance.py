@@ -40,7 +40,7 @@ class FusedRadiance:
             [plain(weight) for weight in colour],
             **settings,
         )
-        self._table = table
+        self._tensors = [table, *density, *colour]
         self._harmonics = settings["harmonics"]
         self.refresh()
         self._to_table: Tensor | None = None
@@ -56,8 +56,8 @@ class FusedRadiance:
         target: Tensor,
         background: Tensor,
         huber: float,
-        table_step: Mapping[str, Any] | None = None,
-    ) -> tuple[dict[str, Any], Tensor, list[Tensor | None]]:
+        steps: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         checks.radiance_rays(
             rays,
             occupied,
@@ -68,6 +68,10 @@ class FusedRadiance:
         )
         to_density, to_colour = self._to_networks
         errors = torch.empty(len(target))
+        if steps:
+            checks.radiance_steps(self._tensors, steps)
+        elif self._to_table is None:
+            self._to_table = like(self._tensors[0])
         figures = self._native.train(
             **_arrays(rays),
             harmonics=array(harmonics),
@@ -76,24 +80,14 @@ class FusedRadiance:
             background=array(background),
             huber=huber,
             errors=array(errors),
-            **(self._gradient() if table_step is None else self._step(table_step)),
+            to_table=array(self._to_table) if self._to_table is not None and not steps else None,
+            steps=[_step(**step) for step in steps],
             to_density=[array(gradient) for gradient in to_density],
             to_colour=[array(gradient) for gradient in to_colour],
         )
-        return figures, errors, [self._to_table if table_step is None else None, *to_density, *to_colour]
-
-    def _gradient(self) -> dict[str, Any]:
-        """Arguments of a step that gives the table's gradient."""
-        if self._to_table is None:
-            self._to_table = like(self._table)
-        return {"to_table": array(self._to_table), "adam": None, "mean": None, "square": None}
-
-    def _step(self, step: Mapping[str, Any]) -> dict[str, Any]:
-        """And of one that moves the table."""
-        checks.table_step(self._table, step)
-        moments = {name: array(step[name]) for name in ("mean", "square")}
-        numbers = {name: value for name, value in step.items() if name not in moments}
-        return {"to_table": None, "adam": adam_settings(**numbers)} | moments
+        if self._to_table is None or steps:
+            return figures, errors, []
+        return figures, errors, [self._to_table, *to_density, *to_colour]
 
     def refresh(self) -> None:
         self._native.refresh()
@@ -125,6 +119,10 @@ class FusedRadiance:
         if self._occupied is None or self._occupied[0] is not occupied:
             self._occupied = (occupied, _core.Occupancy(plain(occupied).view(torch.uint8)))
         return self._occupied[1]
+
+
+def _step(mean: Tensor, square: Tensor, **numbers: Any) -> tuple[_core.Adam, Any, Any]:
+    return adam_settings(**numbers), array(mean), array(square)
 
 
 def _arrays(rays: dict[str, Any]) -> dict[str, Any]:

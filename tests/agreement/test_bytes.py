@@ -1,10 +1,12 @@
 """Native values and gradients to the last bit: whatever the number of threads, from run to run, however tensors lie."""
 
+import copy
 import itertools
 import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -140,7 +142,12 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         "target": torch.rand(count, 4, generator=rng),
         "background": torch.rand(count, 3, generator=rng),
     }
-    return table, kernel, (rays, torch.randn(count, 16, generator=rng), occupied), compared
+    return (
+        [table, *density, *colour],
+        kernel,
+        (rays, torch.randn(count, 16, generator=rng), occupied),
+        compared,
+    )
 
 
 fused_fields = pytest.mark.parametrize(
@@ -177,39 +184,46 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, 
 
 @fused_fields
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_fused_step_moves_the_table_as_its_gradient_and_adam_would(
+def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(
     native_form, levels, contraction, features, threads
 ):
     from polyfield import _core
 
     _core.set_threads(threads)
-    table, kernel, walk, compared = fused(levels, contraction, features)
+    tensors, kernel, walk, compared = fused(levels, contraction, features)
     rng = cases.generator(5)
-    moments = {
-        "mean": torch.randn(table.shape, generator=rng),
-        "square": torch.rand(table.shape, generator=rng),
-    }
-    step = {
+    numbers: dict[str, Any] = {
         "step": 3,
         "learning_rate": 0.01,
         "betas": (0.9, 0.95),
         "eps": 1e-12,
         "decay": 0.1,
-        "sparse": True,
     }
+    steps = [
+        {"mean": torch.randn(x.shape, generator=rng), "square": torch.rand(x.shape, generator=rng)}
+        | numbers
+        | {"sparse": x is tensors[0]}
+        for x in tensors
+    ]
+    moved = [*tensors, *(step[name] for step in steps for name in ("mean", "square")), kernel.half]
     for _ in range(2):  # the second finds what the first left
-        expected = [tensor.clone() for tensor in (table, *moments.values(), kernel.half)]
+        expected = copy.deepcopy([*zip(tensors, steps)])
+        half = kernel.half.clone()
         figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
-        wanted = [x.clone() for x in (errors, *gradients[1:])]
-        adam(expected[0], gradients[0], *expected[1:3], half=expected[3], **step)
-        again, *found = kernel.train(*walk, **compared, huber=0.1, table_step=moments | step)
-        assert again == figures and found[1][0] is None
-        assert all(torch.equal(x, y) for x, y in zip((found[0], *found[1][1:]), wanted, strict=True))
-        moved = (table, *moments.values(), kernel.half)
-        assert all(torch.equal(x, y) for x, y in zip(moved, expected, strict=True))
+        errors = errors.clone()
+        for (tensor, step), gradient in zip(expected, gradients, strict=True):
+            adam(tensor, gradient, **step, half=half if step["sparse"] else None)
+        again, found, none = kernel.train(*walk, **compared, huber=0.1, steps=steps)
+        assert again == figures and torch.equal(found, errors) and not none
+        wanted = [
+            *(tensor for tensor, _ in expected),
+            *(step[name] for _, step in expected for name in ("mean", "square")),
+            half,
+        ]
+        assert all(torch.equal(x, y) for x, y in zip(moved, wanted, strict=True))
     before = [tensor.clone() for tensor in moved]
     compared["target"][0] = float("nan")
-    assert math.isnan(kernel.train(*walk, **compared, huber=0.1, table_step=moments | step)[0]["loss"])
+    assert math.isnan(kernel.train(*walk, **compared, huber=0.1, steps=steps)[0]["loss"])
     assert all(torch.equal(x, y) for x, y in zip(moved, before, strict=True))
 
 

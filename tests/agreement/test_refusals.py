@@ -212,16 +212,29 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
             {"square": zeros(8, 4).double()},
             "fused_radiance: square is of torch.float64; expected torch.float32, contiguous",
         ),
-        ({"sparse": False}, "fused_radiance: a table's step is 1, sparse False; expected 1 or more, sparse"),
-        ({"step": 0}, "fused_radiance: a table's step is 0, sparse True; expected 1 or more, sparse"),
+        ({"sparse": False}, "fused_radiance: the table's step is not sparse; expected sparse"),
+        ({"step": 0}, "fused_radiance: step is 0; expected 1 or more"),
+        (None, "fused_radiance: 4 steps; expected 5, of the table and of every layer"),
     ],
 )
-def test_steps_of_the_table_that_do_not_fit(native_form, changes, message):
+def test_steps_that_do_not_fit(native_form, changes, message):
     *walk, compared = fused_inputs()
-    step = {"mean": zeros(8, 4), "square": zeros(8, 4), "step": 1, "learning_rate": 0.1, "betas": (0.9, 0.99)}
-    step |= {"eps": 1e-12, "decay": 0.0, "sparse": True}
+    numbers = {
+        "step": 1,
+        "learning_rate": 0.1,
+        "betas": (0.9, 0.99),
+        "eps": 1e-12,
+        "decay": 0.0,
+        "sparse": True,
+    }
+    shapes = ((8, 4), (32, 4), (16, 32), (32, 32), (3, 32))
+    steps = [numbers | {name: zeros(*shape) for name in ("mean", "square")} for shape in shapes]
+    if changes is None:
+        steps.pop()
+    else:
+        steps[0] |= changes
     with pytest.raises(PolyfieldError) as refused:
-        radiance().train(*walk, **compared, huber=0.1, table_step=step | changes)
+        radiance().train(*walk, **compared, huber=0.1, steps=steps)
     assert str(refused.value) == message
 
 
