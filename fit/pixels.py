@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polyfield.fit.contrast import contrast
-from polyfield.kernels import random_bits
+from polyfield.kernels import gather, random_bits
 from polyfield.render.cameras import Cameras
 from polyfield.render.rays import Rays
 
@@ -67,20 +67,14 @@ class PixelStore:
         row = bits[0] * len(self) >> 32  # scaled, not taken modulo: no pixel is favoured by more than 2^-32
         if self._counting is not None:
             row = self._counting[row]
-        row = row[bits[1] >> 24 < self._weights[row]]
-        row = row[torch.arange(count, device=row.device) % len(row)]
-        odds = self._weights[row] / self._mean_weight
+        weights = gather([self._weights], row)
+        kept = bits[1] >> 24 < weights
+        row, weights = row[kept], weights[kept]
+        again = torch.arange(count, device=row.device) % len(row)
+        row, odds = row[again], weights[again] / self._mean_weight
         frame = torch.searchsorted(self._ends, row, right=True)
         starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
         pixel, width = row - starts[frame], self._widths[frame]
         uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
-        return self._cameras.rays(frame, uv), self._colours(frame, pixel), odds
-
-    def _colours(self, frame: Tensor, pixel: Tensor) -> Tensor:
-        """RGBA (R, 4) of pixels (R,) of frames (R,), a frame at a time."""
-        order = frame.argsort(stable=True)
-        counts = torch.bincount(frame, minlength=len(self._images)).tolist()
-        found = frame.new_empty(len(frame), 4, dtype=torch.int16)
-        for image, chosen in zip(self._images, order.split(counts), strict=True):
-            found[chosen] = image[pixel[chosen]]
-        return (found.int() & 0xFFFF).float() / 65535
+        colours = (gather(self._images, row).int() & 0xFFFF).float() / 65535
+        return self._cameras.rays(frame, uv), colours, odds

@@ -30,9 +30,9 @@ _HUBER = 0.3  # errors beyond it count linearly
 _DECAY = 1e-6
 _RAYS = (512, POOL)  # fewest and most of a step
 _FIRST_RAYS = 1024
-_SHADED = 1 << 12  # samples of a step that go through the whole field
+_SHADED = 1 << 13  # samples of a step that go through the whole field
 MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
-_GRID_EVERY = 8  # steps between updates of the occupancy grid
+_GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))

@@ -100,6 +100,23 @@ def adam(
         raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
 
 
+def gather(parts: Sequence[Tensor], index: Tensor) -> None:
+    _shape("gather: index", index, (None,))
+    if index.dtype != torch.int64:
+        raise PolyfieldError(f"gather: index is of {index.dtype}; expected torch.int64")
+    for part in parts:
+        _shape("gather: part", part, (None, *parts[0].shape[1:]))
+        if part.dtype != parts[0].dtype or part.device != index.device:
+            raise PolyfieldError(
+                f"gather: a part is of {part.dtype} on {part.device}; expected {parts[0].dtype} on {index.device}"
+            )
+    rows = sum(len(part) for part in parts)
+    if len(index) and not (0 <= int(index.min()) and int(index.max()) < rows):
+        raise PolyfieldError(
+            f"gather: index goes from {int(index.min())} to {int(index.max())}; expected 0 to {rows - 1}"
+        )
+
+
 def points_of_radiance(points: Tensor) -> None:
     _shape("fused_radiance: points", points, (None, 3))
     if points.dtype != torch.float32:

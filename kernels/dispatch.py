@@ -69,11 +69,14 @@ def _module(name: str) -> ModuleType:
 def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
     """The function that carries an operation out on such tensors in the form in use, if it has one.
 
-    The first says on which device. The native form takes tensors of single precision in the CPU's memory alone.
+    The first says on which device. The native form takes tensors in the CPU's memory alone, of single precision or whole
+    numbers.
     """
     name = form(tensors[0].device)
-    if name == "native" and any(x.dtype != torch.float32 or x.device.type != "cpu" for x in tensors):
-        return None
+    if name == "native":
+        for x in tensors:
+            if x.device.type != "cpu" or (x.is_floating_point() and x.dtype != torch.float32):
+                return None
     return getattr(_module(name), operation, None)
 
 

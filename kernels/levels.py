@@ -13,6 +13,7 @@ from functools import cached_property
 
 from polyfield.errors import PolyfieldError
 
+_ALIGNED = 16  # rows: a cache line of 64 bytes begins where rows are a multiple of 4 bytes
 PRIMES = (1, 2654435761, 805459861, 3674653429)  # one per axis
 
 
@@ -31,9 +32,9 @@ class Levels:
             raise PolyfieldError(
                 f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
             )
-        if sum(self.sizes) >= 1 << 31:
+        if self.entries >= 1 << 31:
             raise PolyfieldError(
-                f"levels: {sum(self.sizes):,} entries; rows are counted in 32 bits, so below 2^31"
+                f"levels: {self.entries:,} entries; rows are counted in 32 bits, so below 2^31"
             )
         if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
             raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
@@ -65,10 +66,14 @@ class Levels:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """(L,) first table row of each level."""
-        return tuple(sum(self.sizes[:level]) for level in range(self.count))
+        """(L,) first table row of each level, at the start of a cache line; rows between levels are not used."""
+        offsets, end = [], 0
+        for size in self.sizes:
+            offsets.append(-(-end // _ALIGNED) * _ALIGNED)
+            end = offsets[-1] + size
+        return tuple(offsets)
 
     @property
     def entries(self) -> int:
         """Rows of the whole table."""
-        return sum(self.sizes)
+        return self.offsets[-1] + self.sizes[-1]

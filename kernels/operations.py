@@ -127,6 +127,15 @@ def adam(
     )
 
 
+def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
+    """Rows index (R,) int64 of tensors (N_k, ...) as if they stood one behind the other in one: (R, ...).
+
+    Photographs are large, and pixels drawn from them are in no cache.
+    """
+    checks.gather(parts, index)
+    return implementation("gather", index)(parts, index)
+
+
 class FusedRadiance(Protocol):
     """A radiance field whose training step and pictures are one call each.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyfield.kernels import random_bits, uniform
 
-_DECAY = 0.95
+_DECAY = 0.9
 # A cell counts as empty if a step through it would be less opaque than this.
 _LEAST_OPACITY = 0.01
 

@@ -12,6 +12,7 @@ from polyfield import _core
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.native.adam import adam
 from polyfield.kernels.native.composite import composite, transmittance
+from polyfield.kernels.native.gather import gather
 from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
@@ -22,6 +23,7 @@ __all__ = [
     "adam",
     "composite",
     "fused_radiance",
+    "gather",
     "interpolate",
     "march",
     "mlp",

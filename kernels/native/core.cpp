@@ -301,6 +301,20 @@ NB_MODULE(_core, m) {
         kernels->random_bits(stream, int64_t(bits.size()), reinterpret_cast<uint32_t*>(bits.data()));
     }, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert());
 
+    m.def("gather", [](const std::vector<Bytes>& parts, const std::vector<int64_t>& sizes, Integers index, Bytes out) {
+        Call call;
+        std::vector<const uint8_t*> data;
+        std::vector<int64_t> ends;
+        for (size_t k = 0; k < parts.size(); ++k) {
+            data.push_back(parts[k].data());
+            ends.push_back(sizes[k] + (k ? ends.back() : 0));
+        }
+        int64_t count = int64_t(index.size());
+        if (count)
+            kernels->gather(int(parts.size()), data.data(), ends.data(), int64_t(out.size()) / count, index.data(), count,
+                            out.data());
+    }, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(), nb::arg().noconvert());
+
     m.def("brain", [] { return kernels->brain; }, "Whether Radiance multiplies in bfloat16.");
     m.def("reads_half", [] { return kernels->reads_half; }, "Whether it reads its table in half precision.");
     m.def("multiply_adds", [](int64_t count, bool brain) {

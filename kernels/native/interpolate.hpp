@@ -158,6 +158,13 @@ static inline int parts_of(const Grid& grid) {
     return parts;
 }
 
+// Clears rows [low, high) of a level, and with its last ones those up to the next level, which no point reads.
+static inline void clear_rows(const Grid& grid, int l, int64_t low, int64_t high, float* to_table) {
+    const Level& level = grid.level[l];
+    if (high == level.size) high = (l + 1 < grid.levels ? grid.level[l + 1].offset : grid.entries) - level.offset;
+    memset(to_table + (level.offset + low) * grid.features, 0, size_t(high - low) * grid.features * 4);
+}
+
 // Adds weight * gradient to the corners' rows that lie in [first, last); gradient(point) is a row of F features. Notes in
 // `touched`, if given, which LINEs of numbers from row `first` on.
 template <int D, int F, class Gradient>
@@ -188,7 +195,7 @@ struct InterpolateToTable {
             const Level& level = grid.level[l];
             uint32_t low = uint32_t(level.size * part / parts), high = uint32_t(level.size * (part + 1) / parts);
             float* rows = to_table + level.offset * grid.features;
-            memset(rows + size_t(low) * grid.features, 0, size_t(high - low) * grid.features * 4);
+            clear_rows(grid, l, low, high, to_table);
             for (int64_t i = 0; i < count; i += W) {
                 int here = int(least(W, count - i));
                 vf x[D];

@@ -127,6 +127,8 @@ struct Kernels {
     void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
                  uint16_t* half);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
+    void (*gather)(int parts, const uint8_t* const* data, const int64_t* ends, int64_t bytes, const int64_t* index,
+                   int64_t count, uint8_t* out);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
     Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
     void (*density)(const RadianceField&, const float* points, int64_t count, float* out);

@@ -631,7 +631,7 @@ static void traces_to_table(const Grid& grid, Trace* const* traces, const Traini
         uint8_t* touched = nullptr;
         if (!training.steps) {
             gradient = training.to_table + at;
-            memset(gradient, 0, size_t(count) * 4);
+            clear_rows(grid, l, low, high, training.to_table);
         } else {
             if (!moves) return;
             gradient = room<float>(gradients[worker], count);

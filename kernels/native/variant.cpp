@@ -1,6 +1,7 @@
 // The kernels for one instruction set: POLYFIELD_VARIANT, with the compiler's flags to match.
 #include "adam.hpp"
 #include "composite.hpp"
+#include "gather.hpp"
 #include "interpolate.hpp"
 #include "limits.hpp"
 #include "march.hpp"
@@ -43,6 +44,7 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::composite_backward,
     POLYFIELD_VARIANT::adam,
     POLYFIELD_VARIANT::random_bits,
+    POLYFIELD_VARIANT::gather,
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::density_with<POLYFIELD_VARIANT::Networks>,

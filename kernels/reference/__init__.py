@@ -2,8 +2,9 @@
 
 from polyfield.kernels.reference.adam import adam
 from polyfield.kernels.reference.composite import composite, transmittance
+from polyfield.kernels.reference.gather import gather
 from polyfield.kernels.reference.interpolate import interpolate
 from polyfield.kernels.reference.march import march
 from polyfield.kernels.reference.mlp import mlp
 
-__all__ = ["adam", "composite", "interpolate", "march", "mlp", "transmittance"]
+__all__ = ["adam", "composite", "gather", "interpolate", "march", "mlp", "transmittance"]

@@ -35,7 +35,7 @@ def interpolate(table: np.ndarray, points: np.ndarray, levels: Levels) -> np.nda
                     index %= entries
                 value += weight * table[first + index]
             row.append(value)
-            first += entries
+            first += -(-entries // 16) * 16
         rows.append(np.concatenate(row))
     return np.array(rows).reshape(len(points), levels.count * table.shape[1])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from agreement import cases, oracles
 
-from polyfield.kernels import RaySamples, adam, composite, interpolate, march, mlp, transmittance
+from polyfield.kernels import RaySamples, adam, composite, gather, interpolate, march, mlp, transmittance
 from polyfield.kernels import reference as definition
 
 
@@ -81,13 +81,29 @@ def test_interpolate_is_exact_on_linear_functions(form):
     """Dense levels filled with a linear function give it back everywhere."""
     levels = cases.LEVELS["dense"]
     slope = torch.tensor([0.3, -1.2, 0.7])
-    rows = []
-    for nx, ny, nz in levels.resolutions:
+    table = torch.full((levels.entries, 1), torch.nan)  # what lies between the levels is not read
+    for (nx, ny, nz), first, size in zip(levels.resolutions, levels.offsets, levels.sizes):
         z, y, x = torch.meshgrid(*(torch.linspace(0, 1, n) for n in (nz, ny, nx)), indexing="ij")
-        rows.append((torch.stack((x, y, z), -1) @ slope).flatten())
+        table[first : first + size, 0] = (torch.stack((x, y, z), -1) @ slope).flatten()
     points = torch.rand(100, 3, generator=cases.generator(3))
-    found = interpolate(torch.cat(rows)[:, None], points, levels)
+    found = interpolate(table, points, levels)
     torch.testing.assert_close(found, (points @ slope)[:, None].expand(-1, 3), atol=1e-6, rtol=1e-5)
+
+
+def parts():
+    """Of several sizes, one of them empty, and rows of all of them in no order."""
+    sizes = (3, 0, 700, 1, 40)
+    index = torch.randint(sum(sizes), (5000,), generator=cases.generator(7))
+    return sizes, torch.cat((index, torch.tensor([0, 2, 3, 702, 703, 704, 743])))
+
+
+@pytest.mark.parametrize("shape, dtype", [((), torch.uint8), ((4,), torch.int16), ((3, 5), torch.float32)])
+def test_gather(form, shape, dtype):
+    sizes, index = parts()
+    whole = torch.randint(200, (sum(sizes), *shape), generator=cases.generator(8)).to(dtype)
+    found = gather(list(whole.split(sizes)), index)
+    assert found.dtype == dtype and torch.equal(found, whole[index])
+    assert gather(list(whole.split(sizes)), index[:0]).shape == (0, *shape)
 
 
 @pytest.mark.parametrize("case", cases.MLP.values(), ids=list(cases.MLP))

@@ -13,6 +13,7 @@ from polyfield.kernels import (
     adam,
     composite,
     fused_radiance,
+    gather,
     interpolate,
     march,
     mlp,
@@ -71,11 +72,11 @@ def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 3
 
 
 REFUSED = {
-    "interpolate: table is (7, 2); expected (75, any)": lambda: interpolate(zeros(7, 2), zeros(1, 2), LEVELS),
-    "interpolate: table is (75,); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+    "interpolate: table is (7, 2); expected (79, any)": lambda: interpolate(zeros(7, 2), zeros(1, 2), LEVELS),
+    "interpolate: table is (79,); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
         zeros(ROWS), zeros(1, 2), LEVELS
     ),
-    "interpolate: table is (0, 75, 2); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+    "interpolate: table is (0, 79, 2); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
         zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS
     ),
     "interpolate: points is (5, 3); expected (any, 2)": lambda: interpolate(
@@ -235,6 +236,26 @@ def test_steps_that_do_not_fit(native_form, changes, message):
         steps[0] |= changes
     with pytest.raises(PolyfieldError) as refused:
         radiance().train(*walk, **compared, huber=0.1, steps=steps)
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    "parts, index, message",
+    [
+        ([zeros(4, 2), zeros(3)], [0], "gather: part is (3,); expected (any, 2)"),
+        (
+            [zeros(4), zeros(3).double()],
+            [0],
+            "gather: a part is of torch.float64 on cpu; expected torch.float32 on cpu",
+        ),
+        ([zeros(4), zeros(3)], [0, 7], "gather: index goes from 0 to 7; expected 0 to 6"),
+        ([zeros(4), zeros(3)], [-1, 6], "gather: index goes from -1 to 6; expected 0 to 6"),
+        ([zeros(4)], [0.5], "gather: index is of torch.float32; expected torch.int64"),
+    ],
+)
+def test_rows_that_are_not_there(form, parts, index, message):
+    with pytest.raises(PolyfieldError) as refused:
+        gather(parts, torch.tensor(index))
     assert str(refused.value) == message
 
 
