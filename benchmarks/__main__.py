@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyfield.apps.command import prepare_torch
 from polyfield.errors import PolyfieldError
 from polyfield.fit.interrupt import Stopped, stoppable
 
@@ -23,9 +23,7 @@ HERE = Path(__file__).parent
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit status."""
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # as the polyfield command does, before torch is imported
+    prepare_torch()
     try:
         with stoppable():
             return _run(_parser().parse_args(arguments))

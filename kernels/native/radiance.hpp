@@ -22,7 +22,7 @@ constexpr int SAMPLES = 4;       // of a ray at a time at first: more would ofte
 constexpr int MOST_SAMPLES = 64;
 constexpr int ROUNDS = 3;        // after which it is twice as many: few rays are left, and a round has its price
 constexpr int BLOCK = 192;                           // rows that go through a network at once
-constexpr int CHUNKS = 64;                           // of a step's tiles, each with a gradient of its own
+constexpr int64_t CHUNKS = 64;                       // of a step's tiles at most, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
 constexpr int PICTURE_TILES = 128;                   // at once in pictures, where there is no end of rays
 constexpr int TOGETHER = 8;                          // tiles that a task looks up in one level
@@ -410,8 +410,9 @@ private:
         for (int l = 0; l + 1 < density.count; ++l) copy(hidden_[l], padded(density.out[l]), from, to);
     }
 
-    static void copy(Value* rows, int width, int from, int to) {
-        memcpy(rows + size_t(to) * width, rows + size_t(from) * width, width * sizeof(Value));
+    static void copy(Value* rows, int width, int from, int to) {  // widths are multiples of 16
+        for (int k = 0; k < width; k += 16)
+            memcpy(rows + size_t(to) * width + k, rows + size_t(from) * width + k, 16 * sizeof(Value));
     }
 
     // What the first colour layer's sums start from: the harmonics' share, one row a ray.
@@ -461,18 +462,25 @@ private:
             Value* swap = to_out;
             to_out = to_in, to_in = swap;
         }
-        const Grid& grid = packed_->field.grid;
-        const int features = grid.features;
-        for (int l = 0; l < grid.levels; ++l) {
-            float* to = trace.to_code + (size_t(l) * rows_ + begin) * features;
-            const float* from = floats + l * features;
-            for (int r = 0; r < rows; ++r, to += features, from += code_width_) memcpy(to, from, features * 4);
+        switch (packed_->field.grid.features) {
+            case 2: keep_gradients<2>(floats, begin, rows, trace); break;
+            case 4: keep_gradients<4>(floats, begin, rows, trace); break;
+            default: keep_gradients<8>(floats, begin, rows, trace);
         }
         vf worst{};
         for (int k = 0; k < rows * code_width_; k += W) worst += load(floats + k) * 0.f;
         float sum = 0;
         for (int lane = 0; lane < W; ++lane) sum += worst[lane];
         return sum;
+    }
+
+    // Rows (rows, code width) of gradients to codes, level by level.
+    template <int F> void keep_gradients(const float* floats, int begin, int rows, Trace& trace) {
+        for (int l = 0; l < packed_->field.grid.levels; ++l) {
+            float* to = trace.to_code + (size_t(l) * rows_ + begin) * F;
+            const float* from = floats + l * F;
+            for (int r = 0; r < rows; ++r, to += F, from += code_width_) memcpy(to, from, F * 4);
+        }
     }
 
     void sum_by_ray(const Value* to_out, int begin, int rows, float* ray_sums) {
@@ -661,7 +669,8 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
     Losses losses[CHUNKS];
     const float scale = 1 / (3.f * float(rays.count));
     Tiles<P> tiles(packed, rays, grid, 0, rays.count);
-    parallel(CHUNKS, [&](int64_t chunk, int worker) {
+    const int64_t chunks = most(1, least(CHUNKS, tiles.count));
+    parallel(chunks, [&](int64_t chunk, int worker) {
         Losses& sums = losses[chunk];
         sums = Losses{0, 0, 0, true};
         float* to_density = gradients + chunk * size;
@@ -669,7 +678,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         memset(to_density, 0, size * 4);
         arenas[chunk].clear();
         Trace** trace = &traces[chunk];
-        for (int64_t i = tiles.count * chunk / CHUNKS; i < tiles.count * (chunk + 1) / CHUNKS; ++i) {
+        for (int64_t i = tiles.count * chunk / chunks; i < tiles.count * (chunk + 1) / chunks; ++i) {
             Tile<P>& tile = tiles[i];
             tile.drop_faint(field.least_share);
             sums.evaluated += tile.evaluated();
@@ -680,7 +689,8 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         }
     });
     Losses sums{0, 0, 0, true};
-    for (const Losses& part : losses) {
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const Losses& part = losses[chunk];
         sums.loss += part.loss;
         sums.evaluated += part.evaluated, sums.shaded += part.shaded;
         sums.finite &= part.finite;
@@ -692,7 +702,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Ra
         case 4: traces_to_table<4>(field.grid, traces, training, moves); break;
         default: traces_to_table<8>(field.grid, traces, training, moves);
     }
-    add_parts(gradients, CHUNKS, size);
+    add_parts(gradients, chunks, size);
     for (int l = 0; l < packed.density.count; ++l)
         for (int j = 0; j < packed.density.out[l]; ++j)
             memcpy(training.to_density[l] + size_t(j) * packed.density.in[l],
