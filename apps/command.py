@@ -16,11 +16,9 @@ from polyfield.fit.interrupt import Stopped, stoppable
 
 
 def prepare_torch() -> None:
-    """Settings that torch reads as it is imported, unless the environment has others."""
+    """What torch reads as it is imported, unless the environment says otherwise."""
     # A waiting OpenMP thread would take a core from the native kernels' own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Tables are read at random: with pages of 4 KB most of the time goes to finding the page.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def main(arguments: list[str] | None = None) -> None:

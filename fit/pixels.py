@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polyfield.fit.contrast import contrast
-from polyfield.kernels import gather, random_bits
+from polyfield.kernels import gather, weighted
 from polyfield.render.cameras import Cameras
 from polyfield.render.rays import Rays
 
@@ -36,12 +36,12 @@ class PixelStore:
             for image in images
         ]
         with ThreadPoolExecutor() as pool:
-            weights = np.concatenate([w.reshape(-1) for w in pool.map(contrast, images)])
-        self._weights = torch.from_numpy(weights).to(device)
+            weights = [w.reshape(-1) for w in pool.map(contrast, images)]
         areas = cameras.sizes.prod(1)
         self._ends = areas.cumsum(0).to(device)
         self._widths = cameras.sizes[:, 0].to(device)
         self._counting: Tensor | None = None
+        flat = np.concatenate(weights)
         if any(mask is not None for mask in masks):
             all_true = (np.ones(int(area), bool) for area in areas)
             rows = [
@@ -49,11 +49,12 @@ class PixelStore:
             ]
             counting = np.concatenate(rows).nonzero()[0]
             self._counting = torch.from_numpy(counting).to(device)
-            weights = weights[counting]
-        self._mean_weight = float(weights.mean()) if len(weights) else math.nan
+            flat = flat[counting]
+        self._weights = torch.from_numpy(flat).to(device)  # of those that count
+        self._mean_weight = float(flat.mean()) if len(flat) else math.nan
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if self._counting is None else len(self._counting)
+        return len(self._weights)
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Rays, Tensor, Tensor]:
         """`count` pixels with replacement, as often as their contrast says.
@@ -61,17 +62,12 @@ class PixelStore:
         Their rays (R,), premultiplied colours RGBA (R, 4) in [0, 1], and odds (R,): how many times as likely each was as
         if all were drawn alike.
         """
-        # By rejection: a tenth more than are needed on the average, which is ten times their deviation for a pool.
-        tries = math.ceil((count * 1.1 + 64) * 256 / self._mean_weight)
-        bits = random_bits((2, tries), seed=seed, stream="pixels", step=step, device=self._ends.device)
-        row = bits[0] * len(self) >> 32  # scaled, not taken modulo: no pixel is favoured by more than 2^-32
+        row, weights = weighted(
+            self._weights, count, mean=self._mean_weight, seed=seed, stream="pixels", step=step
+        )
         if self._counting is not None:
             row = self._counting[row]
-        weights = gather([self._weights], row)
-        kept = bits[1] >> 24 < weights
-        row, weights = row[kept], weights[kept]
-        again = torch.arange(count, device=row.device) % len(row)
-        row, odds = row[again], weights[again] / self._mean_weight
+        odds = weights / self._mean_weight
         frame = torch.searchsorted(self._ends, row, right=True)
         starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
         pixel, width = row - starts[frame], self._widths[frame]

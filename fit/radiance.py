@@ -30,7 +30,7 @@ _HUBER = 0.3  # errors beyond it count linearly
 _DECAY = 1e-6
 _RAYS = (512, POOL)  # fewest and most of a step
 _FIRST_RAYS = 1024
-_SHADED = 1 << 13  # samples of a step that go through the whole field
+_SHADED = (1 << 12, 1 << 14)  # samples of a step that go through the whole field, at first and at the end
 MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
 _GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
@@ -125,7 +125,7 @@ class RadianceFit:
         done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         self.totals = {key: total + done[key] for key, total in self.totals.items()}
         report = Step(self.steps, loss, _psnr(mse), self._rays, evaluated, shaded, bad)
-        self._rays = _next_rays(self._rays, evaluated, shaded)
+        self._rays = _next_rays(self._rays, evaluated, shaded, self.progress)
         self.seconds += time.perf_counter() - start
         if self._bad_in_a_row >= _PATIENCE:
             raise Diverged(
@@ -267,9 +267,10 @@ def _shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _next_rays(rays: int, evaluated: int, shaded: int) -> int:
+def _next_rays(rays: int, evaluated: int, shaded: int, progress: float) -> int:
     """How many rays the next step takes so that its samples come near what a step should have."""
-    scale = min(_SHADED / max(shaded, 1), MOST_SAMPLES / max(evaluated, 1), 2.0)
+    wanted = _SHADED[0] * (_SHADED[1] / _SHADED[0]) ** progress
+    scale = min(wanted / max(shaded, 1), MOST_SAMPLES / max(evaluated, 1), 2.0)
     return min(max(round(rays * scale / 16) * 16, _RAYS[0]), _RAYS[1])
 
 

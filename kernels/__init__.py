@@ -16,7 +16,7 @@ from polyfield.kernels.operations import (
     mlp,
     transmittance,
 )
-from polyfield.kernels.philox import random_bits, uniform
+from polyfield.kernels.philox import random_bits, uniform, weighted
 from polyfield.kernels.samples import RaySamples
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "random_bits",
     "transmittance",
     "uniform",
+    "weighted",
 ]

@@ -63,3 +63,28 @@ def uniform(
         words = native(math.prod(shape), seed=seed, name=zlib.crc32(stream.encode()), step=step)
         return (words >> 8).bitwise_and_(_MASK >> 8).float().mul_(2.0**-24).reshape(*shape)
     return (random_bits(shape, seed=seed, stream=stream, step=step, device=device) >> 8).float() * 2.0**-24
+
+
+def weighted(
+    weights: Tensor, count: int, *, mean: float, seed: int, stream: str, step: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Rows (count,) int64 of weights (N,) uint8, with replacement, each as often as its weight says; and their weights.
+
+    `mean` is the mean of all weights, at most 255. By rejection: of about 1.1 * 256 / mean times as many rows as are
+    asked for, drawn alike, a share of weight / 256 is kept.
+    """
+    # A tenth more than are needed on the average, which is ten times their deviation for ten thousand.
+    tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4
+    if native := offered("weighted", weights):
+        index, found, accepted = native(
+            weights, count, tries=tries, seed=seed, name=zlib.crc32(stream.encode()), step=step
+        )
+    else:
+        bits = random_bits((2, tries), seed=seed, stream=stream, step=step, device=weights.device)
+        index = bits[0] * len(weights) >> 32  # scaled, not taken modulo: none is favoured by more than 2^-32
+        index = index[bits[1] >> 24 < weights[index]][:count]
+        found, accepted = weights[index], len(index)
+    if accepted < count:  # hardly ever
+        again = torch.arange(count, device=index.device) % accepted
+        index, found = index[again], found[again]
+    return index, found

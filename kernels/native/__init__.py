@@ -16,7 +16,7 @@ from polyfield.kernels.native.gather import gather
 from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
-from polyfield.kernels.native.philox import random_bits
+from polyfield.kernels.native.philox import random_bits, weighted
 from polyfield.kernels.native.radiance import fused_radiance
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "mlp",
     "random_bits",
     "transmittance",
+    "weighted",
 ]
 
 _asked = os.environ.get("POLYFIELD_ISA", "")

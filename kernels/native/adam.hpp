@@ -1,4 +1,4 @@
-// Adam in one pass over parameters, moments and gradients; tables to half precision; random numbers.
+// Adam in one pass over parameters, moments and gradients; tables to half precision.
 #pragma once
 #include "simd.hpp"
 
@@ -116,24 +116,6 @@ static void halve(int64_t count, const float* from, uint16_t* to) {
             vf rest{};
             memcpy(&rest, from + i, size_t(last - i) * 4);
             halve_vector(rest, to + i, int(last - i));
-        }
-    });
-}
-
-// Philox 4x32-10: kernels/philox.py has the reference. Number i is word i % 4 of block i / 4.
-static void random_bits(const Stream& stream, int64_t count, uint32_t* bits) {
-    parallel_ranges(count, PASS, [&](int64_t first, int64_t last, int) {  // PASS is a multiple of 4
-        for (int64_t i = first; i < last; i += 4) {
-            uint32_t c0 = uint32_t(i / 4), c1 = uint32_t(i / 4 >> 32), c2 = stream.step, c3 = stream.name;
-            uint32_t k0 = stream.seed[0], k1 = stream.seed[1];
-            for (int round = 0; round < 10; ++round) {
-                uint64_t p0 = uint64_t(c0) * 0xD2511F53u, p1 = uint64_t(c2) * 0xCD9E8D57u;
-                c0 = uint32_t(p1 >> 32) ^ c1 ^ k0, c1 = uint32_t(p1);
-                c2 = uint32_t(p0 >> 32) ^ c3 ^ k1, c3 = uint32_t(p0);
-                k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
-            }
-            uint32_t words[4] = {c0, c1, c2, c3};
-            memcpy(bits + i, words, size_t(least(4, last - i)) * 4);
         }
     });
 }

@@ -301,6 +301,15 @@ NB_MODULE(_core, m) {
         kernels->random_bits(stream, int64_t(bits.size()), reinterpret_cast<uint32_t*>(bits.data()));
     }, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert());
 
+    m.def("settle", [](Floats memory) { settle(memory.data(), memory.nbytes()); }, nb::arg().noconvert(),
+          "Asks for huge pages under memory that will long be read at random.");
+    m.def("weighted", [](uint64_t seed, uint32_t name, uint32_t step, Bytes weights, int64_t tries, Integers index,
+                         Bytes of_index) {
+        Call call;
+        Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};
+        return kernels->weighted(stream, weights.data(), int64_t(weights.size()), tries, int64_t(index.size()),
+                                 index.data(), of_index.data());
+    }, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(), nb::arg().noconvert());
     m.def("gather", [](const std::vector<Bytes>& parts, const std::vector<int64_t>& sizes, Integers index, Bytes out) {
         Call call;
         std::vector<const uint8_t*> data;

@@ -127,6 +127,9 @@ struct Kernels {
     void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
                  uint16_t* half);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
+    // Writes the accepted of `tries` (a multiple of 4) random rows, at most `most` of them; returns how many were accepted.
+    int64_t (*weighted)(const Stream&, const uint8_t* weights, int64_t rows, int64_t tries, int64_t most, int64_t* index,
+                        uint8_t* of_index);
     void (*gather)(int parts, const uint8_t* const* data, const int64_t* ends, int64_t bytes, const int64_t* index,
                    int64_t count, uint8_t* out);
     void (*halve)(int64_t count, const float* from, uint16_t* to);

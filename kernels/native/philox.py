@@ -1,4 +1,4 @@
-"""Random numbers: Philox, four words at a time."""
+"""Random numbers: Philox, four words at a time; and rows drawn by their weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from polyfield import _core
+from polyfield.kernels.native.arrays import plain
 
 
 def random_bits(count: int, *, seed: int, name: int, step: int) -> Tensor:
@@ -13,3 +14,14 @@ def random_bits(count: int, *, seed: int, name: int, step: int) -> Tensor:
     words = torch.empty(count, dtype=torch.int32)
     _core.random_bits(seed & (1 << 64) - 1, name, step & 0xFFFFFFFF, words)
     return words
+
+
+def weighted(
+    weights: Tensor, count: int, *, tries: int, seed: int, name: int, step: int
+) -> tuple[Tensor, Tensor, int]:
+    """The first `count` rows accepted of so many tries, their weights, and how many rows that is."""
+    index, found = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.uint8)
+    accepted = _core.weighted(
+        seed & (1 << 64) - 1, name, step & 0xFFFFFFFF, plain(weights), tries, index, found
+    )
+    return index, found, min(accepted, count)

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -168,10 +169,21 @@ constexpr bool TIGHT = true;
 constexpr bool TIGHT = false;
 #endif
 
+constexpr size_t HUGE = size_t(1) << 21;  // bytes of a huge page
+
+void settle(void* data, size_t bytes) {
+#ifdef __linux__
+    constexpr int collapse = 25;  // MADV_COLLAPSE, which older headers do not have and older systems refuse
+    uintptr_t begin = (uintptr_t(data) + HUGE - 1) / HUGE * HUGE, end = (uintptr_t(data) + bytes) / HUGE * HUGE;
+    if (begin >= end) return;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+    madvise(reinterpret_cast<void*>(begin), end - begin, collapse);
+#endif
+}
+
 static void* allocate(size_t bytes) {
-    constexpr size_t huge = size_t(1) << 21;
-    bool large = bytes >= 2 * huge;
-    size_t boundary = large ? huge : 64;
+    bool large = bytes >= 2 * HUGE;
+    size_t boundary = large ? HUGE : 64;
     void* data = nullptr;
     if (posix_memalign(&data, boundary, bytes)) throw std::bad_alloc();
 #ifdef __linux__

@@ -11,6 +11,9 @@ constexpr int MAX_THREADS = 256;
 int threads();
 void set_threads(int count);
 
+// Asks for huge pages under memory that is there already: without them, reading it at random is mostly finding its pages.
+void settle(void* data, size_t bytes);
+
 // Runs task(context, index, worker) for every index below count; worker is below threads(). Calls take turns: whoever
 // calls a kernel holds them off each other. Rethrows bad_alloc.
 void run_tasks(int64_t count, void (*task)(void* context, int64_t index, int worker), void* context);

@@ -41,6 +41,7 @@ class FusedRadiance:
             **settings,
         )
         self._tensors = [table, *density, *colour]
+        self._settled = False
         self._harmonics = settings["harmonics"]
         self.refresh()
         self._to_table: Tensor | None = None
@@ -70,6 +71,7 @@ class FusedRadiance:
         errors = torch.empty(len(target))
         if steps:
             checks.radiance_steps(self._tensors, steps)
+            self._settle(steps)
         elif self._to_table is None:
             self._to_table = like(self._tensors[0])
         figures = self._native.train(
@@ -88,6 +90,13 @@ class FusedRadiance:
         if self._to_table is None or steps:
             return figures, errors, []
         return figures, errors, [self._to_table, *to_density, *to_colour]
+
+    def _settle(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """The table and its moments are read at random from now on."""
+        if not self._settled:
+            for tensor in (self._tensors[0], steps[0]["mean"], steps[0]["square"], self.half.view(torch.float32)):
+                _core.settle(plain(tensor))
+            self._settled = True
 
     def refresh(self) -> None:
         self._native.refresh()

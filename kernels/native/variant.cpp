@@ -7,6 +7,7 @@
 #include "march.hpp"
 #include "network.hpp"
 #include "radiance.hpp"
+#include "random.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
@@ -44,6 +45,7 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::composite_backward,
     POLYFIELD_VARIANT::adam,
     POLYFIELD_VARIANT::random_bits,
+    POLYFIELD_VARIANT::weighted,
     POLYFIELD_VARIANT::gather,
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,

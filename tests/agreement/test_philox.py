@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from polyfield.kernels import random_bits, uniform
+from polyfield.kernels import random_bits, uniform, weighted
 from polyfield.kernels.philox import philox
 
 
@@ -59,3 +59,23 @@ def test_uniform_fills_the_unit_interval_evenly(form):
     assert 0 <= numbers.min() and numbers.max() < 1
     counts = torch.histc(numbers, 20, 0, 1)
     assert (counts - 5000).abs().max() < 350  # five standard deviations
+
+
+def test_rows_are_drawn_as_often_as_their_weights_say(form):
+    weights = torch.tensor([0, 1, 50, 255, 0, 100], dtype=torch.uint8).repeat(3)
+    index, found = weighted(weights, 60_000, mean=float(weights.float().mean()), seed=2, stream="rows")
+    assert torch.equal(found, weights[index])
+    expected = weights / weights.sum() * len(index)
+    assert ((torch.bincount(index, minlength=len(weights)) - expected).abs() <= 5 * expected.sqrt()).all()
+
+
+@pytest.mark.parametrize("count", [1, 100, 5001])
+def test_native_draws_by_weight_are_the_references(native_form, monkeypatch, count):
+    weights = torch.randint(256, (100_003,), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    drawn = []
+    for mean in (float(weights.float().mean()), 1e4):  # with the second too few are tried, and those accepted come again
+        drawn.append(weighted(weights, count, mean=mean, seed=-3, stream="a", step=1 << 34))
+    monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
+    for mean, native in zip((float(weights.float().mean()), 1e4), drawn, strict=True):
+        reference = weighted(weights, count, mean=mean, seed=-3, stream="a", step=1 << 34)
+        assert all(torch.equal(a, b) for a, b in zip(native, reference, strict=True))
