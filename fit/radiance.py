@@ -39,7 +39,7 @@ _GRID_RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))
 _UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be looked at often enough
 MOST_CELLS = _GRID_RESOLUTIONS[-1][1]
 # Steps along a ray are so many times as long, until which part of the fit.
-_STEP_SIZES = ((0.15, 4.0), (0.5, 2.0), (1.0, 1.0))
+_STEP_SIZES = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
 _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 

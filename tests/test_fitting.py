@@ -166,16 +166,16 @@ class TestSchedule:
 
 
 def test_the_lattice_follows_the_pixels():
-    """A step is a pixel's width at the middle, but never finer than 1/512 of the diagonal."""
+    """A step is half a pixel's width at the middle, but never finer than 1/1024 of the diagonal."""
     coarse = lattice(views(), BOX, 0.0)
-    assert coarse.step == pytest.approx(math.sqrt(10) / 48, rel=1e-3) and coarse.cone == 0
+    assert coarse.step == pytest.approx(math.sqrt(10) / 96, rel=1e-3) and coarse.cone == 0
     fine = lattice(
         views().scaled(1)[[0]].__class__(**{**vars(views()), "intrinsics": views().intrinsics * 1e4}),
         BOX,
         0.0,
     )
-    assert fine.step == pytest.approx(2 * math.sqrt(3) / 512)
-    assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(4 / 48)
+    assert fine.step == pytest.approx(2 * math.sqrt(3) / 1024)
+    assert lattice(views(), Domain("contraction", (0.0,) * 3, (1.0,) * 3), 0.1).cone == pytest.approx(2 / 48)
 
 
 def test_moments_follow_a_field_that_changes_its_structure():

@@ -94,7 +94,12 @@ class FusedRadiance:
     def _settle(self, steps: Sequence[Mapping[str, Any]]) -> None:
         """The table and its moments are read at random from now on."""
         if not self._settled:
-            for tensor in (self._tensors[0], steps[0]["mean"], steps[0]["square"], self.half.view(torch.float32)):
+            for tensor in (
+                self._tensors[0],
+                steps[0]["mean"],
+                steps[0]["square"],
+                self.half.view(torch.float32),
+            ):
                 _core.settle(plain(tensor))
             self._settled = True
 

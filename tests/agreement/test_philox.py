@@ -73,7 +73,10 @@ def test_rows_are_drawn_as_often_as_their_weights_say(form):
 def test_native_draws_by_weight_are_the_references(native_form, monkeypatch, count):
     weights = torch.randint(256, (100_003,), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     drawn = []
-    for mean in (float(weights.float().mean()), 1e4):  # with the second too few are tried, and those accepted come again
+    for mean in (
+        float(weights.float().mean()),
+        1e4,
+    ):  # with the second too few are tried, and those accepted come again
         drawn.append(weighted(weights, count, mean=mean, seed=-3, stream="a", step=1 << 34))
     monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
     for mean, native in zip((float(weights.float().mean()), 1e4), drawn, strict=True):
