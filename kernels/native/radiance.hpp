@@ -107,8 +107,9 @@ public:
         return sigma_;
     }
 
-    // Up to `samples` further ones of every ray that goes on, as rows [rows_, end_).
+    // Up to `samples` further ones of every ray that goes on, as rows [rows_, end_); no more rows than all rays have at first.
     void march(const Occupancy& grid, int samples) {
+        if (samples * going_ > SAMPLES * TILE_RAYS) samples = SAMPLES * TILE_RAYS / going_;
         reserve(rows_ + going_ * samples);
         int left = 0;
         end_ = rows_;
