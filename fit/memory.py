@@ -18,6 +18,7 @@ _WEIGHT = 1  # byte of a pixel, beside the picture
 _RAY = 400  # bytes of a ray drawn, and of what it was made of
 _SAMPLE = 600  # bytes of a sample in native tiles
 _SAMPLE_IN_STEPS = 12_000  # and of one that passes through PyTorch operation by operation
+_PICTURES = 400e6  # for the rays of a picture that are on their way at once
 _CELL = 16  # bytes of an occupancy cell while the grid is refined
 
 
@@ -38,7 +39,9 @@ def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
         parameters = build(spec).parameter_count()
     cells = cascades(spec.domain) * MOST_CELLS**3
     samples = MOST_SAMPLES * (_SAMPLE if fused else _SAMPLE_IN_STEPS)
-    rest = pixels * _WEIGHT + _PROGRAMS + parameters * _ADAM + cells * _CELL + POOL * _RAY + samples
+    rest = (
+        pixels * _WEIGHT + _PROGRAMS + _PICTURES + parameters * _ADAM + cells * _CELL + POOL * _RAY + samples
+    )
     return Memory(8.0 * pixels, rest)
 
 

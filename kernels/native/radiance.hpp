@@ -24,7 +24,7 @@ constexpr int ROUNDS = 3;        // after which it is twice as many: few rays ar
 constexpr int BLOCK = 192;                           // rows that go through a network at once
 constexpr int64_t CHUNKS = 64;                       // of a step's tiles at most, each with a gradient of its own
 constexpr int MOST_TILES = 512;                      // at once
-constexpr int PICTURE_TILES = 128;                   // at once in pictures, where there is no end of rays
+constexpr int PICTURE_TILES = 32;                    // at once in pictures, where there is no end of rays
 constexpr int TOGETHER = 8;                          // tiles that a task looks up in one level
 
 template <class T> static inline T* room(Buffer& buffer, size_t count) {
