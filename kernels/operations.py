@@ -1,6 +1,6 @@
 """The operations as the rest of polyfield calls them: what they compute, and nothing of how.
 
-Every one takes an optional leading bank axis B: many small fields at once.
+Every one but `gather` takes an optional leading bank axis B: many small fields at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of several tensors that stand for one."""
+"""Rows of several tensors that stand for one: bytes, whatever their type."""
 
 from __future__ import annotations
 
