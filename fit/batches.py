@@ -5,7 +5,6 @@ To draw rays takes many small operations, which would cost a small step more tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,6 @@ class Batch:
     odds: Tensor  # (R,) how many times as likely as if all pixels were drawn alike
     jitter: Tensor  # (R,) in [0, 1)
     background: Tensor  # (R, 3) to compare on
-    prepared: dict[str, Tensor]  # what `prepare` made of the rays, (R, ...)
 
     def __getitem__(self, part: slice) -> Batch:
         return Batch(
@@ -36,15 +34,14 @@ class Batch:
             self.odds[part],
             self.jitter[part],
             self.background[part],
-            {name: tensor[part] for name, tensor in self.prepared.items()},
         )
 
 
 class Batches:
     """Pool number p is a function of the seed and p alone, so `position` is all the state there is."""
 
-    def __init__(self, pixels: PixelStore, seed: int, prepare: Callable[[Rays], dict[str, Tensor]]) -> None:
-        self._pixels, self._seed, self._prepare = pixels, seed, prepare
+    def __init__(self, pixels: PixelStore, seed: int) -> None:
+        self._pixels, self._seed = pixels, seed
         self._pool: tuple[int, Batch] | None = None
         self.position = (0, 0)  # pool, rays of it that are gone
 
@@ -66,4 +63,4 @@ class Batches:
             return uniform(shape, seed=self._seed, stream=stream, step=pool, device=target.device)
 
         jitter, background = draw("jitter", POOL), draw("background", POOL, 3)
-        return Batch(rays, target, odds, jitter, background, self._prepare(rays))
+        return Batch(rays, target, odds, jitter, background)

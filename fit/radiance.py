@@ -22,7 +22,6 @@ from polyfield.fit.visible import visible
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import FusedField
 from polyfield.render.occupancy import OccupancyGrid
-from polyfield.render.rays import Rays
 from polyfield.render.sampling import Lattice, MarchingSampler, Sampler, cascades, sampler_for
 from polyfield.render.volume import render_rays
 
@@ -87,7 +86,7 @@ class RadianceFit:
         self.totals = {"rays": 0, "evaluated": 0, "shaded": 0, "skipped": 0}
         self.grid_seconds = 0.0
         self._fused = FusedField.of(self.field)
-        self._batches = Batches(pixels, seed, self._prepare)
+        self._batches = Batches(pixels, seed)
         self._rays = _FIRST_RAYS
         self._bad_in_a_row = 0
 
@@ -133,12 +132,6 @@ class RadianceFit:
             )
         return report
 
-    def _prepare(self, rays: Rays) -> dict[str, Tensor]:
-        sampler = self.sampler()
-        return (
-            self._fused.prepare(rays, sampler) if self._fused and isinstance(sampler, MarchingSampler) else {}
-        )
-
     def _descend(self, batch: Batch, rate: float) -> tuple[float, float, int, int, bool]:
         """Leave the gradients of a Huber loss over random backgrounds; a fused field has then moved already.
 
@@ -149,7 +142,7 @@ class RadianceFit:
         penalty = self.field.penalties()
         if self._fused and penalty is None and isinstance(sampler, MarchingSampler):
             done, errors = self._fused.train(
-                batch.prepared,
+                batch.rays,
                 batch.jitter,
                 sampler,
                 batch.target,

@@ -52,15 +52,19 @@ def march(
     _shape("march: directions", directions, origins.shape)
     for name, tensor in (("near", near), ("far", far), ("jitter", jitter)):
         _shape(f"march: {name}", tensor, origins.shape[:-1])
+    _lattice("march", bank, occupancy, step, cone)
+
+
+def _lattice(name: str, bank: tuple[int, ...], occupancy: Tensor, step: float, cone: float) -> None:
     cells = occupancy.shape[-1] if occupancy.dim() else None
-    _shape("march: occupancy", occupancy, (*bank, None, cells, cells, cells))
+    _shape(f"{name}: occupancy", occupancy, (*bank, None, cells, cells, cells))
     if occupancy.dtype != torch.bool or not occupancy[..., :1, :1, :1].numel():
         raise PolyfieldError(
-            f"march: occupancy is {_text(occupancy)} of {occupancy.dtype}; expected one cell or more of torch.bool"
+            f"{name}: occupancy is {_text(occupancy)} of {occupancy.dtype}; expected one cell or more of torch.bool"
         )
     if not (0 < step < math.inf and 0 <= cone < math.inf):
         raise PolyfieldError(
-            f"march: step {step} and cone {cone}; expected a step above 0, a cone of 0 or more"
+            f"{name}: step {step} and cone {cone}; expected a step above 0, a cone of 0 or more"
         )
 
 
@@ -138,32 +142,32 @@ def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]
 
 
 def fused_radiance(
-    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], harmonics: int
+    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], degree: int
 ) -> None:
     _shape("fused_radiance: table", table, (levels.entries, None))
     latent = _layers("fused_radiance: density", density, (), levels.count * table.shape[1])
-    outputs = _layers("fused_radiance: colour", colour, (), latent + harmonics)
+    outputs = _layers("fused_radiance: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
             f"fused_radiance: {latent} latent numbers, {outputs} colours; expected 1 or more, 3"
         )
 
 
-def radiance_rays(
-    rays: dict[str, Any], occupied: Tensor, most: int | None, **others: tuple[Tensor, int]
-) -> None:
-    """The rays of a fused kernel, at most so many; tensors come with how many numbers a ray has of them."""
+def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor, int]) -> None:
+    """The rays of a fused kernel; tensors come with how many numbers a ray has of them."""
     _shape("fused_radiance: origins", rays["origins"], (None, 3))
-    march(**rays, occupancy=occupied)
     count = len(rays["origins"])
-    if most is not None and count > most:
-        raise PolyfieldError(f"fused_radiance: {count:,} rays in a step; expected {most:,} or fewer")
-    for name, (tensor, width) in others.items():
+    _lattice("fused_radiance", (), occupied, rays["step"], rays["cone"])
+    _shape("fused_radiance: jitter", rays["jitter"], (count,))
+    given = {name: (rays[name], 3) for name in ("origins", "directions")} | others
+    for name, (tensor, width) in given.items():
         _shape(f"fused_radiance: {name}", tensor, (count, width))
-    given = {**rays, **{name: tensor for name, (tensor, _) in others.items()}}
-    for name, value in given.items():
-        if isinstance(value, Tensor) and value.dtype != torch.float32:
-            raise PolyfieldError(f"fused_radiance: {name} is of {value.dtype}; expected torch.float32")
+    for name, tensor in {
+        "jitter": rays["jitter"],
+        **{name: each for name, (each, _) in given.items()},
+    }.items():
+        if tensor.dtype != torch.float32:
+            raise PolyfieldError(f"fused_radiance: {name} is of {tensor.dtype}; expected torch.float32")
 
 
 def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:

@@ -139,14 +139,14 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
 class FusedRadiance(Protocol):
     """A radiance field whose training step and pictures are one call each.
 
-    rays are march's arguments but the occupancy: origins, directions, near, far, jitter, step, cone. harmonics (R, H)
-    are the spherical harmonics of the rays' directions, occupied (K, G, G, G) bool.
+    rays are origins, directions (R, 3) in the world, of unit length, and jitter (R,); near, from where on they are
+    sampled; and march's step and cone. occupied (K, G, G, G) bool is in the domain's local frame, and where it ends
+    rays do.
     """
 
     def train(
         self,
         rays: dict[str, Any],
-        harmonics: Tensor,
         occupied: Tensor,
         *,
         target: Tensor,
@@ -173,9 +173,7 @@ class FusedRadiance(Protocol):
     def density(self, points: Tensor) -> Tensor:
         """Densities (N,) at points (N, 3) of the domain's local frame."""
 
-    def render(
-        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
-    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+    def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """evaluated and shaded, colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
 
 
@@ -185,7 +183,9 @@ def fused_radiance(
     density: Sequence[Tensor],
     colour: Sequence[Tensor],
     *,
-    harmonics: int,
+    degree: int,
+    centre: Sequence[float],
+    axes: Sequence[Sequence[float]],
     contraction: bool,
     low: float,
     high: float,
@@ -195,20 +195,23 @@ def fused_radiance(
 ) -> FusedRadiance | None:
     """The field as one kernel, or None where the form in use has none that fits it.
 
-    table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and harmonics ->
-    3), each (out, in). A point's unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction; density is
+    table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and the direction's
+    degree^2 spherical harmonics -> 3), each (out, in). A world point x is at p = axes (x - centre), centre (3,) and
+    axes (3, 3), in the domain's local frame. Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction; density is
     exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
     are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
     from what lies behind.
     """
-    checks.fused_radiance(table, levels, density, colour, harmonics)
+    checks.fused_radiance(table, levels, density, colour, degree)
     make = offered("fused_radiance", table, *density, *colour)
     return make and make(
         table,
         levels,
         density,
         colour,
-        harmonics=harmonics,
+        degree=degree,
+        centre=centre,
+        axes=axes,
         contraction=contraction,
         low=low,
         high=high,

@@ -90,17 +90,18 @@ class Cameras:
     def rays(self, frames: Tensor, uv: Tensor) -> Rays:
         """Rays (R,) through image points uv (R, 2) in pixels of the cameras frames (R,) int64."""
         focal, centre = self.intrinsics[frames].split(2, dim=1)
-        points, distortion = (uv - centre) / focal, self.distortion[frames]
-        used = sorted(set(self.lens))
+        points, used = (uv - centre) / focal, sorted(set(self.lens))
+        bends = used != ["perspective"]
+        distortion = self.distortion[frames] if bends else self.distortion[:0]
         seen = lenses.directions(points, used[0], distortion)
         for lens in used[1:]:
             # Every lens for all points: picking its own points would make the host wait for the device.
             has_lens = torch.tensor([name == lens for name in self.lens], device=frames.device)
             seen = torch.where(has_lens[frames, None], lenses.directions(points, lens, distortion), seen)
-        rotation, origins = self.c2w[frames].split([3, 1], dim=2)
+        turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)  # a tenth of a batched product's time
         # Rotations from files are orthonormal only to a few digits.
-        directions = normalize((rotation @ seen[:, :, None])[:, :, 0], dim=1)
-        return Rays(origins[:, :, 0], directions, None if self.times is None else self.times[frames])
+        directions = normalize(turned, dim=1)
+        return Rays(self.c2w[:, :, 3][frames], directions, None if self.times is None else self.times[frames])
 
     def image_rays(self, frame: int, start: int = 0, stop: int | None = None) -> Rays:
         """Rays of the pixels of one view in row-major order, from pixel start to stop."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from polyfield.fields import Field
-from polyfield.fields.directions import spherical_harmonics
 from polyfield.fields.plan import Plan
 from polyfield.kernels import FusedRadiance, fused_radiance
 from polyfield.render.rays import Rays
@@ -25,7 +24,7 @@ class FusedField:
     """A field's fused kernel. It reads the field's tensors where they are, so it follows them while they are trained."""
 
     def __init__(self, plan: Plan, kernel: FusedRadiance) -> None:
-        self._plan, self._kernel = plan, kernel
+        self._kernel = kernel
         self.tensors = (plan.table, *plan.density_layers, *plan.colour_layers)
 
     @staticmethod
@@ -40,7 +39,9 @@ class FusedField:
             plan.levels,
             plan.density_layers,
             plan.colour_layers,
-            harmonics=plan.direction_degree**2,
+            degree=plan.direction_degree,
+            centre=plan.domain.centre,
+            axes=plan.domain.turn(torch.eye(3)).T.tolist(),
             contraction=plan.domain.kind == "contraction",
             low=low,
             high=high,
@@ -50,15 +51,9 @@ class FusedField:
         )
         return FusedField(plan, kernel) if kernel else None
 
-    def prepare(self, rays: Rays, sampler: MarchingSampler) -> dict[str, Tensor]:
-        """What the kernel needs of rays (R, ...); slices of it are what it needs of slices of them."""
-        with torch.no_grad():
-            harmonics = spherical_harmonics(rays.directions, self._plan.direction_degree)
-            return sampler.local(rays) | {"harmonics": harmonics}
-
     def train(
         self,
-        prepared: dict[str, Tensor],
+        rays: Rays,
         jitter: Tensor,
         sampler: MarchingSampler,
         target: Tensor,
@@ -68,7 +63,8 @@ class FusedField:
     ) -> tuple[dict[str, Any], Tensor]:
         """Leaves one step's gradients on `tensors`, or moves them by steps; the rest is as in `FusedRadiance.train`."""
         figures, errors, gradients = self._kernel.train(
-            *_walk(prepared, jitter, sampler),
+            _walk(rays, jitter, sampler),
+            sampler.occupied,
             target=target,
             background=background,
             huber=huber,
@@ -90,13 +86,16 @@ class FusedField:
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """Colour, opacity and depth of rays as `FusedRadiance.render` gives them."""
-        return self._kernel.render(*_walk(self.prepare(rays, sampler), jitter, sampler))
+        return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
 
 
-def _walk(
-    prepared: dict[str, Tensor], jitter: Tensor, sampler: MarchingSampler
-) -> tuple[dict[str, Any], Tensor, Tensor]:
-    """Rays, harmonics and occupancy as the kernel takes them."""
-    rays: dict[str, Any] = {name: tensor for name, tensor in prepared.items() if name != "harmonics"}
-    rays |= {"jitter": jitter, "step": sampler.lattice.step, "cone": sampler.lattice.cone}
-    return rays, prepared["harmonics"], sampler.occupied
+def _walk(rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:
+    """Rays as the kernel takes them."""
+    return {
+        "origins": rays.origins,
+        "directions": rays.directions,
+        "jitter": jitter,
+        "near": sampler.lattice.near,
+        "step": sampler.lattice.step,
+        "cone": sampler.lattice.cone,
+    }

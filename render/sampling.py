@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,17 +51,17 @@ class MarchingSampler:
     lattice: Lattice
 
     def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
-        return march(**self.walk(rays, jitter), occupancy=self.occupied)
-
-    def walk(self, rays: Rays, jitter: Tensor) -> dict[str, Any]:
-        """What `march` takes, but for the occupancy."""
-        return self.local(rays) | {"jitter": jitter, "step": self.lattice.step, "cone": self.lattice.cone}
-
-    def local(self, rays: Rays) -> dict[str, Tensor]:
-        """Rays in the domain's local frame, and the part of them that is sampled: origins, directions, near, far."""
         near, far = crossing(rays, self.domain, 2.0 ** (len(self.occupied) - 1), self.lattice.near)
-        origins, directions = self.domain.to_local(rays.origins), self.domain.turn(rays.directions)
-        return {"origins": origins, "directions": directions, "near": near, "far": far}
+        return march(
+            self.domain.to_local(rays.origins),
+            self.domain.turn(rays.directions),
+            near,
+            far,
+            self.occupied,
+            step=self.lattice.step,
+            cone=self.lattice.cone,
+            jitter=jitter,
+        )
 
 
 @dataclass(frozen=True)

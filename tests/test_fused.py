@@ -69,7 +69,7 @@ def test_a_training_step(name, count, instruction_set):
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
     assert fused
-    figures, errors = fused.train(fused.prepare(looking, sampler), jitter, sampler, target, background, HUBER)
+    figures, errors = fused.train(looking, jitter, sampler, target, background, HUBER)
     found = {key: p.grad.clone() for key, p in field.named_parameters()}
 
     field.zero_grad()
@@ -127,9 +127,7 @@ def test_rays_that_meet_nothing(instruction_set):
     away = Rays(torch.full((5, 3), 4.0), torch.nn.functional.normalize(torch.ones(5, 3), dim=1))
     fused = FusedField.of(field)
     target, background = torch.zeros(5, 4), torch.full((5, 3), 0.5)
-    figures, errors = fused.train(
-        fused.prepare(away, sampler), torch.zeros(5), sampler, target, background, HUBER
-    )
+    figures, errors = fused.train(away, torch.zeros(5), sampler, target, background, HUBER)
     assert not errors.any()
     assert figures["evaluated"] == figures["shaded"] == 0 and figures["loss"] == 0
     assert all(not p.grad.any() for p in field.parameters())
@@ -141,7 +139,7 @@ def test_gradients_that_are_not_finite_are_told(instruction_set):
         field.networks.colour.weights[0][0, 0] = float("nan")
     fused = FusedField.of(field)
     figures, _ = fused.train(
-        fused.prepare(rays(50), sampler),
+        rays(50),
         torch.zeros(50),
         sampler,
         torch.ones(50, 4),

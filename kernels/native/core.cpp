@@ -157,6 +157,11 @@ Rays rays_of(const Floats& origins, const Floats& directions, const Floats& near
             cone};
 }
 
+WorldRays world_rays_of(const Floats& origins, const Floats& directions, const Floats& jitter, float near, float step,
+                        float cone) {
+    return {int64_t(origins.shape(0)), origins.data(), directions.data(), jitter.data(), near, step, cone};
+}
+
 // A radiance field whose tensors live elsewhere and may change between calls.
 struct RadianceOf {
     const GridOf& grid;
@@ -166,12 +171,13 @@ struct RadianceOf {
     RadianceField field{};
 
     RadianceOf(const GridOf& grid, Floats table, std::optional<Halves> half, Layers density, Layers colour,
-               int harmonics, bool contraction,
-               float low, float high, float per_length, float least_transmittance, float least_share)
+               int degree, const std::vector<float>& centre, const std::vector<float>& axes, bool contraction, float low,
+               float high, float per_length, float least_transmittance, float least_share)
         : grid(grid), table(table), density(density), colour(colour), half(half) {
         field.grid = grid.grid, field.table = table.data();
         field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
-        field.harmonics = harmonics, field.contraction = contraction;
+        field.degree = degree, field.contraction = contraction;
+        std::copy_n(centre.begin(), 3, field.centre), std::copy_n(axes.begin(), 9, field.axes);
         field.low = low, field.high = high, field.per_length = per_length;
         field.least_transmittance = least_transmittance, field.least_share = least_share;
     }
@@ -342,13 +348,14 @@ NB_MODULE(_core, m) {
     }, "bytes"_a, "count"_a, "About so many, of 16 bytes each; every thread in as many bytes of its own.");
 
     nb::class_<RadianceOf>(m, "Radiance")
-        .def(nb::init<const GridOf&, Floats, std::optional<Halves>, Layers, Layers, int, bool, float, float, float, float, float>(),
+        .def(nb::init<const GridOf&, Floats, std::optional<Halves>, Layers, Layers, int,
+                      const std::vector<float>&, const std::vector<float>&, bool, float, float, float, float, float>(),
              nb::keep_alive<1, 2>(), "grid"_a, "table"_a.noconvert(),
              "half"_a.noconvert().none(), "density"_a.noconvert(), "colour"_a.noconvert(),
-             "harmonics"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
+             "degree"_a, "centre"_a, "axes"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
-        .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
-                         float step, float cone, Floats harmonics, const OccupancyOf& grid, Floats target,
+        .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+                         float cone, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, std::optional<Floats> to_table,
                          const std::vector<std::tuple<const Adam*, Floats, Floats>>& steps, const Layers& to_density,
                          const Layers& to_colour) {
@@ -366,12 +373,12 @@ NB_MODULE(_core, m) {
                 training.half = self.half ? self.half->data() : nullptr;
                 for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
                 for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
-                losses = kernels->train(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
-                                        grid.grid, harmonics.data(), training);
+                losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
+                                        training);
             }
             return figures(losses);
-        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
-           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a, "target"_a.noconvert(),
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
+           "grid"_a, "target"_a.noconvert(),
            "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_table"_a.noconvert().none(),
            "steps"_a.noconvert(), "to_density"_a.noconvert(),
            "to_colour"_a.noconvert())
@@ -383,18 +390,16 @@ NB_MODULE(_core, m) {
             Call call;
             kernels->density(self.now(), points.data(), int64_t(out.size()), out.data());
         }, "points"_a.noconvert(), "out"_a.noconvert())
-        .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
-                          float step, float cone, Floats harmonics, const OccupancyOf& grid,
-                          Floats colour, Floats opacity, Floats depth) {
+        .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+                          float cone, const OccupancyOf& grid, Floats colour, Floats opacity, Floats depth) {
             Losses losses;
             {
                 Call call;
                 Picture picture{colour.data(), opacity.data(), depth.data()};
-                losses = kernels->render(self.now(), rays_of(origins, directions, near, far, jitter, step, cone),
-                                         grid.grid, harmonics.data(), picture);
+                losses = kernels->render(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
+                                         picture);
             }
             return figures(losses);
-        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
-           "jitter"_a.noconvert(), "step"_a, "cone"_a, "harmonics"_a.noconvert(), "grid"_a,
-           "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
+           "grid"_a, "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
 }

@@ -51,13 +51,24 @@ struct Rays {
     float step, cone;
 };
 
+// Rays as cameras give them: in the world, with directions of unit length, sampled from a distance `near` on.
+struct WorldRays {
+    int64_t count;
+    const float* origins;     // (count, 3)
+    const float* directions;  // (count, 3)
+    const float* jitter;
+    float near, step, cone;
+};
+
 // A field of the form interpolate -> density network -> colour network; fields/plan.py has the equations.
 struct RadianceField {
     Grid grid;
     const float* table;
     const uint16_t* half_table;  // the table in half precision where the instruction set reads it, or null
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics
-    int harmonics;
+    int degree;  // of the harmonics, degree^2 numbers
+    int harmonics() const { return degree * degree; }
+    float centre[3], axes[9];  // local = axes (world - centre)
     bool contraction;
     float low, high, per_length;  // density = exp(clamp(raw, low, high)) * per_length
     float least_transmittance, least_share;
@@ -133,9 +144,9 @@ struct Kernels {
     void (*gather)(int parts, const uint8_t* const* data, const int64_t* ends, int64_t bytes, const int64_t* index,
                    int64_t count, uint8_t* out);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
-    Losses (*train)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Training&);
+    Losses (*train)(const RadianceField&, const WorldRays&, const Occupancy&, const Training&);
     void (*density)(const RadianceField&, const float* points, int64_t count, float* out);
-    Losses (*render)(const RadianceField&, const Rays&, const Occupancy&, const float* harmonics, const Picture&);
+    Losses (*render)(const RadianceField&, const WorldRays&, const Occupancy&, const Picture&);
     // The machine's limits: each does about `count` on all threads and returns how many it did.
     int64_t (*multiply_adds)(int64_t count, bool brain);                    // 0 if it has no bfloat16
     int64_t (*random_reads)(void* memory, int64_t bytes, int64_t count);    // of 8 bytes each

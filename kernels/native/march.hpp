@@ -7,20 +7,45 @@
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
+constexpr float FARTHEST = 1e30f;
+
+// Distances along a ray, from and up to.
+struct Span {
+    float near, far;
+};
+
+// A ray in the occupancy grid's frame.
+struct LocalRay {
+    LocalRay(const float* from, const float* towards) {
+        for (int d = 0; d < 3; ++d) {
+            origin[d] = from[d], direction[d] = towards[d];
+            // A ray along a face has no crossing with it; a tiny slope gives one far away.
+            inverse[d] = 1 / (fabsf(towards[d]) < 1e-12f ? 1e-12f : towards[d]);
+        }
+    }
+
+    // The part of a span in which the ray is in a box; far is not beyond near if there is none.
+    Span within(const float* low, const float* high, Span span) const {
+        for (int d = 0; d < 3; ++d) {
+            float a = (low[d] - origin[d]) * inverse[d], b = (high[d] - origin[d]) * inverse[d];
+            float near = a < b ? a : b, far = a < b ? b : a;
+            span.near = near > span.near ? near : span.near;
+            span.far = far < span.far ? far : span.far;
+        }
+        return span;
+    }
+
+    float origin[3], direction[3], inverse[3];
+};
+
 // One ray on its way. Samples stand at distance(i + jitter) for whole numbers i, as operations.march defines.
 class Walk {
 public:
-    Walk(const Rays& rays, const Occupancy& grid, int64_t ray) : step_(rays.step), cone_(rays.cone), jitter_(rays.jitter[ray]) {
-        for (int d = 0; d < 3; ++d) {
-            origin_[d] = rays.origins[ray * 3 + d];
-            direction_[d] = rays.directions[ray * 3 + d];
-            // A ray along a face has no crossing with it; a tiny slope gives one far away.
-            float slope = fabsf(direction_[d]) < 1e-12f ? 1e-12f : direction_[d];
-            inverse_[d] = 1 / slope;
-        }
-        float first = ceilf(lattice(rays.near[ray]) - jitter_) + jitter_;
-        float steps = ceilf(lattice(rays.far[ray]) - first);
-        index_ = int64_t(ceilf(lattice(rays.near[ray]) - jitter_));
+    Walk(const LocalRay& ray, Span span, float jitter, float step, float cone, const Occupancy& grid)
+        : ray_(ray), step_(step), cone_(cone), jitter_(jitter) {
+        float first = ceilf(lattice(span.near) - jitter_);
+        float steps = ceilf(lattice(span.far) - (first + jitter_));
+        index_ = int64_t(first);
         end_ = steps > 0 ? index_ + int64_t(steps) : index_;
         if (grid.cascades == 1) keep_to(grid);
     }
@@ -32,7 +57,7 @@ public:
             t = distance(u);
             float reach = 0;
             for (int d = 0; d < 3; ++d) {
-                p[d] = origin_[d] + t * direction_[d];
+                p[d] = ray_.origin[d] + t * ray_.direction[d];
                 float size = fabsf(p[d]);
                 reach = reach > size ? reach : size;
             }
@@ -68,18 +93,12 @@ private:
 
     // Leaves out what lies before and behind the box round all that is occupied.
     void keep_to(const Occupancy& grid) {
-        float enter = 0, leave = 1e30f;
-        for (int d = 0; d < 3; ++d) {
-            float a = (grid.low[d] - origin_[d]) * inverse_[d], b = (grid.high[d] - origin_[d]) * inverse_[d];
-            float near = a < b ? a : b, far = a < b ? b : a;
-            enter = near > enter ? near : enter;
-            leave = far < leave ? far : leave;
-        }
-        if (!(enter < leave)) {
+        const Span span = ray_.within(grid.low, grid.high, {0, FARTHEST});
+        if (!(span.near < span.far)) {
             end_ = index_;
             return;
         }
-        float first = lattice(enter) * (1 - 1e-6f) - jitter_ - 1e-3f, last = lattice(leave) * (1 + 1e-6f) - jitter_;
+        float first = lattice(span.near) * (1 - 1e-6f) - jitter_ - 1e-3f, last = lattice(span.far) * (1 + 1e-6f) - jitter_;
         if (first > float(index_)) index_ = int64_t(first);
         if (last + 2 < float(end_)) end_ = int64_t(last) + 2;
     }
@@ -116,16 +135,17 @@ private:
     int64_t beyond(const Occupancy& grid, int cascade, int size) const {
         float corner = -power_of_two(cascade), width = -2 * corner / float(grid.cells), exit = INFINITY;
         for (int d = 0; d < 3; ++d) {
-            int face = (cell_[d] & -size) + (inverse_[d] > 0 ? size : 0);
+            int face = (cell_[d] & -size) + (ray_.inverse[d] > 0 ? size : 0);
             if (face > grid.cells) face = grid.cells;  // the last brick or block may be cut off
-            float crossing = (float(face) * width + corner - origin_[d]) * inverse_[d];
+            float crossing = (float(face) * width + corner - ray_.origin[d]) * ray_.inverse[d];
             exit = exit < crossing ? exit : crossing;
         }
         int64_t index = int64_t(ceilf(lattice(exit > t ? exit : t) * (1 - 1e-6f) - jitter_ - 1e-3f));
         return index > index_ ? (index < end_ ? index : end_) : index_ + 1;
     }
 
-    float origin_[3], direction_[3], inverse_[3], step_, cone_, jitter_;
+    LocalRay ray_;
+    float step_, cone_, jitter_;
     int cell_[3];
     int64_t index_, end_;
 };
@@ -134,7 +154,8 @@ static void march(const Rays& rays, const Occupancy& grid, int64_t* counts, cons
                   float* dt) {
     parallel_ranges(rays.count, 256, [&](int64_t first, int64_t last, int) {
         for (int64_t ray = first; ray < last; ++ray) {
-            Walk walk(rays, grid, ray);
+            LocalRay local(rays.origins + ray * 3, rays.directions + ray * 3);
+            Walk walk(local, {rays.near[ray], rays.far[ray]}, rays.jitter[ray], rays.step, rays.cone, grid);
             int64_t count = 0;
             for (; walk.next(grid); ++count)
                 if (t) t[offsets[ray] + count] = walk.t, dt[offsets[ray] + count] = walk.dt;

@@ -17,7 +17,6 @@ from polyfield.kernels.native.interpolate import grid
 
 _FEATURES = (2, 4, 8)
 _MOST_LAYERS = 18
-_MOST_RAYS = 1 << 16  # of a training step: MOST_TILES * TILE_RAYS
 
 
 class FusedRadiance:
@@ -29,6 +28,7 @@ class FusedRadiance:
         levels: Levels,
         density: Sequence[Tensor],
         colour: Sequence[Tensor],
+        axes: Sequence[Sequence[float]],
         **settings: Any,
     ) -> None:
         self.half = torch.empty(table.shape, dtype=torch.float16)
@@ -38,11 +38,11 @@ class FusedRadiance:
             self.half.view(torch.uint16),
             [plain(weight) for weight in density],
             [plain(weight) for weight in colour],
+            axes=[number for row in axes for number in row],
             **settings,
         )
         self._tensors = [table, *density, *colour]
         self._settled = False
-        self._harmonics = settings["harmonics"]
         self.refresh()
         self._to_table: Tensor | None = None
         self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
@@ -51,7 +51,6 @@ class FusedRadiance:
     def train(
         self,
         rays: dict[str, Any],
-        harmonics: Tensor,
         occupied: Tensor,
         *,
         target: Tensor,
@@ -62,8 +61,6 @@ class FusedRadiance:
         checks.radiance_rays(
             rays,
             occupied,
-            _MOST_RAYS,
-            harmonics=(harmonics, self._harmonics),
             target=(target, 4),
             background=(background, 3),
         )
@@ -76,7 +73,6 @@ class FusedRadiance:
             self._to_table = like(self._tensors[0])
         figures = self._native.train(
             **_arrays(rays),
-            harmonics=array(harmonics),
             grid=self._packed(occupied),
             target=array(target),
             background=array(background),
@@ -112,15 +108,12 @@ class FusedRadiance:
         self._native.density(array(points), array(out))
         return out
 
-    def render(
-        self, rays: dict[str, Any], harmonics: Tensor, occupied: Tensor
-    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
-        checks.radiance_rays(rays, occupied, None, harmonics=(harmonics, self._harmonics))
-        count = len(harmonics)
+    def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        checks.radiance_rays(rays, occupied)
+        count = len(rays["origins"])
         colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
         figures = self._native.render(
             **_arrays(rays),
-            harmonics=array(harmonics),
             grid=self._packed(occupied),
             colour=array(colour),
             opacity=array(opacity),
@@ -147,7 +140,7 @@ def fused_radiance(
     table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedRadiance | None:
     fits = (
-        settings["harmonics"] % 16 == 0
+        settings["degree"] % 4 == 0
         and levels.dimensions == 3
         and table.shape[1] in _FEATURES
         and max(len(density), len(colour)) <= _MOST_LAYERS

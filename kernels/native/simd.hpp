@@ -88,6 +88,10 @@ template <int N> struct Constant {
     static constexpr int value = N;
 };
 
+template <class T> static inline T* room(Buffer& buffer, size_t count) {
+    return static_cast<T*>(buffer.reserve(count * sizeof(T)));
+}
+
 // A loop over tasks with the pool's threads; body(index, worker).
 template <class Body> static inline void parallel(int64_t count, const Body& body) {
     struct Call {

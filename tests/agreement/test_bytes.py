@@ -116,7 +116,9 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         levels,
         density,
         colour,
-        harmonics=16,
+        degree=4,
+        centre=(0.1, 0.0, -0.1),
+        axes=((0.0, 1.0, 0.0), (-0.8, 0.0, 0.0), (0.0, 0.0, 1.25)),
         contraction=contraction,
         low=-8.0,
         high=8.0,
@@ -131,9 +133,8 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         "directions": torch.nn.functional.normalize(
             0.3 * torch.randn(count, 3, generator=rng) - origins, dim=1
         ),
-        "near": torch.full((count,), 0.05),
-        "far": torch.full((count,), 6.0),
         "jitter": torch.rand(count, generator=rng),
+        "near": 0.05,
         "step": 0.08,
         "cone": 0.01 if contraction else 0.0,
     }
@@ -145,7 +146,7 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
     return (
         [table, *density, *colour],
         kernel,
-        (rays, torch.randn(count, 16, generator=rng), occupied),
+        (rays, occupied),
         compared,
     )
 

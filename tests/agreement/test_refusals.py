@@ -61,7 +61,9 @@ def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 3
         Levels(((2, 2, 2),), 8),
         [zeros(*shape) for shape in density],
         [zeros(*shape) for shape in colour],
-        harmonics=16,
+        degree=4,
+        centre=(0.0, 0.0, 0.0),
+        axes=torch.eye(3).tolist(),
         contraction=False,
         low=-1.0,
         high=1.0,
@@ -138,13 +140,14 @@ REFUSED = {
 
 FUSED = {
     "fused_radiance: origins is (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
-    "march: far is (4,); expected (5,)": {"far": zeros(4)},
-    "march: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
-    "march: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {"occupied": torch.ones(4, 4, 4).bool()},
-    "fused_radiance: harmonics is (5, 9); expected (5, 16)": {"harmonics": zeros(5, 9)},
+    "fused_radiance: directions is (4, 3); expected (5, 3)": {"directions": zeros(4, 3)},
+    "fused_radiance: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
+    "fused_radiance: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {
+        "occupied": torch.ones(4, 4, 4).bool()
+    },
     "fused_radiance: target is (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
     "fused_radiance: background is (3,); expected (5, 3)": {"background": zeros(3)},
-    "fused_radiance: near is of torch.float64; expected torch.float32": {"near": zeros(5).double()},
+    "fused_radiance: jitter is of torch.float64; expected torch.float32": {"jitter": zeros(5).double()},
 }
 
 
@@ -152,19 +155,15 @@ def fused_inputs(count: int = 5, **changes: torch.Tensor):
     given = {
         "origins": zeros(count, 3),
         "directions": torch.ones(count, 3),
-        "near": zeros(count),
-        "far": torch.ones(count),
         "jitter": zeros(count),
-        "harmonics": zeros(count, 16),
         "occupied": torch.ones(1, 4, 4, 4, dtype=torch.bool),
         "target": zeros(count, 4),
         "background": zeros(count, 3),
     } | changes
-    walked = {name: given[name] for name in ("origins", "directions", "near", "far", "jitter")}
-    walked |= {"step": 0.1, "cone": 0.0}
+    walked = {name: given[name] for name in ("origins", "directions", "jitter")}
+    walked |= {"near": 0.0, "step": 0.1, "cone": 0.0}
     return (
         walked,
-        given["harmonics"],
         given["occupied"],
         {name: given[name] for name in ("target", "background")},
     )
@@ -181,18 +180,6 @@ def test_rays_that_do_not_fit_a_fused_kernel(native_form, message):
         with pytest.raises(PolyfieldError) as refused:
             kernel.render(*walk)
         assert str(refused.value) == message
-
-
-def test_a_fused_step_takes_as_many_rays_as_it_has_room_for(native_form):
-    kernel = radiance()
-    for count, refused in ((1 << 16, False), ((1 << 16) + 1, True)):
-        *walk, compared = fused_inputs(count, occupied=torch.zeros(1, 4, 4, 4, dtype=torch.bool))
-        if refused:
-            with pytest.raises(PolyfieldError, match="65,537 rays in a step; expected 65,536 or fewer"):
-                kernel.train(*walk, **compared, huber=0.1)
-        else:
-            assert kernel.train(*walk, **compared, huber=0.1)[0]["finite"]
-        assert len(kernel.render(*walk)[1]) == count
 
 
 def test_points_that_do_not_fit_a_fused_kernel(native_form):

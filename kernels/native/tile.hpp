@@ -1,0 +1,467 @@
+// Some rays and their samples, as rows of arrays: marched, looked up, evaluated, shaded, compared, and backward through all.
+//
+// A tile is what one thread works on, and its rows go through the networks in blocks that stay in cache.
+#pragma once
+#include <cmath>
+#include <new>
+
+#include "harmonics.hpp"
+#include "march.hpp"
+#include "packed_field.hpp"
+#include "table_step.hpp"
+
+namespace polyfield {
+namespace POLYFIELD_VARIANT {
+
+constexpr int TILE_RAYS = 128;
+constexpr int SAMPLES = 4;  // of a ray at a time at first: more would often lie behind the surface
+constexpr int BLOCK = 192;  // rows that go through a network at once
+
+static inline LocalRay local_ray(const RadianceField& field, const float* origin, const float* direction) {
+    float from[3], towards[3];
+    for (int i = 0; i < 3; ++i) {
+        const float* axis = field.axes + i * 3;
+        from[i] = towards[i] = 0;
+        for (int j = 0; j < 3; ++j) from[i] += axis[j] * (origin[j] - field.centre[j]), towards[i] += axis[j] * direction[j];
+    }
+    return LocalRay(from, towards);
+}
+
+// Some rays, and their samples so far as rows.
+template <class P> class Tile {
+public:
+    typedef typename P::Value Value;
+    typedef typename P::Element Element;
+
+    void begin(const PackedField<P>& packed, const WorldRays& rays, const Occupancy& grid, int64_t first, int count, Scratch& scratch) {
+        attach(packed, scratch);
+        first_ = first, count_ = count;
+        directions_ = rays.directions + first * 3;
+        walks_ = room<Walk>(scratch_->rows[0], TILE_RAYS);
+        const float reach = float(1 << (grid.cascades - 1)), low[3] = {-reach, -reach, -reach}, high[3] = {reach, reach, reach};
+        for (int r = 0; r < count; ++r) {
+            const LocalRay ray = local_ray(packed.field, rays.origins + (first + r) * 3, directions_ + r * 3);
+            const Span span = ray.within(low, high, {rays.near, FARTHEST});
+            new (walks_ + r) Walk(ray, span, rays.jitter[first + r], rays.step, rays.cone, grid);
+            depth_[r] = 0, first_row_[r] = last_row_[r] = -1;
+            alive_[going_++] = r;
+        }
+    }
+
+    // Points (count, 3) themselves as rows, without rays.
+    void begin(const PackedField<P>& packed, const float* points, int count, Scratch& scratch) {
+        attach(packed, scratch);
+        reserve(count);
+        for (; end_ < count; ++end_) place(end_, points + size_t(end_) * 3);
+    }
+
+    // Their densities.
+    const float* densities() {
+        evaluate_rows(rows_, end_);
+        return sigma_;
+    }
+
+    // Up to `samples` further ones of every ray that goes on, as rows [rows_, end_); no more rows than all rays have at first.
+    void march(const Occupancy& grid, int samples) {
+        if (samples * going_ > SAMPLES * TILE_RAYS) samples = SAMPLES * TILE_RAYS / going_;
+        reserve(rows_ + going_ * samples);
+        int left = 0;
+        end_ = rows_;
+        for (int k = 0; k < going_; ++k) {
+            int r = alive_[k], taken = 0;
+            for (; taken < samples && walks_[r].next(grid); ++taken, ++end_) add_row(end_, r, walks_[r]);
+            if (taken == samples) alive_[left++] = r;
+        }
+        going_ = left;
+        evaluated_ += end_ - rows_;
+    }
+
+    // One level's part of the new rows' codes.
+    void look_up(int l) {
+        const RadianceField& field = packed_->field;
+        const Level& level = field.grid.level[l];
+        const int features = field.grid.features;
+        const float* table = field.table + level.offset * features;
+        const uint16_t* half = field.half_table ? field.half_table + level.offset * features : nullptr;
+        switch (features) {
+            case 2: return half ? look_up_level<2>(level, half, l) : look_up_level<2>(level, table, l);
+            case 4: return half ? look_up_level<4>(level, half, l) : look_up_level<4>(level, table, l);
+            default: return half ? look_up_level<8>(level, half, l) : look_up_level<8>(level, table, l);
+        }
+    }
+
+    // Densities of the new rows; those that light reaches stay. Rays whose light is spent end.
+    void evaluate() {
+        evaluate_rows(rows_, end_);
+        const float deepest = -logf(packed_->field.least_transmittance);
+        rows_ = keep_lit(rows_, end_, deepest);
+        int left = 0;
+        for (int k = 0; k < going_; ++k)
+            if (depth_[alive_[k]] < deepest) alive_[left++] = alive_[k];
+        going_ = left;
+    }
+
+    bool found() const { return end_ > rows_; }  // whether there are new rows
+    int rows() const { return rows_; }
+    int64_t evaluated() const { return evaluated_; }
+
+    // Weighs all rows, and keeps those that weigh more than that share of their ray's mean. What is left out still takes
+    // its light away.
+    void drop_faint(float share) {
+        weigh();
+        float bound[TILE_RAYS];
+        for (int r = 0; r < count_; ++r) {
+            float sum = 0;
+            int samples = 0;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) sum += weight_[i], ++samples;
+            bound[r] = samples ? share * sum / float(samples) : 0;
+            first_row_[r] = last_row_[r] = -1;
+        }
+        int kept = 0;
+        for (int i = 0; i < rows_; ++i) {
+            if (!(weight_[i] > bound[ray_[i]])) continue;
+            weight_[kept] = weight_[i], behind_[kept] = behind_[i];
+            move_row(i, kept++);
+        }
+        rows_ = kept;
+    }
+
+    // Colours of all rows.
+    void shade() {
+        const PackedNetwork<P>& colour_ = packed_->colour;
+        Buffer* work = scratch_->work;
+        rgb_ = room<float>(work[0], size_t(rows_ + 1) * 16);
+        for (int l = 0; l + 1 < colour_.count; ++l)
+            hidden_colour_[l] = room<Value>(work[10 + l], size_t(rows_ + 1) * padded(colour_.out[l]));
+        start_rows();
+        for (int i = 0; i < rows_; i += BLOCK) {
+            int rows = int(least(BLOCK, rows_ - i));
+            const Value* x = latent_ + size_t(i) * latent_width_;
+            for (int l = 0; l < colour_.count; ++l) {
+                bool last = l == colour_.count - 1;
+                int width = padded(colour_.out[l]);
+                Value* y = last ? nullptr : hidden_colour_[l] + size_t(i) * width;
+                if (l == 0 && !last)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_}, ToRelu<P>{y, width});
+                else if (l == 0)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_},
+                                  ToFloats{rgb_ + size_t(i) * width, width});
+                else if (last)
+                    colour_.layer(l, x, rows, FromZero{}, ToFloats{rgb_ + size_t(i) * width, width});
+                else
+                    colour_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                x = y;
+            }
+        }
+        for (int i = 0; i < rows_; ++i) {  // sixteen lanes, of which three matter
+            for (int k = 0; k < 4; k += W) {
+                vf v = vsigmoid(load(rgb_ + size_t(i) * 16 + k));
+                store(rgb_ + size_t(i) * 16 + k, v);
+            }
+        }
+    }
+
+    void picture(const Picture& to) const {
+        for (int r = 0; r < count_; ++r) {
+            float sum[5] = {};
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                for (int c = 0; c < 3; ++c) sum[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
+                sum[3] += weight_[i], sum[4] += weight_[i] * t_[i];
+            }
+            memcpy(to.colour + (first_ + r) * 3, sum, 12);
+            to.opacity[first_ + r] = sum[3];
+            to.depth[first_ + r] = sum[4];
+        }
+    }
+
+    // Losses of the tile's rays, and the gradients to colours and raw densities that follow from them.
+    void compare(const Training& training, float scale, Losses& losses) {
+        to_rgb_ = room<Value>(scratch_->work[1], size_t(rows_ + 1) * 16);
+        to_raw_ = room<float>(scratch_->work[2], rows_ + W);
+        memset(to_rgb_, 0, size_t(rows_) * 16 * sizeof(Value));
+        for (int r = 0; r < count_; ++r) {
+            const float* wanted = training.target + (first_ + r) * 4;
+            const float* background = training.background + (first_ + r) * 3;
+            float colour[3] = {}, opacity = 0, g[3];
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                for (int c = 0; c < 3; ++c) colour[c] += weight_[i] * rgb_[size_t(i) * 16 + c];
+                opacity += weight_[i];
+            }
+            float rest = 0, squared_error = 0;
+            for (int c = 0; c < 3; ++c) {
+                float error = colour[c] - wanted[c] + (wanted[3] - opacity) * background[c];
+                float size = fabsf(error), huber = training.huber;
+                losses.loss += size <= huber ? 0.5 * error * error : huber * (size - 0.5 * huber);
+                squared_error += error * error;
+                g[c] = fminf(fmaxf(error, -huber), huber) * scale;
+                rest += g[c] * (colour[c] - opacity * background[c]);
+            }
+            training.errors[first_ + r] = squared_error / 3;
+            // With v = g . (colour - background): dL/ddensity = dt (T_{i+1} v_i - sum over what lies behind of w v).
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                float v = 0;
+                for (int c = 0; c < 3; ++c) {
+                    float x = rgb_[size_t(i) * 16 + c];
+                    v += g[c] * (x - background[c]);
+                    to_rgb_[size_t(i) * 16 + c] = P::value(weight_[i] * g[c] * x * (1 - x));
+                }
+                rest -= weight_[i] * v;
+                to_raw_[i] = dt_[i] * (behind_[i] * v - rest) * sigma_[i];
+            }
+        }
+    }
+
+    // Adds the weights' gradients to a chunk's, and leaves gradients to codes in the arena. False if not finite.
+    bool backward(float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena,
+                  Trace**& trace) {
+        if (!rows_) return true;
+        const RadianceField& field_ = packed_->field;
+        const PackedNetwork<P>& colour_ = packed_->colour;
+        int filled = (rows_ + W - 1) / W * W;
+        Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
+        here->next = nullptr, here->rows = rows_;
+        for (int d = 0; d < 3; ++d) {
+            here->x[d] = static_cast<float*>(arena.take(filled * 4));
+            memcpy(here->x[d], x_[d], rows_ * 4);
+            for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;
+        }
+        const Grid& grid = field_.grid;
+        here->to_code = static_cast<float*>(arena.take(size_t(rows_) * grid.levels * grid.features * 4));
+        float* ray_sums = room<float>(scratch_->work[3], size_t(TILE_RAYS) * colour_start_);
+        memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
+        float worst = 0;
+        for (int i = 0; i < rows_; i += BLOCK)
+            worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
+        // The harmonics are the ray's, so one product a ray stands for all its samples.
+        const int harmonics = field_.harmonics();
+        product<Single>(colour_.out[0], harmonics, count_, Operand<Single>{ray_sums, 1, colour_start_}, harmonics_, harmonics,
+                        FromZero{}, AddToFloats{to_harmonic_weights, harmonics});
+        *trace = here;
+        trace = &here->next;
+        return worst == 0;
+    }
+
+private:
+    void attach(const PackedField<P>& packed, Scratch& scratch) {
+        packed_ = &packed, scratch_ = &scratch;
+        code_width_ = padded(packed.density.in[0]);
+        latent_width_ = padded(packed.density.out[packed.density.count - 1]);
+        colour_start_ = padded(packed.colour.out[0]);
+        rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
+    }
+
+    // Room for that many rows; what is there stays.
+    void reserve(int rows) {
+        const PackedNetwork<P>& density = packed_->density;
+        size_t n = size_t(rows) + BLOCK;
+        Buffer* b = scratch_->rows + 1;
+        for (int d = 0; d < 3; ++d) x_[d] = room<float>(*b++, n);
+        t_ = room<float>(*b++, n), dt_ = room<float>(*b++, n), sigma_ = room<float>(*b++, n);
+        passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n), behind_ = room<float>(*b++, n);
+        ray_ = room<int32_t>(*b++, n), next_row_ = room<int32_t>(*b++, n);
+        code_ = room<Value>(*b++, n * code_width_);
+        latent_ = room<Value>(*b++, n * latent_width_);
+        latent_floats_ = room<float>(*b++, size_t(BLOCK) * latent_width_);
+        for (int l = 0; l + 1 < density.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density.out[l]));
+    }
+
+    void add_row(int i, int r, const Walk& walk) {
+        place(i, walk.p);
+        t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
+    }
+
+    void place(int i, const float* local) {
+        float reach = 1, scale = 0.5f, shift = 0.5f;
+        if (packed_->field.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
+            for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(local[d]));
+            scale = (2 - 1 / reach) / reach / 4;
+        }
+        for (int d = 0; d < 3; ++d) x_[d][i] = local[d] * scale + shift;
+    }
+
+    void evaluate_rows(int begin, int end) {
+        const RadianceField& field_ = packed_->field;
+        const PackedNetwork<P>& density_ = packed_->density;
+        for (int i = begin; i < end; i += BLOCK) {
+            int rows = int(least(BLOCK, end - i));
+            const Value* x = code_ + size_t(i) * code_width_;
+            int last = density_.count - 1;
+            for (int l = 0; l < last; ++l) {
+                int width = padded(density_.out[l]);
+                Value* y = hidden_[l] + size_t(i) * width;
+                density_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                x = y;
+            }
+            density_.layer(last, x, rows, FromZero{}, ToFloats{latent_floats_, latent_width_});
+            for (int r = 0; r < rows; ++r) {
+                const float* latent = latent_floats_ + size_t(r) * latent_width_;
+                sigma_[i + r] = latent[0];
+                for (int k = 0; k < latent_width_; k += W)
+                    P::store_values(latent_ + size_t(i + r) * latent_width_ + k, load(latent + k));
+            }
+        }
+        for (int i = begin; i < end; i += W) {
+            vf raw = vmin(vmax(load(sigma_ + i), splat(field_.low)), splat(field_.high));
+            store(sigma_ + i, vexp(raw) * field_.per_length);
+        }
+    }
+
+    template <int F, class Source> void look_up_level(const Level& level, const Source* table, int l) {
+        // The next points' rows are on their way to the cache while these points' are summed.
+        Corners<3> corners[2];
+        auto find = [&](int i, Corners<3>& to) {
+            vf x[3];
+            for (int d = 0; d < 3; ++d) x[d] = load(x_[d] + i);
+            find_corners<3>(level, x, to);
+            for (int c = 0; c < 8; c += 2)
+                for (int p = 0; p < W; ++p) __builtin_prefetch(table + size_t(to.row[c][p]) * F);
+        };
+        if (rows_ < end_) find(rows_, corners[0]);
+        for (int i = rows_, turn = 0; i < end_; i += W, turn ^= 1) {
+            if (i + W < end_) find(i + W, corners[turn ^ 1]);
+            Value* to = code_ + size_t(i) * code_width_ + l * F;
+            sum_corners<3, F>(corners[turn], table, int(least(W, end_ - i)), [&](int p, typename Row<F>::Vector sum) {
+                P::template store_row<F>(to + size_t(p) * code_width_, (const float*)&sum);
+            });
+        }
+    }
+
+    // Weights of all rows, and the light that is left behind each.
+    void weigh() {
+        for (int i = 0; i < rows_; i += W) store(passed_ + i, vexp(-(load(sigma_ + i) * load(dt_ + i))));
+        for (int r = 0; r < count_; ++r) {
+            float light = 1;
+            for (int i = first_row_[r]; i >= 0; i = next_row_[i]) {
+                weight_[i] = light * (1 - passed_[i]);
+                behind_[i] = light *= passed_[i];
+            }
+        }
+    }
+
+    // Of the rows [begin, end), keeps those that light reaches, in order. Returns the new end.
+    int keep_lit(int begin, int end, float deepest) {
+        int kept = begin;
+        for (int i = begin; i < end; ++i) {
+            int r = ray_[i];
+            if (!(depth_[r] < deepest)) continue;
+            depth_[r] += sigma_[i] * dt_[i];
+            move_row(i, kept++);
+        }
+        return kept;
+    }
+
+    // Row `from` becomes row `to`, the next of its ray.
+    void move_row(int from, int to) {
+        int r = ray_[from];
+        if (first_row_[r] < 0) first_row_[r] = to;
+        else next_row_[last_row_[r]] = to;
+        last_row_[r] = to;
+        next_row_[to] = -1;
+        if (from == to) return;
+        for (int d = 0; d < 3; ++d) x_[d][to] = x_[d][from];
+        t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
+        copy(code_, code_width_, from, to);
+        copy(latent_, latent_width_, from, to);
+        const PackedNetwork<P>& density = packed_->density;
+        for (int l = 0; l + 1 < density.count; ++l) copy(hidden_[l], padded(density.out[l]), from, to);
+    }
+
+    static void copy(Value* rows, int width, int from, int to) {  // widths are multiples of 16
+        for (int k = 0; k < width; k += 16)
+            memcpy(rows + size_t(to) * width + k, rows + size_t(from) * width + k, 16 * sizeof(Value));
+    }
+
+    // What the first colour layer's sums start from: the harmonics' share, one row a ray.
+    void start_rows() {
+        const int count = packed_->field.harmonics();
+        harmonics_ = room<float>(scratch_->work[5], size_t(TILE_RAYS) * count);
+        spherical_harmonics(directions_, count_, packed_->field.degree, harmonics_);
+        colour_start_rows_ = room<float>(scratch_->work[4], size_t(TILE_RAYS) * colour_start_);
+        Operand<Single> a{harmonics_, count, 1};
+        product<Single>(count_, colour_start_, count, a, packed_->harmonic_weights, colour_start_, FromZero{},
+                        ToFloats{colour_start_rows_, colour_start_});
+    }
+
+    // Returns 0, or NaN if a gradient is not finite.
+    float block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace) {
+        const PackedNetwork<P>&density_ = packed_->density, &colour_ = packed_->colour;
+        Buffer* room_of = scratch_->work + 6;
+        Element* pairs = room<Element>(room_of[0], most(density_.pair_room(BLOCK), colour_.pair_room(BLOCK)));
+        int widest = 16;
+        for (int l = 0; l < density_.count; ++l) widest = int(most(widest, most(padded(density_.in[l]), padded(density_.out[l]))));
+        for (int l = 0; l < colour_.count; ++l) widest = int(most(widest, most(padded(colour_.in[l]), padded(colour_.out[l]))));
+        Value* to_out = room<Value>(room_of[1], size_t(BLOCK) * widest);
+        Value* to_in = room<Value>(room_of[2], size_t(BLOCK) * widest);
+        float* floats = room<float>(room_of[3], size_t(BLOCK) * most(code_width_, latent_width_));
+
+        int last = colour_.count - 1;
+        memcpy(to_out, to_rgb_ + size_t(begin) * 16, size_t(rows) * 16 * sizeof(Value));
+        for (int l = last; l >= 0; --l) {
+            const Value* x = l ? hidden_colour_[l - 1] + size_t(begin) * padded(colour_.in[l])
+                               : latent_ + size_t(begin) * latent_width_;
+            if (l == 0) sum_by_ray(to_out, begin, rows, ray_sums);
+            colour_.layer_to_weights(l, x, to_out, rows, pairs, to_colour + colour_.gradient_offset[l]);
+            if (l) colour_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(colour_.in[l])});
+            else colour_.layer_to_inputs(l, to_out, rows, ToFloats{floats, latent_width_});
+            Value* swap = to_out;
+            to_out = to_in, to_in = swap;
+        }
+        for (int r = 0; r < rows; ++r) {
+            float* row = floats + size_t(r) * latent_width_;
+            row[0] += to_raw_[begin + r];
+            for (int k = 0; k < latent_width_; k += W) P::store_values(to_out + size_t(r) * latent_width_ + k, load(row + k));
+        }
+        for (int l = density_.count - 1; l >= 0; --l) {
+            const Value* x = l ? hidden_[l - 1] + size_t(begin) * padded(density_.in[l])
+                               : code_ + size_t(begin) * code_width_;
+            density_.layer_to_weights(l, x, to_out, rows, pairs, to_density + density_.gradient_offset[l]);
+            if (l) density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
+            else density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
+            Value* swap = to_out;
+            to_out = to_in, to_in = swap;
+        }
+        switch (packed_->field.grid.features) {
+            case 2: keep_gradients<2>(floats, begin, rows, trace); break;
+            case 4: keep_gradients<4>(floats, begin, rows, trace); break;
+            default: keep_gradients<8>(floats, begin, rows, trace);
+        }
+        vf worst{};
+        for (int k = 0; k < rows * code_width_; k += W) worst += load(floats + k) * 0.f;
+        float sum = 0;
+        for (int lane = 0; lane < W; ++lane) sum += worst[lane];
+        return sum;
+    }
+
+    // Rows (rows, code width) of gradients to codes, level by level.
+    template <int F> void keep_gradients(const float* floats, int begin, int rows, Trace& trace) {
+        for (int l = 0; l < packed_->field.grid.levels; ++l) {
+            float* to = trace.to_code + (size_t(l) * rows_ + begin) * F;
+            const float* from = floats + l * F;
+            for (int r = 0; r < rows; ++r, to += F, from += code_width_) memcpy(to, from, F * 4);
+        }
+    }
+
+    void sum_by_ray(const Value* to_out, int begin, int rows, float* ray_sums) {
+        for (int r = 0; r < rows; ++r) {
+            float* sum = ray_sums + size_t(ray_[begin + r]) * colour_start_;
+            for (int k = 0; k < colour_start_; k += W)
+                store(sum + k, load(sum + k) + P::load_values(to_out + size_t(r) * colour_start_ + k));
+        }
+    }
+
+    const PackedField<P>* packed_;
+    Scratch* scratch_;
+    int code_width_, latent_width_, colour_start_;
+    int64_t first_, evaluated_;
+    const float* directions_;  // of the tile's rays, in the world
+    int count_, rows_, end_, going_;
+    Walk* walks_;
+    int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
+    float depth_[TILE_RAYS];  // optical, of each ray so far
+    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *harmonics_, *colour_start_rows_;
+    int32_t *ray_, *next_row_;
+    Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
+};
+
+}  // namespace POLYFIELD_VARIANT
+}  // namespace polyfield
