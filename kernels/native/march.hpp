@@ -120,7 +120,11 @@ private:
             cell_[d] = cell < 0 ? 0 : cell >= grid.cells ? grid.cells - 1 : cell;
         }
         uint64_t brick = word(grid.brick, grid.bricks, cascade, 2);
-        if (brick) return brick >> ((cell_[2] & 3) << 4 | (cell_[1] & 3) << 2 | (cell_[0] & 3)) & 1 ? 0 : 1;
+        if (brick) {
+            if (brick >> ((cell_[2] & 3) << 4 | (cell_[1] & 3) << 2 | (cell_[0] & 3)) & 1) return 0;
+            const uint64_t octant = brick >> ((cell_[2] & 2) << 4 | (cell_[1] & 2) << 2 | (cell_[0] & 2)) & 0x330033;
+            return octant || (cascade && grid.cells % 8) ? 1 : 2;
+        }
         // What is skipped must not reach into the next finer cascade, whose cube is the middle half of this one.
         if (cascade && grid.cells % 16) return 1;
         if (cascade && grid.cells % 64) return 4;

@@ -90,11 +90,19 @@ public:
         }
     }
 
-    // Densities of the new rows; those that light reaches stay. Rays whose light is spent end.
+    // Densities of the new rows, of which those that light reaches join their rays. Rays whose light is spent end.
     void evaluate() {
         evaluate_rows(rows_, end_);
         const float deepest = -logf(packed_->field.least_transmittance);
-        rows_ = keep_lit(rows_, end_, deepest);
+        for (; rows_ < end_; ++rows_) {
+            const int r = ray_[rows_];
+            if (depth_[r] < deepest) {
+                depth_[r] += sigma_[rows_] * dt_[rows_];
+                join(rows_, r);
+            } else {
+                weight_[rows_] = 0;  // drop_faint leaves it out
+            }
+        }
         int left = 0;
         for (int k = 0; k < going_; ++k)
             if (depth_[alive_[k]] < deepest) alive_[left++] = alive_[k];
@@ -338,25 +346,18 @@ private:
         }
     }
 
-    // Of the rows [begin, end), keeps those that light reaches, in order. Returns the new end.
-    int keep_lit(int begin, int end, float deepest) {
-        int kept = begin;
-        for (int i = begin; i < end; ++i) {
-            int r = ray_[i];
-            if (!(depth_[r] < deepest)) continue;
-            depth_[r] += sigma_[i] * dt_[i];
-            move_row(i, kept++);
-        }
-        return kept;
+    // Row i is the next of ray r.
+    void join(int i, int r) {
+        if (first_row_[r] < 0) first_row_[r] = i;
+        else next_row_[last_row_[r]] = i;
+        last_row_[r] = i;
+        next_row_[i] = -1;
     }
 
     // Row `from` becomes row `to`, the next of its ray.
     void move_row(int from, int to) {
         int r = ray_[from];
-        if (first_row_[r] < 0) first_row_[r] = to;
-        else next_row_[last_row_[r]] = to;
-        last_row_[r] = to;
-        next_row_[to] = -1;
+        join(to, r);
         if (from == to) return;
         for (int d = 0; d < 3; ++d) x_[d][to] = x_[d][from];
         t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
