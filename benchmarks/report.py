@@ -22,9 +22,10 @@ SECTIONS = {
     "step": (
         "The training step",
         (
-            "From one state for all. The share of the limit: the time that the step's arithmetic and table accesses "
-            "take at the limits measured beside it, over the time of the whole step; `step_seconds` in "
-            "`benchmarks/limits.py` has the model. The reference's time on the occupancy grid is not counted."
+            "A hash grid of 2^17 entries a level, from one state for all forms. The share of the limit: the time that the "
+            "step's arithmetic and table accesses take at the limits measured beside it, over the time of the whole "
+            "step; `step_seconds` in `benchmarks/limits.py` has the model. The reference's time on the occupancy grid "
+            "is not counted."
         ),
     ),
     "fit": (

@@ -1,6 +1,6 @@
 """The training step on a scene, half-way through a fit, held against the limits that were measured beside it.
 
-Every turn goes on from the same state. The native form is timed whole: rays drawn, marched, forward, backward,
+The field is a hash grid of 2^17 entries a level. Every turn goes on from the same state. The native form is timed whole: rays drawn, marched, forward, backward,
 optimiser and occupancy. The reference takes the general path, and its time on the occupancy grid is not counted.
 """
 
@@ -66,7 +66,7 @@ def _begin(scene: Scene, seconds: float) -> RadianceFit:
         steps=None,
         seconds=seconds,
         downscale=scene.downscale,
-        options={},
+        options={"log2_size": 17},  # the size that the limits were first worked out for
         seed=0,
         device="cpu",
         save_seconds=1e9,

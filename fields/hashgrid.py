@@ -19,7 +19,7 @@ from polyfield.kernels import Levels, interpolate
 class HashGridOptions:
     levels: int = option(8, 32)
     features: int = option(4, 8)  # of each entry
-    log2_size: int = option(17, 26)  # entries of a hashed level
+    log2_size: int = option(19, 26)  # entries of a hashed level
     coarsest: int = option(16, 1 << 16)  # nodes along an axis
     finest: int = option(1024, 1 << 16)
     width: int = option(64, 1024)  # of both networks
