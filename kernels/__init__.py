@@ -1,6 +1,7 @@
 """The few operations that carry the engine, each with one signature and several forms.
 
-`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch, `native` C++.
+`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch, `native` C++,
+`cuda` Triton.
 """
 
 from polyfield.kernels.levels import Levels

@@ -19,15 +19,17 @@ from polyfield.errors import PolyfieldError
 FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reference": ("polyfield.kernels.reference", ("cpu", "cuda")),
     "native": ("polyfield.kernels.native", ("cpu",)),
+    "cuda": ("polyfield.kernels.cuda", ("cuda",)),
 }
 # The forms that a device takes by itself, best first.
-PREFERENCE = {"cpu": ("native", "reference"), "cuda": ("reference",)}
+PREFERENCE = {"cpu": ("native", "reference"), "cuda": ("cuda", "reference")}
 
 
 @functools.cache
 def built(name: str) -> bool:
-    """Whether a form is there: the native one may not have been compiled."""
-    return name != "native" or importlib.util.find_spec("polyfield._core") is not None
+    """Whether a form is there: the native one may not have been compiled, and Triton may not be installed."""
+    needs = {"native": "polyfield._core", "cuda": "triton"}
+    return name not in needs or importlib.util.find_spec(needs[name]) is not None
 
 
 def instruction_set() -> str | None:
@@ -46,14 +48,16 @@ def form(device: torch.device) -> str:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: no such kernels; expected one of {', '.join(FORMS)}"
             )
-        if device.type not in FORMS[asked][1]:
+        # Triton's interpreter stands in for a GPU.
+        interpreted = asked == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"
+        if device.type not in FORMS[asked][1] and not interpreted:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset it"
             )
         if not built(asked):
+            cure = {"native": "install a C++ compiler and install polyfield again", "cuda": "install triton"}
             raise PolyfieldError(
-                f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; install a C++ compiler and "
-                "install polyfield again, or unset it"
+                f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; {cure[asked]}, or unset it"
             )
     name = asked or next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
     _module(name)
@@ -69,13 +73,13 @@ def _module(name: str) -> ModuleType:
 def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
     """The function that carries an operation out on such tensors in the form in use, if it has one.
 
-    The first says on which device. The native form takes tensors in the CPU's memory alone, of single precision or whole
-    numbers.
+    The first says on which device. All forms but the reference take tensors in that device's memory alone, of single
+    precision or whole numbers.
     """
     name = form(tensors[0].device)
-    if name == "native":
+    if name != "reference":
         for x in tensors:
-            if x.device.type != "cpu" or (x.is_floating_point() and x.dtype != torch.float32):
+            if x.device != tensors[0].device or (x.is_floating_point() and x.dtype != torch.float32):
                 return None
     return getattr(_module(name), operation, None)
 

@@ -16,8 +16,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def without(monkeypatch):
-    """As if the native form had not been compiled."""
-    monkeypatch.setattr(dispatch, "built", lambda name: name != "native")
+    """As if nothing but the reference were installed."""
+    monkeypatch.setattr(dispatch, "built", lambda name: name == "reference")
 
 
 def test_a_cpu_takes_the_native_form(monkeypatch):
@@ -26,10 +26,27 @@ def test_a_cpu_takes_the_native_form(monkeypatch):
     assert dispatch.offered("march", torch.zeros(1)).__module__ == "polyfield.kernels.native.march"
 
 
-def test_a_gpu_and_a_cpu_without_the_extension_take_the_reference(monkeypatch, without):
+def test_a_gpu_takes_triton(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.delenv("POLYFIELD_KERNELS", raising=False)
+    assert dispatch.form(CUDA) == "cuda"
+
+
+def test_a_gpu_and_a_cpu_without_kernels_take_the_reference(monkeypatch, without):
     monkeypatch.delenv("POLYFIELD_KERNELS", raising=False)
     assert dispatch.form(CUDA) == dispatch.form(CPU) == "reference"
     assert dispatch.offered("fused_radiance", torch.zeros(1)) is None
+
+
+def test_triton_runs_on_a_cpu_if_it_is_interpreted(monkeypatch):
+    monkeypatch.setenv("POLYFIELD_KERNELS", "cuda")
+    monkeypatch.setattr(dispatch, "built", lambda name: True)
+    monkeypatch.setattr(dispatch, "_module", lambda name: None)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert dispatch.form(CPU) == "cuda"
+    monkeypatch.delenv("TRITON_INTERPRET")
+    with pytest.raises(PolyfieldError, match="POLYFIELD_KERNELS=cuda: these kernels do not run on cpu"):
+        dispatch.form(CPU)
 
 
 @pytest.mark.parametrize("tensors", [(torch.float64,), (torch.float32, torch.float64), (torch.float16,)])
@@ -101,7 +118,7 @@ def test_an_instruction_set_can_be_asked_for(instruction_set):
     "variable, message",
     [
         ("POLYFIELD_ISA", "this CPU runs no such instruction set; expected one of .*generic"),
-        ("POLYFIELD_KERNELS", "no such kernels; expected one of reference, native"),
+        ("POLYFIELD_KERNELS", "no such kernels; expected one of reference, native, cuda"),
     ],
 )
 def test_the_command_refuses_what_it_does_not_know_before_any_work(variable, message, tmp_path):

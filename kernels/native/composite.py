@@ -7,7 +7,8 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels import reference
-from polyfield.kernels.native.arrays import like, once, plain
+from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.once import once
 from polyfield.kernels.operations import Composite
 from polyfield.kernels.samples import RaySamples
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels.levels import PRIMES, Levels
-from polyfield.kernels.native.arrays import like, once, plain
+from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.once import once
 
 
 @functools.lru_cache(maxsize=64)

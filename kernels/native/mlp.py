@@ -9,7 +9,8 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels import reference
-from polyfield.kernels.native.arrays import like, once, plain
+from polyfield.kernels.native.arrays import like, plain
+from polyfield.kernels.once import once
 
 MOST_LAYERS = 18  # of a network that the kernels take: MAX_LAYERS
 

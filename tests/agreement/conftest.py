@@ -1,4 +1,12 @@
+import importlib.util
+import os
+
 import pytest
+
+CUDA = []
+if importlib.util.find_spec("triton"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported
+    CUDA.append("cuda")
 
 from polyfield.kernels.dispatch import built
 
@@ -25,9 +33,9 @@ def in_use(name: str, monkeypatch):
     _core.set_threads(0)
 
 
-@pytest.fixture(params=["reference", *NATIVE])
+@pytest.fixture(params=["reference", *NATIVE, *CUDA])
 def form(request, monkeypatch):
-    """Each form that runs here, the native one in every instruction set of this CPU."""
+    """Each form that runs here: the native one in every instruction set of this CPU, Triton's interpreted."""
     yield from in_use(request.param, monkeypatch)
 
 

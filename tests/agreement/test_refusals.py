@@ -330,7 +330,7 @@ def test_a_second_derivative_is_refused_where_there_is_none(form, operation):
     x = torch.rand(9, 3, generator=cases.generator(4), dtype=torch.float32).requires_grad_()
     [gradient] = torch.autograd.grad(twice(operation, x), x, create_graph=True)
     penalty = gradient.square().sum() + x.square().sum()
-    if form == "reference":
+    if form == "reference" or (form, operation) == ("cuda", "mlp"):  # which is the reference's there
         penalty.backward()
         assert torch.isfinite(x.grad).all()
     else:

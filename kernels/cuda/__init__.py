@@ -1,0 +1,12 @@
+"""The CUDA form: Triton kernels, compiled on the user's machine when they are first used.
+
+With TRITON_INTERPRET=1 in the environment before this is imported, Triton's interpreter runs them on the CPU: slowly, for
+tests.
+"""
+
+from polyfield.kernels.cuda.adam import adam
+from polyfield.kernels.cuda.composite import composite, transmittance
+from polyfield.kernels.cuda.interpolate import interpolate
+from polyfield.kernels.cuda.march import march
+
+__all__ = ["adam", "composite", "interpolate", "march", "transmittance"]

@@ -1,0 +1,42 @@
+"""Gradients that kernels give: to be taken once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+
+
+def once(backward: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """A backward whose gradients refuse to be differentiated again.
+
+    torch's once_differentiable lets them pass, as constants, where the incoming gradient is one.
+    """
+
+    @functools.wraps(backward)
+    def guarded(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        with torch.no_grad():
+            found = backward(ctx, *gradients)
+        if not torch.is_grad_enabled():
+            return found
+        root = torch.zeros((), requires_grad=True)
+        return tuple(_Last.apply(x, root) if isinstance(x, Tensor) else x for x in found)
+
+    return guarded
+
+
+class _Last(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gradient: Tensor, root: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, None]:
+        raise PolyfieldError(
+            "kernels: gradients of gradients are not there; set POLYFIELD_KERNELS=reference for them"
+        )
