@@ -262,7 +262,7 @@ def test_expanded_tensors(form):
     shared = [torch.tensor(x).expand(len(origins)) for x in (0.1, 9.0, 0.5)]
     spread = [x.contiguous() for x in shared]
     one, other = (
-        march(origins, directions, near, far, grid, step=0.01, cone=0.0, jitter=jitter)
+        march(origins, directions, near, far, grid, step=0.1, cone=0.0, jitter=jitter)
         for near, far, jitter in (shared, spread)
     )
     assert len(one) and torch.equal(one.t, other.t) and torch.equal(one.counts, other.counts)
