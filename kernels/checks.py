@@ -142,8 +142,18 @@ def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]
 
 
 def fused_radiance(
-    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], degree: int
+    table: Tensor,
+    levels: Levels,
+    density: Sequence[Tensor],
+    colour: Sequence[Tensor],
+    degree: int,
+    centre: Sequence[float],
+    axes: Sequence[Sequence[float]],
 ) -> None:
+    if len(centre) != 3 or [len(axis) for axis in axes] != [3, 3, 3]:
+        raise PolyfieldError(
+            f"fused_radiance: centre {centre}, axes {axes}; expected (3,) and (3, 3) numbers"
+        )
     _shape("fused_radiance: table", table, (levels.entries, None))
     latent = _layers("fused_radiance: density", density, (), levels.count * table.shape[1])
     outputs = _layers("fused_radiance: colour", colour, (), latent + degree**2)

@@ -22,7 +22,10 @@ FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cuda": ("polyfield.kernels.cuda", ("cuda",)),
 }
 # The forms that a device takes by itself, best first.
-PREFERENCE = {"cpu": ("native", "reference"), "cuda": ("cuda", "reference")}
+PREFERENCE = {
+    "cpu": ("native", "reference"),
+    "cuda": ("reference",),
+}  # cuda when asked: it has run on no GPU yet
 
 
 @functools.cache
@@ -50,7 +53,7 @@ def form(device: torch.device) -> str:
             )
         # Triton's interpreter stands in for a GPU.
         interpreted = asked == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"
-        if device.type not in FORMS[asked][1] and not interpreted:
+        if device.type not in (*FORMS[asked][1], *(("cpu",) if interpreted else ())):
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset it"
             )

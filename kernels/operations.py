@@ -197,12 +197,13 @@ def fused_radiance(
 
     table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and the direction's
     degree^2 spherical harmonics -> 3), each (out, in). A world point x is at p = axes (x - centre), centre (3,) and
-    axes (3, 3), in the domain's local frame. Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction; density is
+    axes (3, 3), in the domain's local frame. Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction;
+    density is
     exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
     are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
     from what lies behind.
     """
-    checks.fused_radiance(table, levels, density, colour, degree)
+    checks.fused_radiance(table, levels, density, colour, degree, centre, axes)
     make = offered("fused_radiance", table, *density, *colour)
     return make and make(
         table,

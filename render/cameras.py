@@ -98,7 +98,7 @@ class Cameras:
             # Every lens for all points: picking its own points would make the host wait for the device.
             has_lens = torch.tensor([name == lens for name in self.lens], device=frames.device)
             seen = torch.where(has_lens[frames, None], lenses.directions(points, lens, distortion), seen)
-        turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)  # a tenth of a batched product's time
+        turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)
         # Rotations from files are orthonormal only to a few digits.
         directions = normalize(turned, dim=1)
         return Rays(self.c2w[:, :, 3][frames], directions, None if self.times is None else self.times[frames])

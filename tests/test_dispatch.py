@@ -26,9 +26,9 @@ def test_a_cpu_takes_the_native_form(monkeypatch):
     assert dispatch.offered("march", torch.zeros(1)).__module__ == "polyfield.kernels.native.march"
 
 
-def test_a_gpu_takes_triton(monkeypatch):
+def test_a_gpu_takes_triton_when_it_is_asked_to(monkeypatch):
     pytest.importorskip("triton")
-    monkeypatch.delenv("POLYFIELD_KERNELS", raising=False)
+    monkeypatch.setenv("POLYFIELD_KERNELS", "cuda")
     assert dispatch.form(CUDA) == "cuda"
 
 

@@ -55,14 +55,14 @@ def packed(**changes) -> Composite:
     return composite(dataclasses.replace(SAMPLES, **changes), zeros(7), zeros(7, 3))
 
 
-def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 32))):
+def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 32)), centre=(0.0, 0.0, 0.0)):
     return fused_radiance(
         zeros(rows, 4),
         Levels(((2, 2, 2),), 8),
         [zeros(*shape) for shape in density],
         [zeros(*shape) for shape in colour],
         degree=4,
-        centre=(0.0, 0.0, 0.0),
+        centre=centre,
         axes=torch.eye(3).tolist(),
         contraction=False,
         low=-1.0,
@@ -127,6 +127,8 @@ REFUSED = {
     "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
     "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
     "fused_radiance: table is (7, 4); expected (8, any)": lambda: radiance(rows=7),
+    "fused_radiance: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (3,) and "
+    "(3, 3) numbers": lambda: radiance(centre=(0.0, 1.0)),
     "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
     "fused_radiance: density[1] is (16, 31); expected (any, 32)": lambda: radiance(
         density=((32, 4), (16, 31))
