@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,13 @@ class RaySamples:
     def pack(t: Tensor, dt: Tensor, ray: Tensor, rays: int) -> RaySamples:
         """From t, dt, ray (C,), already in order of ray."""
         counts = torch.bincount(ray, minlength=rays)
+        return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
+
+    @staticmethod
+    def join(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> RaySamples:
+        """One set of rays of several, such as a bank's, given as t, dt (C,) and counts (R,)."""
+        t, dt, counts = (torch.cat(column) for column in zip(*parts))
+        ray = torch.repeat_interleave(torch.arange(len(counts), device=t.device), counts)
         return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
 
     @property

@@ -46,6 +46,20 @@ def _corners(points, point, inside, level, axis, D: tl.constexpr):
 
 
 @triton.jit
+def _of_table(row, inside, F: tl.constexpr, WIDTH: tl.constexpr):
+    """Where the features of rows (BLOCK, 2^D) stand in a table, and which of them are there: (BLOCK, 2^D, WIDTH)."""
+    column = tl.arange(0, WIDTH)[None, None, :]
+    return row[:, :, None] * F + column, inside[:, None, None] & (column < F)
+
+
+@triton.jit
+def _of_codes(point, inside, l, LEVELS: tl.constexpr, F: tl.constexpr, WIDTH: tl.constexpr):
+    """Where a level's part stands in codes (N, LEVELS * F), and which of it is there: (BLOCK, WIDTH)."""
+    column = tl.arange(0, WIDTH)[None, :]
+    return (point * LEVELS + l)[:, None] * F + column, inside[:, None] & (column < F)
+
+
+@triton.jit
 def interpolate_kernel(
     table,
     points,
@@ -62,14 +76,13 @@ def interpolate_kernel(
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     l, bank = tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = point < count
-    column = tl.arange(0, WIDTH)
     table += bank * entries * F
     points += bank * count * D
     row, weight = _corners(points, point, inside, levels + l * (2 * D + 3), -1, D)
-    there = inside[:, None, None] & (column < F)[None, None, :]
-    values = tl.load(table + row[:, :, None] * F + column[None, None, :], mask=there, other=0.0)
-    to = ((bank * count + point) * LEVELS + l)[:, None] * F + column[None, :]
-    tl.store(out + to, tl.sum(weight[:, :, None] * values, 1), mask=inside[:, None] & (column < F)[None, :])
+    place, there = _of_table(row, inside, F, WIDTH)
+    values = tl.load(table + place, mask=there, other=0.0)
+    to, here = _of_codes(bank * count + point, inside, l, LEVELS, F, WIDTH)
+    tl.store(out + to, tl.sum(weight[:, :, None] * values, 1), mask=here)
 
 
 @triton.jit
@@ -89,15 +102,13 @@ def interpolate_to_table_kernel(
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     l, bank = tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = point < count
-    column = tl.arange(0, WIDTH)
     to_table += bank * entries * F
     points += bank * count * D
     row, weight = _corners(points, point, inside, levels + l * (2 * D + 3), -1, D)
-    of = ((bank * count + point) * LEVELS + l)[:, None] * F + column[None, :]
-    g = tl.load(gradient + of, mask=inside[:, None] & (column < F)[None, :], other=0.0)
-    there = inside[:, None, None] & (column < F)[None, None, :] & (weight > 0)[:, :, None]
-    to = to_table + row[:, :, None] * F + column[None, None, :]
-    tl.atomic_add(to, weight[:, :, None] * g[:, None, :], mask=there, sem="relaxed")
+    of, here = _of_codes(bank * count + point, inside, l, LEVELS, F, WIDTH)
+    g = tl.load(gradient + of, mask=here, other=0.0)
+    place, there = _of_table(row, inside, F, WIDTH)
+    tl.atomic_add(to_table + place, weight[:, :, None] * g[:, None, :], mask=there, sem="relaxed")
 
 
 @triton.jit
@@ -118,16 +129,15 @@ def interpolate_to_points_kernel(
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     axis, bank = tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = point < count
-    column = tl.arange(0, WIDTH)
     table += bank * entries * F
     points += bank * count * D
     total = tl.zeros((BLOCK,), tl.float32)
     for l in range(LEVELS):
         row, slope = _corners(points, point, inside, levels + l * (2 * D + 3), axis, D)
-        of = ((bank * count + point) * LEVELS + l)[:, None] * F + column[None, :]
-        g = tl.load(gradient + of, mask=inside[:, None] & (column < F)[None, :], other=0.0)
-        there = inside[:, None, None] & (column < F)[None, None, :]
-        values = tl.load(table + row[:, :, None] * F + column[None, None, :], mask=there, other=0.0)
+        of, here = _of_codes(bank * count + point, inside, l, LEVELS, F, WIDTH)
+        g = tl.load(gradient + of, mask=here, other=0.0)
+        place, there = _of_table(row, inside, F, WIDTH)
+        values = tl.load(table + place, mask=there, other=0.0)
         total += tl.sum(slope * tl.sum(values * g[:, None, :], 2), 1)
     tl.store(to_points + (bank * count + point) * D + axis, total, mask=inside)
 

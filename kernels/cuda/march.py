@@ -132,10 +132,7 @@ def march(
 ) -> RaySamples:
     given = (origins, directions, near, far, jitter, occupancy)
     banks = zip(*given) if origins.dim() == 3 else [given]
-    parts = [_march_one(*bank, step=step, cone=cone) for bank in banks]
-    t, dt, counts = (torch.cat(column) for column in zip(*parts))
-    ray = torch.repeat_interleave(torch.arange(len(counts), device=t.device), counts)
-    return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
+    return RaySamples.join(_march_one(*bank, step=step, cone=cone) for bank in banks)
 
 
 def _march_one(*given: Tensor, step: float, cone: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,10 +26,7 @@ def march(
         if origins.dim() == 3
         else [(origins, directions, near, far, jitter, occupancy)]
     )
-    parts = [_march_one(*map(plain, bank), step=step, cone=cone) for bank in banks]
-    t, dt, counts = (torch.cat(column) for column in zip(*parts))
-    ray = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
+    return RaySamples.join(_march_one(*map(plain, bank), step=step, cone=cone) for bank in banks)
 
 
 def _march_one(
