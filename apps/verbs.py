@@ -39,6 +39,7 @@ def fit(
     options: dict[str, int] | None = None,
     seed: int = 0,
     device: str = "auto",
+    deterministic: bool = False,
     out: Path | None = None,
     save_seconds: float = 30.0,
     resume: Path | None = None,
@@ -56,6 +57,8 @@ def fit(
         options: Options of the architecture, e.g. log2_size 19.
         seed: What all randomness follows from.
         device: cpu, cuda, or auto: cuda where there is one.
+        deterministic: On a GPU, sum gradients in fixed point, so that a fit of so many steps can be repeated bit for bit
+            there too, at some cost in speed.
         out: The run's folder; it must not exist. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
         resume: Go on with this run, by the options it was begun with.
@@ -67,8 +70,20 @@ def fit(
     from polyfield.fit.run import Run
 
     if resume is not None:
-        given = (source, field, steps, seconds, downscale, options, seed, device, out, save_seconds)
-        if given != ("demo", "hashgrid", None, None, 1, None, 0, "auto", None, 30.0):
+        given = (
+            source,
+            field,
+            steps,
+            seconds,
+            downscale,
+            options,
+            seed,
+            device,
+            deterministic,
+            out,
+            save_seconds,
+        )
+        if given != ("demo", "hashgrid", None, None, 1, None, 0, "auto", False, None, 30.0):
             raise PolyfieldError("--resume takes the options that the run was begun with; give no others")
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
@@ -81,7 +96,9 @@ def fit(
         if steps is None and seconds is None:
             seconds = _DEFAULT_SECONDS
         place = source if source in BUILT_IN else str(Path(source).resolve())
-        config = FitConfig(place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds)
+        config = FitConfig(
+            place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds, deterministic
+        )
         session.device_of(device)
         scene = open_source(source, downscale)
         say(f"memory: about {session.memory(scene, config)}")
@@ -281,12 +298,15 @@ def _pictures(
         progress((number + 1) / len(cameras))
 
 
-def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int = 1) -> dict[str, Any]:
+def doctor(
+    scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int = 1, warm: bool = False
+) -> dict[str, Any]:
     """Say what polyfield runs on and why, and look a scene over without fitting it.
 
     Args:
         scene: A scene to open and check, as for fit.
         downscale: Average K x K pixels into one, as for fit.
+        warm: Compile the GPU's kernels now, so that no fit has to. They are kept.
     """
     import os
     import platform
@@ -308,6 +328,8 @@ def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int 
         "kernels": {device: form(torch.device(device)) for device in devices},
         "kernels_because": f"POLYFIELD_KERNELS={asked}" if asked else "the fastest form that each device has",
     }
+    if warm:
+        report["warm_seconds"] = _warm()
     if scene is not None:
         from polyfield.apps.scenes import open_source
 
@@ -322,3 +344,24 @@ def doctor(scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int 
             "looks_at": opened.cameras.focus().tolist(),
         }
     return report
+
+
+def _warm() -> float:
+    """Compile all kernels of a GPU, and say how long that took. Raises PolyfieldError where there are none."""
+    import time
+
+    import torch
+
+    from polyfield.fit.warm import warm
+    from polyfield.kernels.dispatch import form
+
+    if not torch.cuda.is_available():
+        raise PolyfieldError("--warm: there is no GPU here, and other kernels are compiled at installation")
+    if form(torch.device("cuda")) != "cuda":
+        raise PolyfieldError(
+            "--warm: the kernels in use are PyTorch's; set POLYFIELD_KERNELS=cuda for Triton's"
+        )
+    start = time.perf_counter()
+    with showing("compiling") as progress:
+        warm("cuda", progress)
+    return time.perf_counter() - start

@@ -52,15 +52,16 @@ class Batches:
             pool, gone = pool + 1, 0
         self.position = (pool, gone + count)
         if self._pool is None or self._pool[0] != pool:
-            self._pool = (pool, self._draw(pool))
+            self._pool = (pool, draw(self._pixels, POOL, seed=self._seed, step=pool))
         return self._pool[1][gone : gone + count]
 
-    @torch.no_grad()
-    def _draw(self, pool: int) -> Batch:
-        rays, target, odds = self._pixels.draw(POOL, seed=self._seed, step=pool)
 
-        def draw(stream: str, *shape: int) -> Tensor:
-            return uniform(shape, seed=self._seed, stream=stream, step=pool, device=target.device)
+@torch.no_grad()
+def draw(pixels: PixelStore, count: int, *, seed: int, step: int | Tensor) -> Batch:
+    """`count` rays. The same for the same seed and step, which may stand on a GPU."""
+    rays, target, odds = pixels.draw(count, seed=seed, step=step)
 
-        jitter, background = draw("jitter", POOL), draw("background", POOL, 3)
-        return Batch(rays, target, odds, jitter, background)
+    def numbers(stream: str, *shape: int) -> Tensor:
+        return uniform(shape, seed=seed, stream=stream, step=step, device=target.device)
+
+    return Batch(rays, target, odds, numbers("jitter", count), numbers("background", count, 3))

@@ -25,8 +25,11 @@ class FitConfig:
     seed: int
     device: str
     save_seconds: float
+    deterministic: bool = False  # to the byte on a GPU too
 
     def __post_init__(self) -> None:
+        if not isinstance(self.deterministic, bool):
+            raise PolyfieldError(f"option deterministic is {self.deterministic!r}; expected true or false")
         for key, kinds in _TYPES.items():
             value = getattr(self, key)
             if not isinstance(value, kinds) or isinstance(value, bool):
@@ -47,8 +50,11 @@ class FitConfig:
     @staticmethod
     def of(config: dict[str, Any], where: str) -> FitConfig:
         """The options in a run's config.json; `where` names it in errors."""
-        names = {field.name for field in dataclasses.fields(FitConfig)}
-        missing = sorted(names - config.keys())
+        fields = dataclasses.fields(FitConfig)
+        names = {field.name for field in fields if field.name in config}
+        missing = sorted(
+            field.name for field in fields if field.default is dataclasses.MISSING and field.name not in names
+        )
         if missing:
             raise PolyfieldError(
                 f"{where}: the keys {', '.join(missing)} are missing; this is no whole config.json"

@@ -9,7 +9,8 @@ import torch
 from polyfield.fields import FieldSpec
 from polyfield.fields.registry import build
 from polyfield.fit.batches import POOL
-from polyfield.fit.radiance import MOST_CELLS, MOST_SAMPLES
+from polyfield.fit.radiance import MOST_CELLS
+from polyfield.fit.step_size import CPU, GPU
 from polyfield.render.sampling import cascades
 
 _PROGRAMS = 450e6  # Python, PyTorch and what comes with them
@@ -22,9 +23,15 @@ _PICTURES = 400e6  # for the rays of a picture that are on their way at once
 _CELL = 16  # bytes of an occupancy cell while the grid is refined
 
 
+_CONTEXT = 600e6  # of a GPU: CUDA's own, and the kernels
+_RAY_ON_GPU = 800  # bytes: drawn by rejection, and its place in every pass
+_SAMPLE_ON_GPU = 16 + 8  # bytes of a sample whose density is asked, beside its code
+_SHADED_ON_GPU = 8 * 4 + 10 * 4 + 16  # and of one with a colour, beside the gradient to its code
+
+
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of main memory."""
+    """Bytes of main memory, or of a GPU's."""
 
     images: float
     rest: float
@@ -35,14 +42,34 @@ class Memory:
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
     """The most that a fit on the CPU takes, with all views of that many pixels."""
-    with torch.device("meta"):
-        parameters = build(spec).parameter_count()
-    cells = cascades(spec.domain) * MOST_CELLS**3
-    samples = MOST_SAMPLES * (_SAMPLE if fused else _SAMPLE_IN_STEPS)
+    samples = CPU.evaluated * (_SAMPLE if fused else _SAMPLE_IN_STEPS)
+    rest = pixels * _WEIGHT + _PROGRAMS + _PICTURES + _field(spec, _ADAM) + POOL * _RAY + samples
+    return Memory(8.0 * pixels, rest)
+
+
+def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: bool) -> Memory:
+    """The most that a fit takes of a GPU's memory."""
+    evaluated, shaded = GPU.room
+    code = 2 * 64  # bytes, for codes of up to 64 numbers
+    samples = evaluated * (_SAMPLE_ON_GPU + code) + shaded * (_SHADED_ON_GPU + code)
+    if not fused:
+        samples = GPU.evaluated * _SAMPLE_IN_STEPS
+    # Fixed point takes 8 bytes for a gradient's 4. Pictures are made after the fit, in the room it leaves.
     rest = (
-        pixels * _WEIGHT + _PROGRAMS + _PICTURES + parameters * _ADAM + cells * _CELL + POOL * _RAY + samples
+        pixels * _WEIGHT
+        + _CONTEXT
+        + _field(spec, _ADAM + 4 * deterministic)
+        + GPU.rays[1] * _RAY_ON_GPU
+        + samples
     )
     return Memory(8.0 * pixels, rest)
+
+
+def _field(spec: FieldSpec, parameter: int) -> float:
+    """Bytes of a field, with so many for each parameter, and of its occupancy grid."""
+    with torch.device("meta"):
+        parameters = build(spec).parameter_count()
+    return parameters * parameter + cascades(spec.domain) * MOST_CELLS**3 * _CELL
 
 
 def available() -> float:
@@ -53,3 +80,8 @@ def available() -> float:
         return float(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return float("inf")
+
+
+def available_on_gpu(device: torch.device) -> float:
+    """Bytes of a GPU's memory that are free."""
+    return float(torch.cuda.mem_get_info(device)[0])

@@ -49,13 +49,18 @@ class Optimiser:
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         return all(bool(torch.isfinite(gradient.sum())) for gradient in gradients)
 
-    def arguments(self, parameter: Tensor, learning_rate: float) -> dict[str, Any]:
-        """What `kernels.adam` takes beside a parameter and its gradient in the step that comes next."""
+    def arguments(
+        self, parameter: Tensor, learning_rate: float | Tensor, step: int | Tensor | None = None
+    ) -> dict[str, Any]:
+        """What `kernels.adam` takes beside a parameter and its gradient, in the step that comes next or in another.
+
+        For steps that are queued, learning rate and step may stand on the device.
+        """
         name, group = self._places[id(parameter)]
         return {
             "mean": self._means[name],
             "square": self._squares[name],
-            "step": self.step_count + 1,
+            "step": self.step_count + 1 if step is None else step,
             "learning_rate": learning_rate * group.learning_rate,
             "betas": BETAS,
             "eps": EPS,

@@ -32,9 +32,10 @@ class PixelStore:
         self._cameras = cameras.to(device)
         # torch indexes no uint16: the same bits travel as int16, and on the CPU they are not copied.
         self._images = [
-            torch.from_numpy(np.ascontiguousarray(image).reshape(-1, 4).view(np.int16)).to(device)
-            for image in images
+            torch.from_numpy(np.ascontiguousarray(image).reshape(-1, 4).view(np.int16)) for image in images
         ]
+        if torch.device(device).type != "cpu":
+            self._images = [_on(device, self._images)]
         with ThreadPoolExecutor() as pool:
             weights = [w.reshape(-1) for w in pool.map(contrast, images)]
         areas = cameras.sizes.prod(1)
@@ -56,7 +57,7 @@ class PixelStore:
     def __len__(self) -> int:
         return len(self._weights)
 
-    def draw(self, count: int, *, seed: int, step: int) -> tuple[Rays, Tensor, Tensor]:
+    def draw(self, count: int, *, seed: int, step: int | Tensor) -> tuple[Rays, Tensor, Tensor]:
         """`count` pixels with replacement, as often as their contrast says.
 
         Their rays (R,), premultiplied colours RGBA (R, 4) in [0, 1], and odds (R,): how many times as likely each was as
@@ -72,5 +73,15 @@ class PixelStore:
         starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
         pixel, width = row - starts[frame], self._widths[frame]
         uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
-        colours = (gather(self._images, row).int() & 0xFFFF).float() / 65535
+        # One array needs no look at which of several a row is in.
+        rows = self._images[0][row] if len(self._images) == 1 else gather(self._images, row)
+        colours = (rows.int() & 0xFFFF).float() / 65535
         return self._cameras.rays(frame, uv), colours, odds
+
+
+def _on(device: str, parts: Sequence[Tensor]) -> Tensor:
+    """Parts (N_k, 4) of a whole on another device, where they are one."""
+    whole = parts[0].new_empty(sum(len(part) for part in parts), 4, device=device)
+    for place, part in zip(whole.split([len(part) for part in parts]), parts, strict=True):
+        place.copy_(part)
+    return whole

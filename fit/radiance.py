@@ -13,10 +13,12 @@ from torch.nn.functional import huber_loss
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Points, create
-from polyfield.fit.batches import POOL, Batch, Batches
+from polyfield.fit import step_size
+from polyfield.fit.batches import Batch, Batches
 from polyfield.fit.lattice import lattice
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
+from polyfield.fit.queued import TOTALS, QueuedSteps
 from polyfield.fit.schedule import Length, learning_rate
 from polyfield.fit.visible import visible
 from polyfield.render.cameras import Cameras
@@ -27,10 +29,6 @@ from polyfield.render.volume import render_rays
 
 _HUBER = 0.3  # errors beyond it count linearly
 _DECAY = 1e-6
-_RAYS = (512, POOL)  # fewest and most of a step
-_FIRST_RAYS = 1024
-_SHADED = (1 << 12, 1 << 14)  # samples of a step that go through the whole field, at first and at the end
-MOST_SAMPLES = 1 << 16  # and whose density is asked, at most
 _GRID_EVERY = 16  # steps between updates of the occupancy grid
 _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
@@ -44,7 +42,7 @@ _PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did."""
+    """What one step did, or the last of some that were queued."""
 
     step: int  # counted from 1
     loss: float
@@ -72,6 +70,7 @@ class RadianceFit:
         length: Length,
         seed: int,
         device: str = "cpu",
+        deterministic: bool = False,
     ) -> None:
         self.field: Field = create(spec, seed=seed, device=device)
         self.lattice = lattice(cameras, spec.domain, near)
@@ -83,12 +82,21 @@ class RadianceFit:
         self.seed = seed
         self.steps = 0
         self.seconds = 0.0  # of training
-        self.totals = {"rays": 0, "evaluated": 0, "shaded": 0, "skipped": 0}
+        self.totals = dict.fromkeys(TOTALS, 0)
         self.grid_seconds = 0.0
         self._fused = FusedField.of(self.field)
-        self._batches = Batches(pixels, seed)
-        self._rays = _FIRST_RAYS
+        self._batches, self._pixels = Batches(pixels, seed), pixels
+        self._queue: QueuedSteps | None = None
+        self._size = step_size.CPU if self.grid.density.device.type == "cpu" else step_size.GPU
+        self._rays = self._size.first_rays
         self._bad_in_a_row = 0
+        self.deterministic = deterministic
+        if self._queues:
+            self._open_queue()
+        elif deterministic and device != "cpu":
+            raise PolyfieldError(
+                f"--deterministic: {spec.architecture} has no kernels on {device} that are; expected --device cpu"
+            )
 
     @property
     def progress(self) -> float:
@@ -104,8 +112,85 @@ class RadianceFit:
         times = next(times for until, times in _STEP_SIZES if self.progress <= until)
         return Lattice(self.lattice.step * times, self.lattice.cone * times, self.lattice.near)
 
+    @property
+    def _queues(self) -> bool:
+        """Whether steps can be queued, so that the host waits for the device between some of them only."""
+        return self._fused is not None and self._fused.queues and self.field.penalties() is None
+
+    def _open_queue(self) -> None:
+        """A queue that goes on from where the fit is."""
+        assert self._fused is not None
+        self._queue = QueuedSteps(
+            self._fused,
+            self.optimiser,
+            self._pixels,
+            self._size,
+            seed=self.seed,
+            huber=_HUBER,
+            deterministic=self.deterministic,
+        )
+        self._queue.begin(
+            step=self.steps,
+            updates=self.grid.updates,
+            rays=self._rays,
+            moved=self.optimiser.step_count,
+            bad_in_a_row=self._bad_in_a_row,
+            totals=self.totals,
+        )
+
     def step(self) -> Step:
-        """Draw rays, render them, compare, and move the parameters. Raises Diverged."""
+        """Draw rays, render them, compare, and move the parameters. Raises Diverged.
+
+        Steps that can be queued are taken up to the occupancy grid's next update.
+        """
+        report = self._step() if self._queue is None else self._steps(self._queue)
+        if self._bad_in_a_row >= _PATIENCE:
+            raise Diverged(
+                f"step {self.steps}: no sample, or no finite loss, in {_PATIENCE} steps in a row; stopped"
+            )
+        return report
+
+    def _steps(self, queue: QueuedSteps) -> Step:
+        """Queue steps until the grid is to be updated or the fit ends, and wait for them."""
+        start = time.perf_counter()
+        self._keep_grid()
+        sampler = self.sampler()
+        assert isinstance(sampler, MarchingSampler)
+        ahead = _GRID_EVERY - self.steps % _GRID_EVERY
+        if self.length.steps is not None:
+            ahead = min(ahead, self.length.steps - self.steps)
+        for step in range(self.steps, self.steps + ahead):
+            progress = self.length.progress(step, self.seconds)
+            rate = learning_rate(progress) * self.field.learning_rate
+            queue.take(sampler, rate=rate, wanted=self._size.wanted(progress))
+        done = queue.read()
+        self.steps += ahead
+        self._rays, self._bad_in_a_row, self.totals = done.rays, done.bad_in_a_row, done.totals
+        self.optimiser.step_count = done.moved
+        self._advance()
+        self.seconds += time.perf_counter() - start
+        last = done.last
+        return Step(
+            self.steps,
+            done.loss,
+            _psnr(done.mse),
+            last["rays"],
+            last["evaluated"],
+            last["shaded"],
+            bool(last["skipped"]),
+        )
+
+    def _advance(self) -> None:
+        """Let the field change its structure."""
+        maps = self.field.advance(self.steps, self.grid.occupied)
+        if maps:
+            self.optimiser.follow(self.field, maps)
+            self._fused = FusedField.of(self.field)
+            if self._queue is not None:
+                self._open_queue()
+
+    def _step(self) -> Step:
+        """One step, whose outcome is waited for."""
         start = time.perf_counter()
         self._keep_grid()
         self.optimiser.clear()
@@ -117,19 +202,13 @@ class RadianceFit:
             self.optimiser.step(rate)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
-        maps = self.field.advance(self.steps, self.grid.occupied)
-        if maps:
-            self.optimiser.follow(self.field, maps)
-            self._fused = FusedField.of(self.field)
+        self._advance()
         done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         self.totals = {key: total + done[key] for key, total in self.totals.items()}
         report = Step(self.steps, loss, _psnr(mse), self._rays, evaluated, shaded, bad)
-        self._rays = _next_rays(self._rays, evaluated, shaded, self.progress)
+        wanted = self._size.wanted(self.progress)
+        self._rays = int(self._size.next_rays(*map(torch.tensor, (self._rays, evaluated, shaded, wanted))))
         self.seconds += time.perf_counter() - start
-        if self._bad_in_a_row >= _PATIENCE:
-            raise Diverged(
-                f"step {self.steps}: no sample, or no finite loss, in {_PATIENCE} steps in a row; stopped"
-            )
         return report
 
     def _descend(self, batch: Batch, rate: float) -> tuple[float, float, int, int, bool]:
@@ -175,18 +254,24 @@ class RadianceFit:
             resolution = min(resolution, _UNBOUNDED_CELLS)
         if resolution > self.grid.resolution:
             self.grid.refine(resolution)
+            if self._queue is not None:
+                self._open_queue()  # what was captured looks at the old grid
         domain = self.field.spec.domain
         size = max(domain.half_size)
         reach = [2.0 ** (cascade - 1) * size if cascade else 0.0 for cascade in range(self.grid.cascades)]
         now = self._lattice_now()
-        steps = torch.tensor([max(now.step, now.cone * r) for r in reach], device=self.grid.density.device)
+        steps = tuple(max(now.step, now.cone * r) for r in reach)
 
         def density(local: Tensor) -> Tensor:
             if self._fused:
                 return self._fused.density(local)
             return self.field.density(self.field.raw(Points(domain.to_world(local))))
 
-        self.grid.update(density, steps, seed=self.seed, cells=_GRID_CELLS, visible=self._visible)
+        options: dict[str, Any] = {"seed": self.seed, "cells": _GRID_CELLS, "visible": self._visible}
+        if self._queue is not None:  # how long it takes is then not known here
+            self._queue.update(self.grid, density, steps, **options)
+            return
+        self.grid.update(density, torch.tensor(steps, device=self.grid.density.device), **options)
         self.grid_seconds += time.perf_counter() - start
 
     # -- checkpoints
@@ -235,6 +320,8 @@ class RadianceFit:
         self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
         self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
         self._batches.position = (state["pool"], state["rays_of_pool"])
+        if self._queue is not None:
+            self._open_queue()
 
     def _check(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Refuse a checkpoint of another field, or one that was edited."""
@@ -260,12 +347,5 @@ def _shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _next_rays(rays: int, evaluated: int, shaded: int, progress: float) -> int:
-    """How many rays the next step takes so that its samples come near what a step should have."""
-    wanted = _SHADED[0] * (_SHADED[1] / _SHADED[0]) ** progress
-    scale = min(wanted / max(shaded, 1), MOST_SAMPLES / max(evaluated, 1), 2.0)
-    return min(max(round(rays * scale / 16) * 16, _RAYS[0]), _RAYS[1])
-
-
 def _psnr(mse: float) -> float:
-    return float(-10 * torch.log10(torch.tensor(mse).clamp(min=1e-10)))
+    return -10 * math.log10(max(mse, 1e-10))

@@ -12,11 +12,12 @@ from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import Field, FieldSpec
 from polyfield.fields.field_file import FieldContext, load_field, save_field
+from polyfield.fields.registry import options_of
 from polyfield.fit import checkpoints
 from polyfield.fit.batches import POOL
 from polyfield.fit.config import FitConfig
 from polyfield.fit.evaluate import Show, evaluate
-from polyfield.fit.memory import Memory, available, predict
+from polyfield.fit.memory import Memory, available, available_on_gpu, predict, predict_on_gpu
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.run import Run
@@ -39,17 +40,34 @@ def device_of(name: str) -> str:
 
 
 def memory(scene: Scene, config: FitConfig) -> Memory:
-    """What a fit will take. Raises PolyfieldError if there is not as much."""
-    spec = _spec(scene, config)
+    """What a fit will take. Raises PolyfieldError if there is not as much, and says what would fit."""
+    device = torch.device(device_of(config.device))
     pixels = int(scene.cameras.sizes.prod(1).sum())
-    needed = predict(spec, pixels=pixels, fused=form(torch.device("cpu")) == "native")
-    free = available()
-    if needed.rest > free:  # the images are there already
+
+    def needed(**options: int) -> Memory:
+        spec = _spec(scene, replace(config, options=config.options | options))
+        if device.type == "cpu":
+            return predict(spec, pixels=pixels, fused=form(device) == "native")
+        fused, repeats = form(device) == "cuda", config.deterministic
+        return predict_on_gpu(spec, pixels=pixels, fused=fused, deterministic=repeats)
+
+    def fits(memory: Memory) -> bool:
+        if device.type == "cpu":
+            return memory.rest <= free  # the images are there already
+        return memory.images + memory.rest <= free
+
+    free = available() if device.type == "cpu" else available_on_gpu(device)
+    asked = needed()
+    if not fits(asked):
+        sizes = range(getattr(options_of(config.field, config.options), "log2_size", 0) - 1, 9, -1)
+        fitting = next((size for size in sizes if fits(needed(log2_size=size))), None)
+        cure = "give a larger --downscale, or smaller --options"
+        if fitting is not None:
+            cure = f"--options log2_size {fitting} fits"
         raise PolyfieldError(
-            f"{scene.name}: the fit needs about {needed}; {free / 1e9:.1f} GB are free: give a larger --downscale, or "
-            "smaller --options"
+            f"{scene.name}: the fit needs about {asked}; {free / 1e9:.1f} GB are free on {device}: {cure}"
         )
-    return needed
+    return asked
 
 
 def _spec(scene: Scene, config: FitConfig) -> FieldSpec:
@@ -72,6 +90,7 @@ def begin(scene: Scene, config: FitConfig) -> RadianceFit:
         length=config.length,
         seed=config.seed,
         device=device,
+        deterministic=config.deterministic,
     )
 
 
@@ -159,7 +178,8 @@ def save(fit: RadianceFit, scene: Scene, run: Run) -> None:
 
 def figures(fit: RadianceFit) -> dict[str, Any]:
     """What the fit took."""
-    return _figures(fit.state(), by_steps=fit.length.steps is not None, device=str(fit.grid.density.device))
+    repeats = fit.length.steps is not None and (fit.deterministic or fit.grid.density.device.type == "cpu")
+    return _figures(fit.state(), repeats)
 
 
 def figures_of(run: Run, config: FitConfig) -> dict[str, Any]:
@@ -170,10 +190,10 @@ def figures_of(run: Run, config: FitConfig) -> dict[str, Any]:
     if config.length.progress(state["steps"], state["seconds"]) < 1:
         raise PolyfieldError(f"{shown(checkpoint.path)}: is not the end of the fit")
     device = begun_on.get("device") if isinstance(begun_on, dict) else None
-    return _figures(state, by_steps=config.steps is not None, device=device)
+    return _figures(state, config.steps is not None and (config.deterministic or device == "cpu"))
 
 
-def _figures(state: dict[str, Any], *, by_steps: bool, device: str | None) -> dict[str, Any]:
+def _figures(state: dict[str, Any], repeats: bool) -> dict[str, Any]:
     seconds, totals = max(state["seconds"], 1e-9), state["totals"]
     return {
         "steps": state["steps"],
@@ -182,9 +202,10 @@ def _figures(state: dict[str, Any], *, by_steps: bool, device: str | None) -> di
         "rays_per_second": totals["rays"] / seconds,
         "evaluated_samples_per_second": totals["evaluated"] / seconds,
         "trained_samples_per_second": totals["shaded"] / seconds,
-        "occupancy_share_of_time": state["grid_seconds"] / seconds,
+        # Updates that are queued on a GPU are not timed.
+        "occupancy_share_of_time": state["grid_seconds"] / seconds if state["grid_seconds"] else None,
         "steps_skipped": totals["skipped"],
-        "deterministic": by_steps and device == "cpu",
+        "deterministic": repeats,
     }
 
 

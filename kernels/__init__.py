@@ -8,6 +8,7 @@ from polyfield.kernels.levels import Levels
 from polyfield.kernels.operations import (
     Composite,
     FusedRadiance,
+    QueuedRadiance,
     adam,
     composite,
     fused_radiance,
@@ -24,6 +25,7 @@ __all__ = [
     "Composite",
     "FusedRadiance",
     "Levels",
+    "QueuedRadiance",
     "RaySamples",
     "adam",
     "composite",

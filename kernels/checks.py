@@ -135,7 +135,7 @@ def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]
     for tensor, step in zip(tensors, steps):
         for name in ("mean", "square"):
             _lies_plain(f"fused_radiance: {name}", step[name], tensor.shape, torch.float32)
-        if step["step"] < 1:
+        if isinstance(step["step"], int) and step["step"] < 1:
             raise PolyfieldError(f"fused_radiance: step is {step['step']}; expected 1 or more")
     if not steps[0]["sparse"]:
         raise PolyfieldError("fused_radiance: the table's step is not sparse; expected sparse")

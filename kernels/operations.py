@@ -6,7 +6,7 @@ Every one but `gather` takes an optional leading bank axis B: many small fields 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -175,6 +175,32 @@ class FusedRadiance(Protocol):
 
     def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """evaluated and shaded, colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
+
+
+@runtime_checkable
+class QueuedRadiance(FusedRadiance, Protocol):
+    """One that the host need not wait for: shapes are fixed, and what they hold is known on the device alone."""
+
+    def queue(
+        self,
+        rays: dict[str, Any],
+        occupied: Tensor,
+        *,
+        target: Tensor,
+        background: Tensor,
+        huber: float,
+        live: Tensor,
+        room: tuple[int, int] | None = None,
+        steps: Sequence[Mapping[str, Any]] = (),
+        deterministic: bool = False,
+    ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """As `train`, of the first `live` rays (1,) int64, the others having no part in anything.
+
+        There is room for so many samples evaluated and shaded; if there are more, the last of the rays have no part
+        either. Without it there is room for all, but the host waits. Figures, each (1,), are those of `train`, rays: how many had a
+        part, and moved: whether parameters did. learning_rate and step, this one float64, may be tensors (1,) in steps.
+        Where it is deterministic, gradients are summed in fixed point, so the same bytes come from the same bytes.
+        """
 
 
 def fused_radiance(

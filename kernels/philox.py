@@ -38,35 +38,54 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 
 
 def random_bits(
-    shape: Sequence[int], *, seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
+    shape: Sequence[int],
+    *,
+    seed: int,
+    stream: str,
+    step: int | Tensor = 0,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Uniform 32-bit integers of the given shape, int64 in [0, 2^32).
 
-    `stream` names what the numbers are for; `step` counts the draws of a stream.
+    `stream` names what the numbers are for; `step` counts the draws of a stream. It may be int64 on the device, but for
+    native kernels.
     """
     count = math.prod(shape)
-    if native := offered("random_bits", torch.empty(0, device=device)):
-        words = native(count, seed=seed, name=zlib.crc32(stream.encode()), step=step)
+    words = _words(count, seed, stream, step, device)
+    if words is not None:
         return words.long().bitwise_and_(_MASK).reshape(*shape)
     block = torch.arange((count + 3) // 4, device=device)
     zero = torch.zeros_like(block)
     counter = (block & _MASK, block >> 32, zero + (step & _MASK), zero + zlib.crc32(stream.encode()))
-    words = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
-    return torch.stack(words, -1).flatten()[:count].reshape(*shape)
+    blocks = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    return torch.stack(blocks, -1).flatten()[:count].reshape(*shape)
 
 
 def uniform(
-    shape: Sequence[int], *, seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
+    shape: Sequence[int],
+    *,
+    seed: int,
+    stream: str,
+    step: int | Tensor = 0,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Uniform float32 numbers of the given shape in [0, 1), multiples of 2^-24."""
-    if native := offered("random_bits", torch.empty(0, device=device)):
-        words = native(math.prod(shape), seed=seed, name=zlib.crc32(stream.encode()), step=step)
+    words = _words(math.prod(shape), seed, stream, step, device)
+    if words is not None:
         return (words >> 8).bitwise_and_(_MASK >> 8).float().mul_(2.0**-24).reshape(*shape)
     return (random_bits(shape, seed=seed, stream=stream, step=step, device=device) >> 8).float() * 2.0**-24
 
 
+def _words(
+    count: int, seed: int, stream: str, step: int | Tensor, device: torch.device | str
+) -> Tensor | None:
+    """Random words (count,) int32 from the form in use, if it draws any."""
+    draw = offered("random_bits", torch.empty(0, device=device))
+    return draw and draw(count, seed=seed, name=zlib.crc32(stream.encode()), step=step, device=device)
+
+
 def weighted(
-    weights: Tensor, count: int, *, mean: float, seed: int, stream: str, step: int = 0
+    weights: Tensor, count: int, *, mean: float, seed: int, stream: str, step: int | Tensor = 0
 ) -> tuple[Tensor, Tensor]:
     """Rows (count,) int64 of weights (N,) uint8, with replacement, each as often as its weight says; and their weights.
 
@@ -75,8 +94,8 @@ def weighted(
     """
     # A tenth more than are needed on the average, which is ten times their deviation for ten thousand.
     tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4
-    if native := offered("weighted", weights):
-        index, found, accepted = native(
+    if draw := offered("weighted", weights):
+        index, found, accepted = draw(
             weights, count, tries=tries, seed=seed, name=zlib.crc32(stream.encode()), step=step
         )
     else:

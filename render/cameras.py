@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -96,12 +97,17 @@ class Cameras:
         seen = lenses.directions(points, used[0], distortion)
         for lens in used[1:]:
             # Every lens for all points: picking its own points would make the host wait for the device.
-            has_lens = torch.tensor([name == lens for name in self.lens], device=frames.device)
-            seen = torch.where(has_lens[frames, None], lenses.directions(points, lens, distortion), seen)
+            has_lens = self._lenses[frames] == lenses.LENSES.index(lens)
+            seen = torch.where(has_lens[:, None], lenses.directions(points, lens, distortion), seen)
         turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)
         # Rotations from files are orthonormal only to a few digits.
         directions = normalize(turned, dim=1)
         return Rays(self.c2w[:, :, 3][frames], directions, None if self.times is None else self.times[frames])
+
+    @cached_property
+    def _lenses(self) -> Tensor:
+        """(V,) the number of each camera's lens."""
+        return torch.tensor([lenses.LENSES.index(lens) for lens in self.lens], device=self.c2w.device)
 
     def image_rays(self, frame: int, start: int = 0, stop: int | None = None) -> Rays:
         """Rays of the pixels of one view in row-major order, from pixel start to stop."""

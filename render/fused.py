@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polyfield.fields import Field
 from polyfield.fields.plan import Plan
-from polyfield.kernels import FusedRadiance, fused_radiance
+from polyfield.kernels import FusedRadiance, QueuedRadiance, fused_radiance
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler
 
@@ -72,6 +72,19 @@ class FusedField:
         )
         for tensor, gradient in zip(self.tensors, gradients):
             tensor.grad = gradient
+        return figures, errors
+
+    @property
+    def queues(self) -> bool:
+        """Whether the kernel's steps can be queued."""
+        return isinstance(self._kernel, QueuedRadiance)
+
+    def queue(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """A step that the host does not wait for, with the options of `QueuedRadiance.queue`."""
+        assert isinstance(self._kernel, QueuedRadiance)
+        figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
         return figures, errors
 
     def density(self, local: Tensor) -> Tensor:

@@ -55,6 +55,8 @@ class OccupancyGrid:
         seed: int,
         cells: int,
         visible: Tensor | None = None,
+        number: Tensor | None = None,
+        first: bool | None = None,
     ) -> int:
         """Look at up to `cells` cells at a random point each, and decide anew which are occupied.
 
@@ -62,10 +64,17 @@ class OccupancyGrid:
         cascade. The first update looks at all cells. Later, where there are more of them, half of those looked at are
         drawn from all and half from the occupied ones. Cells outside of `visible` (K, V, V, V) bool, V a divisor of G,
         count as empty. Returns how many were looked at.
+
+        Updates that are queued, not to be waited for, are told their number, which then stands on the device, and whether
+        it is the first.
         """
-        chosen = self._choose(seed, cells)
-        jitter = uniform((len(chosen), 3), seed=seed, stream="occupancy points", step=self.updates).to(
-            chosen.device
+        chosen = self._choose(seed, cells, number, self.updates == 0 if first is None else first)
+        jitter = uniform(
+            (len(chosen), 3),
+            seed=seed,
+            stream="occupancy points",
+            step=self.updates if number is None else number,
+            device=chosen.device,
         )
         seen = density(self._points(chosen, jitter))
         flat = self.density.view(-1)
@@ -82,12 +91,17 @@ class OccupancyGrid:
         self.updates += 1
         return len(chosen)
 
-    def _choose(self, seed: int, cells: int) -> Tensor:
+    def _choose(self, seed: int, cells: int, number: Tensor | None, first: bool) -> Tensor:
         """Indices (N,) of the cells to look at."""
         total, device = self.density.numel(), self.density.device
-        if total <= cells or self.updates == 0:  # what was never looked at could not be told from empty
+        if total <= cells or first:  # what was never looked at could not be told from empty
             return torch.arange(total, device=device)
-        bits = random_bits((2, cells // 2), seed=seed, stream="occupancy cells", step=self.updates).to(device)
+        step = self.updates if number is None else number
+        bits = random_bits((2, cells // 2), seed=seed, stream="occupancy cells", step=step, device=device)
+        if number is not None:  # where the r-th occupied cell is, without asking how many there are
+            ranks = self.occupied.view(-1).cumsum(0)
+            chosen = torch.searchsorted(ranks, bits[1] % ranks[-1:].clamp(min=1), right=True)
+            return torch.cat((bits[0] % total, chosen.clamp(max=total - 1)))
         occupied = self.occupied.view(-1).nonzero()[:, 0]
         anywhere = bits[0] % total
         return torch.cat((anywhere, occupied[bits[1] % len(occupied)])) if len(occupied) else anywhere

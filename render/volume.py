@@ -109,7 +109,7 @@ def _shaded(
 
 def _render_fused(fused: FusedField, rays: Rays, sampler: Sampler) -> Rendering:
     assert isinstance(sampler, MarchingSampler)
-    middle = torch.full((len(rays),), 0.5)
+    middle = torch.full((len(rays),), 0.5, device=rays.origins.device)
     figures, colour, opacity, depth = fused.render(rays, middle, sampler)
     return Rendering(
         colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]

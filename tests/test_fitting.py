@@ -19,12 +19,14 @@ from polyfield.fit.contrast import contrast
 from polyfield.fit.evaluate import evaluate
 from polyfield.fit.interrupt import Interruption, Stopped, stoppable
 from polyfield.fit.lattice import lattice
-from polyfield.fit.memory import predict
+from polyfield.fit.memory import predict, predict_on_gpu
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import Diverged, RadianceFit
 from polyfield.fit.schedule import Length, learning_rate
+from polyfield.fit.warm import warm
 from polyfield.render.cameras import Cameras, look_at
+from polyfield.render.fused import FusedField
 
 BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, log2_size=10, finest=32, width=16)
@@ -369,6 +371,46 @@ class TestMemory:
         assert session.memory(scene, config).rest > 0
         monkeypatch.setattr(session, "available", lambda: 1e8)
         with pytest.raises(
-            PolyfieldError, match=r"needs about .*; 0.1 GB are free: give a larger --downscale"
+            PolyfieldError, match=r"needs about .*; 0.1 GB are free on cpu: give a larger --downscale"
         ):
             session.memory(scene, config)
+
+    def test_the_size_that_fits_is_named_and_does(self, monkeypatch, tmp_path):
+        make_scene(tmp_path / "scene", kind="still", views=2, test_views=1, size=16)
+        scene = open_scene(tmp_path / "scene")
+
+        def config(size: int) -> FitConfig:
+            return FitConfig("demo", "hashgrid", 1, None, 1, {"log2_size": size}, 0, "cpu", 30.0)
+
+        room = session.memory(scene, config(17)).rest + 1
+        monkeypatch.setattr(session, "available", lambda: room)
+        with pytest.raises(PolyfieldError, match=r"on cpu: --options log2_size 17 fits"):
+            session.memory(scene, config(24))
+        session.memory(scene, config(17))
+        with pytest.raises(PolyfieldError):
+            session.memory(scene, config(18))
+
+    @pytest.mark.parametrize("deterministic", [False, True])
+    def test_a_gpu_has_its_own_prediction(self, deterministic):
+        spec = FieldSpec.of("hashgrid", "radiance", BOX)
+        options = {"pixels": 64_000_000, "deterministic": deterministic}
+        fused, steps = (predict_on_gpu(spec, fused=fused, **options) for fused in (True, False))
+        parameters = create(spec).parameter_count()
+        assert fused.images == 8 * 64e6 and fused.rest < steps.rest
+        assert 18 * parameters < fused.rest < 2e9  # a scene of 100 photographs on a GPU of 8 GB
+
+
+def test_warming_fits_and_draws_both_kinds_of_field():
+    done: list[float] = []
+    warm("cpu", done.append, levels=2, log2_size=8, width=16)
+    assert done[-1] == 1 and done == sorted(done) and len(done) == 2 * 64
+
+
+def test_a_gpu_fit_is_deterministic_only_where_its_kernels_are(monkeypatch):
+    monkeypatch.setattr(FusedField, "of", lambda field: None)
+    cameras = views()
+    store = PixelStore(cameras, pictures(cameras), [None] * len(cameras))
+    with pytest.raises(PolyfieldError, match="--deterministic: hashgrid has no kernels on meta that are"):
+        RadianceFit(
+            SPEC, cameras, store, near=0.0, length=Length(steps=1), seed=0, device="meta", deterministic=True
+        )

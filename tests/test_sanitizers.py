@@ -79,7 +79,7 @@ def test_the_sanitizer_sees_an_access_beyond_the_end(preload, extension):
 def test_the_kernels_touch_nothing_that_is_not_theirs(preload, extension):
     done = run(
         *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", CHOSEN),
-        *("tests/agreement", "tests/test_fused.py"),
+        "tests/agreement",
         LD_PRELOAD=preload,
         ASAN_OPTIONS="detect_leaks=0",
         POLYFIELD_TEST_CORE=extension,

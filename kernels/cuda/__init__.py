@@ -8,5 +8,16 @@ from polyfield.kernels.cuda.adam import adam
 from polyfield.kernels.cuda.composite import composite, transmittance
 from polyfield.kernels.cuda.interpolate import interpolate
 from polyfield.kernels.cuda.march import march
+from polyfield.kernels.cuda.philox import random_bits, weighted
+from polyfield.kernels.cuda.radiance import fused_radiance
 
-__all__ = ["adam", "composite", "interpolate", "march", "transmittance"]
+__all__ = [
+    "adam",
+    "composite",
+    "fused_radiance",
+    "interpolate",
+    "march",
+    "random_bits",
+    "transmittance",
+    "weighted",
+]

@@ -1,11 +1,14 @@
-"""Adam: all in one pass."""
+"""Adam: all in one pass. Its numbers may stand on the device, for steps that the host does not wait for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from polyfield.kernels.cuda.interpolate import FIXED_POINT
 from polyfield.kernels.cuda.launch import launch
 
 _BLOCK = 1024  # numbers
@@ -19,32 +22,103 @@ def adam_kernel(
     square,
     half,
     count,
-    learning_rate,
+    rate,
     mean_share,
     square_share,
     mean_correction,
     square_correction,
     eps,
     decay,
+    scale,
+    moves,
     SPARSE: tl.constexpr,
     HALF: tl.constexpr,
+    CLEARS: tl.constexpr,
+    STANDING: tl.constexpr,  # whether rate, corrections, scale and moves are where the numbers stand
     BLOCK: tl.constexpr,
 ):
+    """A step with gradients `scale` times as large, unless moves is 0; with CLEARS they are 0 then."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    g = tl.load(gradient + i, mask=i < count, other=0.0)
-    inside = (i < count) & (g != 0.0) if SPARSE else i < count
+    g = tl.load(gradient + i, mask=i < count, other=0)
+    if CLEARS:
+        tl.store(gradient + i, tl.zeros_like(g), mask=(i < count) & (g != 0))
+    if STANDING:
+        rate, scale, moves = tl.load(rate), tl.load(scale), tl.load(moves)
+        mean_correction, square_correction = tl.load(mean_correction), tl.load(square_correction)
+    inside = (i < count) & (tl.zeros_like(i) + moves != 0)
+    if SPARSE:
+        inside = inside & (g != 0)
+    if g.dtype == tl.int64:
+        g = g.to(tl.float32) / FIXED_POINT
     p = tl.load(parameter + i, mask=inside, other=0.0)
     m = tl.load(mean + i, mask=inside, other=0.0)
     s = tl.load(square + i, mask=inside, other=0.0)
-    g += decay * p
+    g = g * scale + decay * p
     m += (g - m) * mean_share
     s = s * (1 - square_share) + g * g * square_share
-    p -= learning_rate * (m * mean_correction) / (tl.sqrt(s * square_correction) + eps)
+    down = m * mean_correction / (tl.sqrt(s * square_correction) + eps)
+    p -= rate * down
     tl.store(parameter + i, p, mask=inside)
     tl.store(mean + i, m, mask=inside)
     tl.store(square + i, s, mask=inside)
     if HALF:
-        tl.store(half + i, p.to(tl.float16), mask=inside)
+        tl.store(half + i, p.to(half.dtype.element_ty), mask=inside)
+
+
+def move(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    half: Tensor | None,
+    *,
+    rate: float | Tensor,
+    betas: tuple[float, float],
+    corrections: tuple[float, float] | tuple[Tensor, Tensor],
+    eps: float,
+    decay: float,
+    sparse: bool,
+    scale: float | Tensor = 1.0,
+    moves: float | Tensor = 1.0,
+    clears: bool = False,
+) -> None:
+    """A step of Adam on tensors that lie plainly, by `adam_kernel`. Numbers that are tensors (1,) stand on the device."""
+    numbers = [rate, *corrections, scale, moves]
+    standing = any(isinstance(x, Tensor) for x in numbers)
+    if standing:
+        numbers = [x if isinstance(x, Tensor) else parameter.new_full((1,), x) for x in numbers]
+    rate, mean_correction, square_correction, scale, moves = numbers
+    launch(
+        adam_kernel,
+        parameter.numel(),
+        _BLOCK,
+        parameter,
+        gradient,
+        mean,
+        square,
+        parameter if half is None else half,
+        parameter.numel(),
+        rate,
+        1 - betas[0],
+        1 - betas[1],
+        mean_correction,
+        square_correction,
+        eps,
+        decay,
+        scale,
+        moves,
+        SPARSE=sparse,
+        HALF=half is not None,
+        CLEARS=clears,
+        STANDING=standing,
+    )
+
+
+def corrections(betas: tuple[float, float], step: Any) -> tuple[Any, Any]:
+    """What the moments are multiplied by, for they began at zero. step is a number or, in double precision, a tensor."""
+    found = [1 / (1 - beta**step) for beta in betas]
+    mean, square = [x.float() if isinstance(x, Tensor) else x for x in found]
+    return mean, square
 
 
 def adam(
@@ -63,26 +137,18 @@ def adam(
 ) -> None:
     given = [tensor.detach() for tensor in (parameter, mean, square)]
     moved = [tensor.contiguous() for tensor in given]
-    count = parameter.numel()
-    launch(
-        adam_kernel,
-        count,
-        _BLOCK,
+    move(
         moved[0],
         gradient.detach().contiguous(),
         moved[1],
         moved[2],
-        moved[0] if half is None else half,
-        count,
-        learning_rate,
-        1 - betas[0],
-        1 - betas[1],
-        1 / (1 - betas[0] ** step),
-        1 / (1 - betas[1] ** step),
-        eps,
-        decay,
-        SPARSE=sparse,
-        HALF=half is not None,
+        half,
+        rate=learning_rate,
+        betas=betas,
+        corrections=corrections(betas, step),
+        eps=eps,
+        decay=decay,
+        sparse=sparse,
     )
     for tensor, changed in zip(given, moved, strict=True):
         if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart

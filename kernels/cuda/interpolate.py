@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any
 
 import torch
@@ -11,11 +9,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from polyfield.kernels.cuda.launch import launch
-from polyfield.kernels.levels import PRIMES, Levels
+from polyfield.kernels.cuda.corners import along, geometry, joined, placed
+from polyfield.kernels.cuda.launch import MOST, launch, number
+from polyfield.kernels.levels import Levels
 from polyfield.kernels.once import once
 
 _BLOCK = 64  # points
+_MOST = 1 << 10  # of them, where all are compared with all
+_COARSE = 1 << 15  # entries of a level, at most, that many points add to at once
+FIXED_POINT = tl.constexpr(2.0**32)
 
 
 @triton.jit
@@ -25,24 +27,14 @@ def _corners(points, point, inside, level, axis, D: tl.constexpr):
     corner = tl.arange(0, 1 << D)[None, :]
     row = (point[:, None] * 0 + corner * 0).to(tl.uint32)
     weight = row.to(tl.float32) + 1
-    hashed = tl.load(level + 2 * D)
     for d in tl.static_range(D):
-        cells = (tl.load(level + d) - 1).to(tl.int32)
-        x = tl.load(points + point * D + d, mask=inside, other=0.5)
-        position = tl.minimum(tl.maximum(x, 0.0), 1.0) * cells.to(tl.float32)
-        lower = tl.minimum(position.to(tl.int32), cells - 1)
-        share = (position - lower.to(tl.float32))[:, None]
-        slope = tl.where((x >= 0) & (x <= 1), cells.to(tl.float32), 0.0)[:, None]
-        upper = (corner >> d) & 1
-        part = (lower[:, None] + upper).to(tl.uint32) * tl.load(level + D + d).to(tl.uint32)
-        row = tl.where(hashed != 0, row ^ part, row + part)
-        factor = tl.where(
-            axis == d, tl.where(upper == 1, slope, -slope), tl.where(upper == 1, share, 1 - share)
-        )
-        weight *= factor
-    mask = (tl.load(level + 2 * D + 1) - 1).to(tl.uint32)
-    row = tl.where(hashed != 0, row & mask, row)
-    return row.to(tl.int64) + tl.load(level + 2 * D + 2), weight
+        x = tl.load(points + point * D + d, mask=inside, other=0.5)[:, None]
+        low, high, share, cells = along(x, level, d, D)
+        slope = tl.where((x >= 0) & (x <= 1), cells, 0.0)
+        upper = ((corner >> d) & 1) == 1
+        row = joined(row, tl.where(upper, high, low), level, D)
+        weight *= tl.where(axis == d, tl.where(upper, slope, -slope), tl.where(upper, share, 1 - share))
+    return placed(row, level, D), weight
 
 
 @triton.jit
@@ -86,29 +78,56 @@ def interpolate_kernel(
 
 
 @triton.jit
+def add(to, values, mask):
+    """Atomic additions: to numbers, or in fixed point to whole numbers, whose sums hang on no order."""
+    if to.dtype.element_ty == tl.int64:
+        values = tl.floor(values * FIXED_POINT + 0.5).to(tl.int64)
+    tl.atomic_add(to, values, mask=mask, sem="relaxed")
+
+
+@triton.jit
 def interpolate_to_table_kernel(
     gradient,
     points,
     levels,
     to_table,
-    count,
+    count,  # a number, or where one is
     entries,
     LEVELS: tl.constexpr,
     D: tl.constexpr,
     F: tl.constexpr,
     WIDTH: tl.constexpr,
+    COARSE: tl.constexpr,  # levels whose additions to the same cell are summed within the block first
+    COLUMNS: tl.constexpr,  # of the gradient in a row
+    PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    count = number(count)
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     l, bank = tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = point < count
+    if tl.program_id(0) * BLOCK >= count:
+        return
     to_table += bank * entries * F
     points += bank * count * D
     row, weight = _corners(points, point, inside, levels + l * (2 * D + 3), -1, D)
-    of, here = _of_codes(bank * count + point, inside, l, LEVELS, F, WIDTH)
-    g = tl.load(gradient + of, mask=here, other=0.0)
+    column = tl.arange(0, WIDTH)[None, :]
+    of = (bank * count + point)[:, None] * COLUMNS + l * F + column
+    g = tl.load(gradient + of, mask=inside[:, None] & (column < F), other=0.0).to(tl.float32)
+    values = weight[:, :, None] * g[:, None, :]
+    if l < COARSE:
+        # A cell's lowest row tells it from others, as no coarse level is hashed.
+        cell = tl.min(row, 1)
+        other = tl.arange(0, BLOCK)
+        same = (cell[:, None] == tl.reshape(cell, (1, BLOCK))) & inside[:, None]
+        flat = tl.reshape(values, (BLOCK, (1 << D) * WIDTH)) + 0.0  # Triton 3.6 fails at a reshaped factor
+        values = tl.reshape(
+            tl.dot(same.to(tl.float32), flat, input_precision=PRECISION), (BLOCK, 1 << D, WIDTH)
+        )
+        before = same & (other[None, :] < other[:, None])
+        inside = inside & (tl.sum(before.to(tl.int32), 1) == 0)
     place, there = _of_table(row, inside, F, WIDTH)
-    tl.atomic_add(to_table + place, weight[:, :, None] * g[:, None, :], mask=there, sem="relaxed")
+    add(to_table + place, values, there)
 
 
 @triton.jit
@@ -148,16 +167,6 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
     return _Interpolate.apply(table, points, levels)
 
 
-@functools.lru_cache(maxsize=64)
-def geometry(levels: Levels, device: torch.device) -> Tensor:
-    """(L, 2 D + 3) int64: nodes and row strides, or primes, along each axis; whether it is hashed; entries; first row."""
-    rows = []
-    for nodes, hashed, size, offset in zip(levels.resolutions, levels.hashed, levels.sizes, levels.offsets):
-        strides = PRIMES[: len(nodes)] if hashed else [math.prod(nodes[:axis]) for axis in range(len(nodes))]
-        rows.append([*nodes, *strides, int(hashed), size, offset])
-    return torch.tensor(rows, device=device)
-
-
 class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, points: Tensor, levels: Levels) -> Tensor:
@@ -177,14 +186,39 @@ class _Interpolate(torch.autograd.Function):
         to_table = to_points = None
         if ctx.needs_input_grad[0]:
             to_table = torch.zeros_like(table)
-            _launch(
-                interpolate_to_table_kernel, levels, levels.count, table, points, (gradient, points), to_table
-            )
+            add_to_table(gradient, points, levels, to_table)
         if ctx.needs_input_grad[1]:
             to_points = torch.empty_like(points)
             inputs = (table, gradient, points)
             _launch(interpolate_to_points_kernel, levels, levels.dimensions, table, points, inputs, to_points)
         return to_table, to_points, None
+
+
+def add_to_table(
+    gradient: Tensor, points: Tensor, levels: Levels, to_table: Tensor, total: Tensor | None = None
+) -> None:
+    """Adds gradients to codes (B, N, at least L * F), of any precision, up to the table's (B, E, F).
+
+    Of a table without a bank axis, only the first `total` points, a number on the device, may be there. Where to_table is
+    int64 it counts in units of 2^-32.
+    """
+    width = triton.next_power_of_2(to_table.shape[2])
+    narrow = width << levels.dimensions < 16  # less than a product on matrix units takes
+    coarse = [not hashed and size <= _COARSE for hashed, size in zip(levels.hashed, levels.sizes)]
+    _launch(
+        interpolate_to_table_kernel,
+        levels,
+        levels.count,
+        to_table,
+        points,
+        (gradient, points),
+        to_table,
+        total=total,
+        most=_MOST,
+        COARSE=0 if narrow or not all(coarse[: sum(coarse)]) else sum(coarse),
+        COLUMNS=gradient.shape[2],
+        PRECISION="ieee" if gradient.dtype == torch.float32 else "tf32",
+    )
 
 
 def _launch(
@@ -195,6 +229,10 @@ def _launch(
     points: Tensor,
     inputs: tuple[Tensor, ...],
     out: Tensor,
+    *,
+    total: Tensor | None = None,
+    most: int = MOST,
+    **constants: Any,
 ) -> None:
     """A grid of blocks of points, so many rows, and the bank."""
     bank, count, dimensions = points.shape
@@ -206,11 +244,13 @@ def _launch(
         *inputs,
         geometry(levels, points.device),
         out,
-        count,
+        count if total is None else total,
         table.shape[1],
         LEVELS=levels.count,
         D=dimensions,
         F=features,
         WIDTH=triton.next_power_of_2(features),
         grid=(rows, bank),
+        most=most,
+        **constants,
     )

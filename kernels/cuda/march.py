@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -47,7 +49,7 @@ def _exit(cell, size, origin, inverse, CELLS: tl.constexpr):
     return (face * (2 * size / CELLS) - size - origin) * inverse
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rays", "capacity"])
 def march_kernel(
     origins,
     directions,
@@ -59,12 +61,15 @@ def march_kernel(
     offsets,
     t,
     dt,
+    of_ray,
     rays,
+    capacity,
     step,
     cone,
     CASCADES: tl.constexpr,
     CELLS: tl.constexpr,
     WRITES: tl.constexpr,  # or else only counts
+    NAMES: tl.constexpr,  # the ray of each sample as well
     BLOCK: tl.constexpr,
 ):
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -75,6 +80,7 @@ def march_kernel(
     dx = tl.load(directions + ray * 3, mask=there, other=1.0)
     dy = tl.load(directions + ray * 3 + 1, mask=there, other=1.0)
     dz = tl.load(directions + ray * 3 + 2, mask=there, other=1.0)
+    ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
     shift = tl.load(jitter + ray, mask=there, other=0.0)
     first = tl.ceil(_steps(tl.load(near + ray, mask=there, other=0.0), step, cone) - shift)
     last = tl.ceil(_steps(tl.load(far + ray, mask=there, other=0.0), step, cone) - (first + shift))
@@ -82,6 +88,8 @@ def march_kernel(
     end = index + tl.maximum(last, 0.0).to(tl.int32)
     count = tl.zeros((BLOCK,), tl.int64)
     to = tl.load(offsets + ray, mask=there, other=0) if WRITES else count
+    if WRITES:  # rays whose samples there is no room for have none
+        there = there & (to + tl.load(counts + ray, mask=there, other=0) <= capacity)
     going = there & (index < end)
     while tl.max(going.to(tl.int32)) > 0:
         u = index.to(tl.float32) + shift
@@ -103,9 +111,11 @@ def march_kernel(
             tl.store(
                 dt + to + count, _distance(u + 0.5, step, cone) - _distance(u - 0.5, step, cone), mask=hit
             )
+            if NAMES:
+                tl.store(of_ray + to + count, ray, mask=hit)
         count += hit.to(tl.int64)
-        leave = tl.minimum(_exit(i, size, ox, _inverse(dx), CELLS), _exit(j, size, oy, _inverse(dy), CELLS))
-        leave = tl.maximum(tl.minimum(leave, _exit(k, size, oz, _inverse(dz), CELLS)), at)
+        leave = tl.minimum(_exit(i, size, ox, ix, CELLS), _exit(j, size, oy, iy, CELLS))
+        leave = tl.maximum(tl.minimum(leave, _exit(k, size, oz, iz, CELLS)), at)
         # Rounding may leave the first sample beyond just inside.
         beyond = tl.ceil(_steps(leave, step, cone) * (1 - 1e-6) - shift - 1e-3)
         beyond = tl.minimum(beyond, end.to(tl.float32)).to(tl.int32)
@@ -141,25 +151,45 @@ def _march_one(*given: Tensor, step: float, cone: float) -> tuple[Tensor, Tensor
     counts = torch.empty(count, dtype=torch.int64, device=rays[0].device)
 
     def walk(offsets: Tensor, t: Tensor, dt: Tensor, writes: bool) -> None:
-        launch(
-            march_kernel,
-            count,
-            _BLOCK,
-            *rays,
-            occupancy,
-            counts,
-            offsets,
-            t,
-            dt,
-            count,
-            step,
-            cone,
-            CASCADES=occupied.shape[0],
-            CELLS=occupied.shape[-1],
-            WRITES=writes,
-        )
+        launch_march(rays, occupancy, counts, offsets, t, dt, None, step=step, cone=cone, writes=writes)
 
     walk(counts, rays[0], rays[0], False)
     t, dt = torch.empty(2, int(counts.sum()), device=counts.device)
     walk(counts.cumsum(0) - counts, t, dt, True)
     return t, dt, counts
+
+
+def launch_march(
+    rays: Sequence[Tensor],
+    occupancy: Tensor,
+    counts: Tensor,
+    offsets: Tensor,
+    t: Tensor,
+    dt: Tensor,
+    of_ray: Tensor | None,
+    *,
+    step: float,
+    cone: float,
+    writes: bool,
+) -> None:
+    """Counts (R,) the samples of rays, in the order of `operations.march`, or writes them from offsets (R,) on."""
+    launch(
+        march_kernel,
+        len(counts),
+        _BLOCK,
+        *rays,
+        occupancy,
+        counts,
+        offsets,
+        t,
+        dt,
+        counts if of_ray is None else of_ray,
+        len(counts),
+        len(t),
+        step,
+        cone,
+        CASCADES=occupancy.shape[0],
+        CELLS=occupancy.shape[-1],
+        WRITES=writes,
+        NAMES=of_ray is not None,
+    )

@@ -9,9 +9,9 @@ from polyfield import _core
 from polyfield.kernels.native.arrays import plain
 
 
-def random_bits(count: int, *, seed: int, name: int, step: int) -> Tensor:
+def random_bits(count: int, *, seed: int, name: int, step: int, device: torch.device | str) -> Tensor:
     """(count,) int32 whose bits are the random words."""
-    words = torch.empty(count, dtype=torch.int32)
+    words = torch.empty(count, dtype=torch.int32, device=device)
     _core.random_bits(seed & (1 << 64) - 1, name, step & 0xFFFFFFFF, words)
     return words
 

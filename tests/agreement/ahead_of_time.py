@@ -12,56 +12,88 @@ from triton.compiler import ASTSource
 
 from polyfield.kernels.cuda.adam import adam_kernel
 from polyfield.kernels.cuda.composite import composite_backward_kernel, composite_kernel, transmittance_kernel
+from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel
 from polyfield.kernels.cuda.interpolate import (
     interpolate_kernel,
     interpolate_to_points_kernel,
     interpolate_to_table_kernel,
 )
 from polyfield.kernels.cuda.march import march_kernel
+from polyfield.kernels.cuda.philox import draw_kernel, random_bits_kernel
+from polyfield.kernels.cuda.rays import rays_kernel
+from polyfield.kernels.cuda.visible import compare_kernel, keep_kernel, lit_kernel, picture_kernel
 
-FLOATS, WHOLE = "*fp32", "*i64"
-_LEVELS = {"LEVELS": 8, "D": 3, "F": 4, "WIDTH": 4, "BLOCK": 128}
+FLOATS, HALF, INDICES, WHOLE = "*fp32", "*fp16", "*i32", "*i64"
+_LEVELS = {"LEVELS": 8, "D": 3, "F": 4, "WIDTH": 4, "BLOCK": 64}
 _RAYS = {"BLOCK": 64}
-_GRID = {"CASCADES": 5, "CELLS": 64, "WRITES": True, "BLOCK": 64}
+_GRID = {"CASCADES": 5, "CELLS": 64, "WRITES": True, "NAMES": True, "BLOCK": 64}
+# The networks of a hash grid as it is by default.
+_DENSITY = {"SIZES": (32, 64, 16), "STRIDES": (32, 64), "PADDED": (32, 64, 16)}
+_COLOUR = {"C_SIZES": (16, 64, 64, 3), "C_STRIDES": (32, 64, 64), "C_PADDED": (16, 64, 64, 16)}
+_OF_LEVELS = {"levels": WHOLE, "count": "i32", "entries": "i32"}
+_OF_RAYS = {
+    "ends": WHOLE,
+    "offsets": WHOLE,
+    "counts": WHOLE,
+    "kept_ends": WHOLE,
+    "kept": WHOLE,
+    "live": WHOLE,
+    "rays": "i32",
+}
+_OF_FIELD = {"codes": HALF, "harmonics": HALF, "to_codes": HALF, "table": HALF} | {
+    "sample": INDICES,
+    "ray": INDICES,
+    "total": WHOLE,
+    "levels": WHOLE,
+    "size": "i32",
+}
+_OF_DRAWING = {"step": WHOLE, "name": "i64", "seed_low": "i64", "seed_high": "i64", "count": "i32"}
+
+
+def _numbers(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "fp32")
 
 
 # Kernel -> (types of its arguments, its constants).
 KERNELS = {
     adam_kernel: (
-        dict.fromkeys(("count",), "i32")
-        | dict.fromkeys(
-            (
-                "learning_rate",
-                "mean_share",
-                "square_share",
-                "mean_correction",
-                "square_correction",
-                "eps",
-                "decay",
-            ),
-            "fp32",
-        )
-        | {"half": "*fp16"},
-        {"SPARSE": True, "HALF": True, "BLOCK": 1024},
+        _numbers("mean_share", "square_share", "eps", "decay") | {"half": HALF, "count": "i32"},
+        {"SPARSE": True, "HALF": True, "CLEARS": True, "STANDING": True, "BLOCK": 1024},
     ),
-    transmittance_kernel: ({"offsets": WHOLE, "counts": WHOLE, "rays": "i32"}, _RAYS),
-    composite_kernel: ({"offsets": WHOLE, "counts": WHOLE, "rays": "i32"}, _RAYS),
-    composite_backward_kernel: ({"offsets": WHOLE, "counts": WHOLE, "rays": "i32"}, _RAYS),
-    interpolate_kernel: ({"levels": WHOLE, "count": "i32", "entries": "i32"}, _LEVELS),
-    interpolate_to_table_kernel: ({"levels": WHOLE, "count": "i32", "entries": "i32"}, _LEVELS),
+    backward_kernel: (_OF_FIELD, _DENSITY | _COLOUR | {"BLOCK": 128}),
+    colour_kernel: (_OF_FIELD, _DENSITY | _COLOUR | {"BLOCK": 128}),
+    compare_kernel: (_OF_RAYS | _numbers("huber"), _RAYS),
+    composite_backward_kernel: (_OF_RAYS, _RAYS),
+    composite_kernel: (_OF_RAYS, _RAYS),
+    density_kernel: (
+        _OF_FIELD | _numbers("low", "high", "per_length"),
+        _DENSITY | {"RAYS": True, "CONTRACTION": True, "LEVELS": 8, "F": 4, "BLOCK": 128},
+    ),
+    draw_kernel: (
+        _OF_DRAWING | {"weights": "*u8", "rows": WHOLE, "kept": INDICES, "tries": "i32"},
+        {"BLOCK": 256},
+    ),
+    interpolate_kernel: (_OF_LEVELS, _LEVELS),
+    interpolate_to_points_kernel: (_OF_LEVELS, _LEVELS),
+    interpolate_to_table_kernel: (
+        _OF_LEVELS | {"gradient": HALF, "count": WHOLE},
+        _LEVELS | {"COARSE": 2, "COLUMNS": 32, "PRECISION": "tf32"},
+    ),
+    keep_kernel: (
+        _OF_RAYS | {"sample": INDICES, "of_ray": INDICES, "room": "i32"} | _numbers("deepest"),
+        {"CONTRACTION": True, "BLOCK": 64},
+    ),
+    lit_kernel: (_OF_RAYS | _numbers("deepest", "share"), _RAYS),
     march_kernel: (
-        {
-            "occupancy": "*u8",
-            "counts": WHOLE,
-            "offsets": WHOLE,
-            "rays": "i32",
-            "step": "fp32",
-            "cone": "fp32",
-        },
+        _OF_RAYS | {"occupancy": "*u8", "of_ray": INDICES, "capacity": "i32"} | _numbers("step", "cone"),
         _GRID,
     ),
-    interpolate_to_points_kernel: ({"levels": WHOLE, "count": "i32", "entries": "i32"}, _LEVELS),
+    picture_kernel: (_OF_RAYS, _RAYS),
+    random_bits_kernel: (_OF_DRAWING | {"out": INDICES}, {"BLOCK": 256}),
+    rays_kernel: (_OF_RAYS | {"harmonics": HALF} | _numbers("least", "reach"), _RAYS),
+    transmittance_kernel: (_OF_RAYS, _RAYS),
 }
+_WARPS = {backward_kernel: 8, colour_kernel: 8, density_kernel: 8}
 
 
 def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture: int) -> str:
@@ -74,7 +106,9 @@ def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture:
         if kind.startswith("*")
     }
     source = ASTSource(kernel, signature=types, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": 4})
+    compiled = triton.compile(
+        source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": _WARPS.get(kernel, 4)}
+    )
     return compiled.asm["ptx"]
 
 

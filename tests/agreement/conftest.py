@@ -20,14 +20,15 @@ else:
 
 
 def in_use(name: str, monkeypatch):
-    """A form, such as reference or native-avx2, until the test ends."""
-    kernels, _, instruction_set = name.partition("-")
+    """A form, such as reference, native-avx2 or cuda-float16, until the test ends."""
+    kernels, _, variant = name.partition("-")
     monkeypatch.setenv("POLYFIELD_KERNELS", kernels)
-    if not instruction_set:
+    if kernels != "native":
+        monkeypatch.setenv("POLYFIELD_PRECISION", variant or "float16")
         yield name
         return
     before = _core.instruction_set()
-    assert _core.use(instruction_set)
+    assert _core.use(variant)
     yield name
     _core.use(before)
     _core.set_threads(0)
@@ -36,6 +37,25 @@ def in_use(name: str, monkeypatch):
 @pytest.fixture(params=["reference", *NATIVE, *CUDA])
 def form(request, monkeypatch):
     """Each form that runs here: the native one in every instruction set of this CPU, Triton's interpreted."""
+    yield from in_use(request.param, monkeypatch)
+
+
+@pytest.fixture(params=[*NATIVE, *CUDA])
+def fast_form(request, monkeypatch):
+    """Each form but the reference."""
+    yield from in_use(request.param, monkeypatch)
+
+
+# bfloat16 products are wrong in the interpreter.
+@pytest.fixture(params=[*NATIVE, *(f"{name}-{kind}" for name in CUDA for kind in ("float32", "float16"))])
+def fused_form(request, monkeypatch):
+    """Each form, and precision, that has fields as one kernel."""
+    yield from in_use(request.param, monkeypatch)
+
+
+@pytest.fixture(params=[*NATIVE, *(f"{name}-float32" for name in CUDA)])
+def exact_form(request, monkeypatch):
+    """The same, but on GPUs in single precision alone: the interpreter takes its time."""
     yield from in_use(request.param, monkeypatch)
 
 

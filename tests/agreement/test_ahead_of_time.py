@@ -44,6 +44,17 @@ def test_gradients_reach_the_table_by_atomic_additions_that_need_no_loop(compile
             assert all(".v4.f32" in addition for addition in additions)
 
 
+@pytest.mark.parametrize("kernel", ["density_kernel", "colour_kernel", "backward_kernel"])
+def test_networks_are_multiplied_by_matrix_units(compiled, kernel):
+    assert re.search(r"mma\.sync\S*\.f32\.f16\.f16\.f32", compiled[kernel]["80"])
+    assert re.search(r"wgmma\.mma_async\S*\.f32\.f16\.f16", compiled[kernel]["90"])
+
+
+def test_coarse_levels_are_summed_by_matrix_units_first(compiled):
+    for ptx in compiled["interpolate_to_table_kernel"].values():
+        assert re.search(r"mma\S*\.f32\.tf32\.tf32", ptx)
+
+
 def test_rows_of_a_table_are_read_whole(compiled):
     for ptx in compiled["interpolate_kernel"].values():
         assert re.search(r"ld\.global\S*\.v4\.b32", ptx)
