@@ -289,12 +289,13 @@ def _pictures(
     """The pictures (H, W, 3) of a field along a path, one after the other."""
     import torch
 
-    from polyfield.render.volume import render_image
+    from polyfield.render.volume import render_images
 
     device = next(field.parameters()).device
     cameras, behind = cameras.to(device), torch.tensor(background, device=device)
-    for number in range(len(cameras)):
-        yield render_image(field, cameras, number, sampler).over(behind)
+    renderings = render_images(field, cameras, range(len(cameras)), sampler)
+    for number, rendering in enumerate(renderings):
+        yield rendering.over(behind)
         progress((number + 1) / len(cameras))
 
 

@@ -41,7 +41,7 @@ from polyfield.fit.step_size import StepSize
 from polyfield.kernels import Levels, adam, interpolate, uniform
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import FusedField
-from polyfield.render.volume import render_image
+from polyfield.render.volume import render_images
 
 
 @dataclass(frozen=True)
@@ -180,13 +180,13 @@ def pictures_psnr(fit: RadianceFit, scene: PackedScene) -> float:
     """Mean over the test views, on the scene's background, rounded to 8 bits."""
     device = fit.grid.density.device
     background = torch.tensor(scene.background, device=device)
-    found = []
-    cameras = scene.cameras.to(device)
-    for view in range(scene.train, len(scene.images)):
+    found, views = [], range(scene.train, len(scene.images))
+    for view, rendering in zip(
+        views, render_images(fit.field, scene.cameras.to(device), views, fit.sampler())
+    ):
         truth = torch.from_numpy(scene.images[view].astype("float32")).to(device) / 65535
         wanted = truth[..., :3] + (1 - truth[..., 3:]) * background
-        picture = render_image(fit.field, cameras, view, fit.sampler()).over(background)
-        found.append(psnr(to_8_bits(picture), to_8_bits(wanted)))
+        found.append(psnr(to_8_bits(rendering.over(background)), to_8_bits(wanted)))
     return statistics.mean(found)
 
 
@@ -214,7 +214,8 @@ def frames(sizes: Sizes, scene: PackedScene, fit: RadianceFit) -> dict[str, Any]
     for width, height in sizes.frames:
         focal = float(scene.cameras.intrinsics[0, 0]) * width / int(scene.cameras.sizes[0, 0])
         view = Cameras.perspective(scene.cameras.c2w[-1:], focal=focal, size=(width, height)).to(sizes.device)
-        ms = milliseconds(partial(render_image, fit.field, view, 0, fit.sampler()), sizes)
+        pictures = render_images(fit.field, view, [0] * (sizes.repeats + 1), fit.sampler())
+        ms = milliseconds(partial(next, pictures), sizes)
         rows[f"{width} x {height}"] = {"ms": ms, "per_second": 1000 / ms}
     return rows
 

@@ -14,7 +14,7 @@ from polyfield.fields import Field
 from polyfield.fit.metrics import mean, psnr, ssim, to_8_bits
 from polyfield.render.cameras import Cameras
 from polyfield.render.sampling import Sampler
-from polyfield.render.volume import Rendering, render_image
+from polyfield.render.volume import Rendering, render_images
 
 # Truth and picture on the declared background, clipped, rounded to 8 bits; PSNR of each image over the pixels that
 # count, then the mean; SSIM 11 x 11, sigma 1.5, with the pixels that do not count taken from the truth.
@@ -41,10 +41,10 @@ def evaluate(
     views).
     """
     psnrs, ssims = [], []
-    for view, (image, mask) in enumerate(zip(images, masks, strict=True)):
+    renderings = render_images(field, cameras, range(len(images)), sampler)
+    for view, (image, mask, rendering) in enumerate(zip(images, masks, renderings, strict=True)):
         truth = torch.from_numpy(image.astype(np.float32) / 65535).to(background.device)
         wanted = to_8_bits(truth[..., :3] + (1 - truth[..., 3:]) * background)
-        rendering = render_image(field, cameras, view, sampler)
         found = to_8_bits(rendering.over(background))
         if mask is not None:
             counts = torch.from_numpy(mask).to(background.device)

@@ -11,6 +11,7 @@ from polyfield.fields.registry import build
 from polyfield.fit.batches import POOL
 from polyfield.fit.radiance import MOST_CELLS
 from polyfield.fit.step_size import CPU, GPU
+from polyfield.render.queued import RAYS_AT_ONCE, ROOM
 from polyfield.render.sampling import cascades
 
 _PROGRAMS = 450e6  # Python, PyTorch and what comes with them
@@ -54,13 +55,15 @@ def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: 
     samples = evaluated * (_SAMPLE_ON_GPU + code) + shaded * (_SHADED_ON_GPU + code)
     if not fused:
         samples = GPU.evaluated * _SAMPLE_IN_STEPS
-    # Fixed point takes 8 bytes for a gradient's 4. Pictures are made after the fit, in the room it leaves.
+    pictures = RAYS_AT_ONCE * (ROOM[0] * (_SAMPLE_ON_GPU + code) + ROOM[1] * _SHADED_ON_GPU)
+    # Fixed point takes 8 bytes for a gradient's 4.
     rest = (
         pixels * _WEIGHT
         + _CONTEXT
         + _field(spec, _ADAM + 4 * deterministic)
         + GPU.rays[1] * _RAY_ON_GPU
         + samples
+        + pictures
     )
     return Memory(8.0 * pixels, rest)
 

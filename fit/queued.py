@@ -19,6 +19,7 @@ from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.step_size import StepSize
 from polyfield.render.fused import FusedField
+from polyfield.render.graphs import Graphs
 from polyfield.render.occupancy import OccupancyGrid
 from polyfield.render.sampling import MarchingSampler
 
@@ -65,8 +66,7 @@ class QueuedSteps:
         self._losses = torch.zeros(2, device=self._device)
         self._rate = torch.zeros(1, device=self._device)
         self._wanted = torch.zeros(1, dtype=torch.float64, device=self._device)
-        self._graphs: dict[Any, Callable[[], None]] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
+        self._graphs = Graphs(self._device)
 
     def begin(
         self, *, step: int, updates: int, rays: int, moved: int, bad_in_a_row: int, totals: dict[str, int]
@@ -95,7 +95,7 @@ class QueuedSteps:
             grid.occupied = occupied
             self._updates += 1
 
-        self._run(("update", number == 0, steps), work)
+        self._graphs.run(("update", number == 0, steps), work)
         grid.updates = number + 1
 
     @torch.no_grad()
@@ -103,17 +103,7 @@ class QueuedSteps:
         """Queue a step with this learning rate, which wants so many samples."""
         self._rate.fill_(rate)
         self._wanted.fill_(wanted)
-        self._run(("step", sampler.lattice), lambda: self._descend(sampler))
-
-    def _run(self, key: Any, work: Callable[[], None]) -> None:
-        """Do it, the first time as it is, which compiles what needs to be; after that as a graph."""
-        if self._pool is None or key not in self._graphs:
-            work()
-            self._graphs[key] = work
-            return
-        if not isinstance(self._graphs[key], _Graph):
-            self._graphs[key] = _Graph(self._graphs[key], self._pool)
-        self._graphs[key]()
+        self._graphs.run(("step", sampler.lattice), lambda: self._descend(sampler))
 
     def _descend(self, sampler: MarchingSampler) -> None:
         batch = draw(self._pixels, self._size.rays[1], seed=self._seed, step=self._step)
@@ -148,15 +138,3 @@ class QueuedSteps:
         loss, mse = self._losses.tolist()
         totals, last = others[: len(TOTALS)], others[len(TOTALS) :]
         return Counts(rays, moved, bad, dict(zip(TOTALS, totals)), dict(zip(TOTALS, last)), loss, mse)
-
-
-class _Graph:
-    """Work as a CUDA graph. It keeps the work, whose tensors the graph reads."""
-
-    def __init__(self, work: Callable[[], None], pool: Any) -> None:
-        self._work, self._graph = work, torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
-            work()
-
-    def __call__(self) -> None:
-        self._graph.replay()

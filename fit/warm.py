@@ -16,7 +16,7 @@ from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.schedule import Length
 from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.volume import render_image
+from polyfield.render.volume import render_images
 
 _STEPS = 64  # so that the occupancy grid comes to all of its resolutions
 
@@ -35,4 +35,4 @@ def warm(device: str, report: Callable[[float], None], **options: int) -> None:
         while fit.progress < 1:
             fit.step()
             report((number + fit.progress) / len(KINDS))
-        render_image(fit.field, cameras.to(device), 0, fit.sampler())
+        list(render_images(fit.field, cameras.to(device), range(len(cameras)), fit.sampler()))

@@ -202,6 +202,11 @@ class QueuedRadiance(FusedRadiance, Protocol):
         Where it is deterministic, gradients are summed in fixed point, so the same bytes come from the same bytes.
         """
 
+    def queue_picture(
+        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, room: tuple[int, int] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """As `render`, of the first `live` rays, with room as in `queue`. Figures say as well which rays had a part."""
+
 
 def fused_radiance(
     table: Tensor,

@@ -87,6 +87,13 @@ class FusedField:
         figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
         return figures, errors
 
+    def queue_picture(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Part of a picture that the host does not wait for, with the options of `QueuedRadiance.queue_picture`."""
+        assert isinstance(self._kernel, QueuedRadiance)
+        return self._kernel.queue_picture(_walk(rays, jitter, sampler), sampler.occupied, **options)
+
     def density(self, local: Tensor) -> Tensor:
         """Densities (N,) at local points (N, 3)."""
         return self._kernel.density(local)

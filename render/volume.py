@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from polyfield.fields.points import FieldOutput
 from polyfield.kernels import RaySamples, composite, transmittance
 from polyfield.render.cameras import Cameras
 from polyfield.render.fused import LEAST_SHARE, LEAST_TRANSMITTANCE, FusedField
+from polyfield.render.queued import QueuedPictures
 from polyfield.render.rays import Rays
 from polyfield.render.sampling import MarchingSampler, Sampler, refuse_culling
 
@@ -107,35 +108,63 @@ def _shaded(
     )
 
 
-def _render_fused(fused: FusedField, rays: Rays, sampler: Sampler) -> Rendering:
-    assert isinstance(sampler, MarchingSampler)
-    middle = torch.full((len(rays),), 0.5, device=rays.origins.device)
+def _render_fused(fused: FusedField, rays: Rays, sampler: MarchingSampler) -> Rendering:
+    middle = torch.full((len(rays),), 0.5)
     figures, colour, opacity, depth = fused.render(rays, middle, sampler)
     return Rendering(
         colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]
     )
 
 
-@torch.no_grad()
+Progress = Callable[[int, int], None]
+
+
 def render_image(
-    field: Field,
-    cameras: Cameras,
-    frame: int,
-    sampler: Sampler,
-    progress: Callable[[int, int], None] | None = None,
+    field: Field, cameras: Cameras, frame: int, sampler: Sampler, progress: Progress | None = None
 ) -> Rendering:
     """One view (H, W), some thousand rays at a time. progress is called with (rays done, rays in all)."""
-    width, height = (int(n) for n in cameras.sizes[frame])
-    total = width * height
-    parts = []
+    return next(render_images(field, cameras, [frame], sampler, progress))
+
+
+@torch.no_grad()
+def render_images(
+    field: Field,
+    cameras: Cameras,
+    frames: Iterable[int],
+    sampler: Sampler,
+    progress: Progress | None = None,
+) -> Iterator[Rendering]:
+    """Views (H, W) of a field that stays as it is, one after the other, as `render_image` has them."""
     fused = FusedField.of(field) if isinstance(sampler, MarchingSampler) else None
-    at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
-    for start in range(0, total, at_once):
-        stop = min(start + at_once, total)
-        rays = cameras.image_rays(frame, start, stop)
-        parts.append(_render_fused(fused, rays, sampler) if fused else render_rays(field, rays, sampler))
-        if progress:
-            progress(stop, total)
+    queue = None
+    if fused and fused.queues:
+        assert isinstance(sampler, MarchingSampler)
+        queue = QueuedPictures(fused, sampler, cameras)
+    for frame in frames:
+        width, height = (int(n) for n in cameras.sizes[frame])
+        if queue:
+            sums, evaluated, shaded = queue.render(frame, progress)
+            opacity = sums[:, 3]
+            depth = sums[:, 4] / opacity.clamp(min=1e-10)
+            yield _image([Rendering(sums[:, :3], opacity, depth, evaluated, shaded)], width, height)
+            continue
+        parts, total = [], width * height
+        at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
+        for start in range(0, total, at_once):
+            stop = min(start + at_once, total)
+            rays = cameras.image_rays(frame, start, stop)
+            if fused:
+                assert isinstance(sampler, MarchingSampler)
+                parts.append(_render_fused(fused, rays, sampler))
+            else:
+                parts.append(render_rays(field, rays, sampler))
+            if progress:
+                progress(stop, total)
+        yield _image(parts, width, height)
+
+
+def _image(parts: list[Rendering], width: int, height: int) -> Rendering:
+    """Parts of a view, in order, as one."""
     return Rendering(
         torch.cat([part.colour for part in parts]).view(height, width, 3),
         torch.cat([part.opacity for part in parts]).view(height, width),

@@ -397,7 +397,7 @@ class TestMemory:
         fused, steps = (predict_on_gpu(spec, fused=fused, **options) for fused in (True, False))
         parameters = create(spec).parameter_count()
         assert fused.images == 8 * 64e6 and fused.rest < steps.rest
-        assert 18 * parameters < fused.rest < 2e9  # a scene of 100 photographs on a GPU of 8 GB
+        assert 18 * parameters < fused.rest < 3e9  # a scene of 100 photographs on a GPU of 8 GB
 
 
 def test_warming_fits_and_draws_both_kinds_of_field():

@@ -202,11 +202,19 @@ class FusedRadiance:
         return self._to_table
 
     def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        live = torch.full((1,), len(rays["origins"]), device=rays["origins"].device)
+        figures, *picture = self.queue_picture(rays, occupied, live=live)
+        colour, opacity, depth = picture
+        return {name: figures[name].item() for name in ("evaluated", "shaded")}, colour, opacity, depth
+
+    def queue_picture(
+        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, room: tuple[int, int] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         checks.radiance_rays(rays, occupied)
         count, device = len(rays["origins"]), rays["origins"].device
         weights = torch.cat([weight.flatten() for weight in self._weights])
-        marched = self._march(rays, occupied, weights, torch.full((1,), count, device=device), None)
-        kept = self._keep(marched, weights, None)
+        marched = self._march(rays, occupied, weights, live, room and room[0])
+        kept = self._keep(marched, weights, room and room[1])
         colour, opacity, depth = (torch.empty(count, *n, device=device) for n in ((3,), (), ()))
         launch(
             picture_kernel,
@@ -222,7 +230,8 @@ class FusedRadiance:
             opacity,
             depth,
         )
-        return {"evaluated": len(marched.t), "shaded": len(kept.t)}, colour, opacity, depth
+        figures = {"evaluated": marched.total, "shaded": kept.total, "rays": kept.live}
+        return figures, colour, opacity, depth
 
     def _march(
         self, rays: dict[str, Any], occupied: Tensor, weights: Tensor, live: Tensor, room: int | None

@@ -9,6 +9,7 @@ import torch
 from agreement import cases
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec
 from polyfield.fit import radiance, step_size
 from polyfield.fit.batches import draw
@@ -17,8 +18,9 @@ from polyfield.fit.radiance import RadianceFit
 from polyfield.fit.schedule import Length
 from polyfield.fit.step_size import StepSize
 from polyfield.kernels import adam, fused_radiance, uniform
+from polyfield.render import queued
 from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.volume import render_rays
+from polyfield.render.volume import render_image, render_rays
 
 pytest.importorskip("triton")
 
@@ -252,3 +254,24 @@ def test_a_fit_asks_nothing_of_the_device_and_goes_on_to_the_byte(small_steps, m
     assert again.step() == losses[1]
     found, expected = again.tensors(), fit.tensors()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_picture_in_parts_is_the_picture(monkeypatch):
+    """Where there is little room a picture takes more parts; where there is none for a ray it is refused."""
+    fit = new_fit()
+    eye = torch.tensor([[0.0, 3.0, 1.0]])
+    poses = look_at(eye, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
+    cameras = Cameras.perspective(poses, focal=12.0, size=(12, 9))
+    whole = render_image(fit.field, cameras, 0, fit.sampler())
+    assert 12 * 9 < whole.shaded <= whole.evaluated
+    monkeypatch.setattr(queued, "RAYS_AT_ONCE", 50)
+    monkeypatch.setattr(queued, "ROOM", (whole.evaluated // 150, whole.evaluated // 200))
+    done = []
+    parts = render_image(fit.field, cameras, 0, fit.sampler(), lambda *rays: done.append(rays))
+    assert len(done) > 1 and done[-1] == (108, 108)
+    for name in ("colour", "opacity", "depth"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
+    assert (parts.evaluated, parts.shaded) == (whole.evaluated, whole.shaded)
+    monkeypatch.setattr(queued, "ROOM", (0, 0))
+    with pytest.raises(PolyfieldError, match="a ray has more than 0 samples"):
+        render_image(fit.field, cameras, 0, fit.sampler())

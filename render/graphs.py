@@ -1,0 +1,33 @@
+"""Work that is queued on a GPU again and again, captured as CUDA graphs: each then costs the host one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+
+
+class Graphs:
+    """Graphs by key. Work asks the device for nothing, makes tensors of the same shapes each time, and changes only
+    tensors that were there before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self._begun: set[Hashable] = set()
+        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Callable[[], None]]] = {}
+
+    def run(self, key: Hashable, work: Callable[[], None]) -> None:
+        """Do the work of this key, the first time as it is, which compiles what needs to be; after that as a graph.
+
+        Work that comes later under the same key is taken to be the same. Without a GPU it is done as it is.
+        """
+        if self._pool is None or key not in self._begun:
+            self._begun.add(key)
+            work()
+            return
+        if key not in self._graphs:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                work()
+            self._graphs[key] = graph, work  # the graph reads the work's tensors
+        self._graphs[key][0].replay()
