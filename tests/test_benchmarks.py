@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 
 from benchmarks import __main__ as command
 from benchmarks import compiling, fits, forms, limits, operations, peers, report, results, steps
+from benchmarks import pack as packed
 from benchmarks.turns import QUICK, Budget, in_turns, rate, rate_by_count
 from polyfield.data.demo import make_scene
 from polyfield.data.readers import open_scene
@@ -319,3 +322,32 @@ def test_every_cell_is_listed(scene_folder, capsys):
     names = capsys.readouterr().out.split()
     assert len(set(names)) == len(names) == 3 + len(operations.OPERATIONS) + 3
     assert names[-4:] == ["step-toy", "fit-toy-2", "fit-toy-2.5", "fit-toy-5"]
+
+
+# -- on a GPU
+
+
+def test_a_packed_scene_is_the_scene(scene_folder, scene, tmp_path):
+    packed.pack(str(scene_folder), tmp_path / "scene.safetensors", test_views=1)
+    found = packed.unpack(tmp_path / "scene.safetensors")
+    views = [*scene.train, scene.test[0]]
+    assert (found.train, found.near, found.background) == (len(scene.train), scene.near, scene.background)
+    assert found.domain == scene.domain
+    assert torch.equal(found.cameras.c2w, scene.cameras.c2w[views])
+    for image, view in zip(found.images, views, strict=True):
+        assert image.shape == scene.images[view].shape
+        difference = image.astype(int) - scene.images[view]
+        assert abs(difference).max() <= 257 // 2 + 1  # to the nearest of 8 bits
+
+
+def test_the_script_for_gpus_runs_in_the_interpreter(scene_folder, tmp_path):
+    """One section of it; all of them take minutes there."""
+    pytest.importorskip("triton")
+    scene, out = tmp_path / "scene.safetensors", tmp_path / "gpu.json"
+    packed.pack(str(scene_folder), scene)
+    script = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+    call = [sys.executable, script, scene, "--toy", "--only", "kernels", "--out", out]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["kernels"]["rows"]["2^8"]
+    assert all(row["ms"] > 0 for row in rows.values()) and "encode and density network" in rows

@@ -400,6 +400,11 @@ class TestOtherVerbs:
         assert printed["kernels"]["cpu"] in ("native", "reference")
         assert printed["scene"]["views"] == {"training": 10, "test": 3}
 
+    def test_doctor_warms_a_gpu_only(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        err = run("doctor", "--warm", cwd=tmp_path, status=1)[1]
+        assert err == "error: --warm: there is no GPU here, and other kernels are compiled at installation\n"
+
 
 class TestSignals:
     """Outside the loop too they get one line, and leave no lock and nothing unfinished."""
