@@ -203,8 +203,10 @@ def add_to_table(
     int64 it counts in units of 2^-32.
     """
     width = triton.next_power_of_2(to_table.shape[2])
-    narrow = width << levels.dimensions < 16  # less than a product on matrix units takes
     coarse = [not hashed and size <= _COARSE for hashed, size in zip(levels.hashed, levels.sizes)]
+    shared = sum(coarse) if all(coarse[: sum(coarse)]) else 0
+    if width << levels.dimensions < 16:  # less than a product on matrix units takes
+        shared = 0
     _launch(
         interpolate_to_table_kernel,
         levels,
@@ -214,8 +216,8 @@ def add_to_table(
         (gradient, points),
         to_table,
         total=total,
-        most=_MOST,
-        COARSE=0 if narrow or not all(coarse[: sum(coarse)]) else sum(coarse),
+        most=_MOST if shared else MOST,
+        COARSE=shared,
         COLUMNS=gradient.shape[2],
         PRECISION="ieee" if gradient.dtype == torch.float32 else "tf32",
     )

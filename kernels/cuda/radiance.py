@@ -176,7 +176,7 @@ class FusedRadiance:
         loss = losses.sum()[None] * scale
         finite = to_weights.sum()[None].isfinite()
         moves = finite & loss.isfinite() & (kept.total > 0)
-        to_table = self._gradients(deterministic)
+        to_table = self._gradients(deterministic and bool(steps))
         add_to_table(to_codes[None], kept.points[None], self._levels, to_table[None], kept.total)
         figures = {
             "loss": loss,
@@ -417,12 +417,13 @@ def _padded(size: int) -> int:
 def fused_radiance(
     table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedRadiance | None:
-    widths = [len(weight) for weight in (*density, *colour)]
+    layers = (*density, *colour)
     fits = (
         settings["degree"] == 4
         and levels.dimensions == 3
         and table.shape[1] in _FEATURES
-        and max(widths) <= _MOST_WIDTH
-        and all(tensor.is_contiguous() for tensor in (table, *density, *colour))
+        and max(map(len, layers)) <= _MOST_WIDTH
+        and sum(_padded(len(layer)) * _padded(layer.shape[1]) for layer in layers) <= _MOST_WEIGHTS
+        and all(tensor.is_contiguous() for tensor in (table, *layers))
     )
     return FusedRadiance(table, levels, density, colour, **settings) if fits else None

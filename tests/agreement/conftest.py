@@ -7,6 +7,33 @@ CUDA = []
 if importlib.util.find_spec("triton"):
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported
     CUDA.append("cuda")
+    from triton.runtime import interpreter
+
+    def once(patch):
+        """Triton 3.6 patches its language at every call within a kernel, which takes much of its time: once will do."""
+        scopes = {}
+
+        def patched(fn):
+            languages = frozenset(
+                id(value)
+                for value in fn.__globals__.values()
+                if value in (interpreter.tl, interpreter.tl.core)
+            )
+            if languages in scopes:
+                return interpreter._LangPatchScope()
+            outermost, scope = not scopes, patch(fn)
+            scopes[languages] = scope.restore
+            if outermost:
+                scope.restore = restore
+            return scope
+
+        def restore():
+            while scopes:
+                scopes.popitem()[1]()
+
+        return patched
+
+    interpreter._patch_lang = once(interpreter._patch_lang)
 
 from polyfield.kernels.dispatch import built
 
