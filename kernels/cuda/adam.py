@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -116,9 +118,10 @@ def move(
 
 def corrections(betas: tuple[float, float], step: Any) -> tuple[Any, Any]:
     """What the moments are multiplied by, for they began at zero. step is a number or, in double precision, a tensor."""
-    found = [1 / (1 - beta**step) for beta in betas]
-    mean, square = [x.float() if isinstance(x, Tensor) else x for x in found]
-    return mean, square
+    if isinstance(step, Tensor):
+        mean, square = (1 / (1 - torch.exp(step * math.log(beta))) for beta in betas)
+        return mean.float(), square.float()
+    return 1 / (1 - betas[0] ** step), 1 / (1 - betas[1] ** step)
 
 
 def adam(

@@ -254,5 +254,6 @@ def _launch(
         WIDTH=triton.next_power_of_2(features),
         grid=(rows, bank),
         most=most,
+        num_warps=4,
         **constants,
     )

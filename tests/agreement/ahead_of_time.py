@@ -93,7 +93,14 @@ KERNELS = {
     rays_kernel: (_OF_RAYS | {"harmonics": HALF} | _numbers("least", "reach"), _RAYS),
     transmittance_kernel: (_OF_RAYS, _RAYS),
 }
-_WARPS = {backward_kernel: 8, colour_kernel: 8, density_kernel: 8}
+_WARPS = {
+    backward_kernel: 8,
+    colour_kernel: 8,
+    density_kernel: 8,
+    interpolate_kernel: 4,
+    interpolate_to_points_kernel: 4,
+    interpolate_to_table_kernel: 4,
+}
 
 
 def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture: int) -> str:
@@ -107,7 +114,9 @@ def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture:
     }
     source = ASTSource(kernel, signature=types, constexprs=constants, attrs=aligned)
     compiled = triton.compile(
-        source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": _WARPS.get(kernel, 4)}
+        source,
+        target=GPUTarget("cuda", architecture, 32),
+        options={"num_warps": _WARPS.get(kernel, 2 if constants["BLOCK"] == 64 else 4)},
     )
     return compiled.asm["ptx"]
 
