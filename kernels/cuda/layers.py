@@ -8,8 +8,16 @@ layer after the other. Products are summed in single precision; what goes into t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+# Rows that go through networks together: as many as registers and shared memory hold beside the weights.
+_ROWS = 128
+_MANY_WEIGHTS = 12_288
 
 
 @triton.jit
@@ -116,3 +124,20 @@ def backward(gradient, inputs, layers, sums, LAYERS: tl.constexpr):
             back = product(gradient, layers[LAYERS - 1 - m])
             gradient = tl.where(inputs[LAYERS - 1 - m] > 0, back, 0.0).to(gradient.dtype)
     return product(gradient, layers[0]), gradient, new
+
+
+def padded(size: int) -> int:
+    """What matrix units take, at least."""
+    return max(triton.next_power_of_2(size), 16)
+
+
+def size_of(layers: Sequence[Tensor]) -> int:
+    """How many weights these layers have, filled up."""
+    return sum(padded(len(layer)) * padded(layer.shape[1]) for layer in layers)
+
+
+def rows_of(kind: torch.dtype, weights: int) -> int:
+    """How many rows of activations of a kind go through networks of so many weights together."""
+    if kind == torch.float32:
+        return _ROWS // 4
+    return _ROWS if weights <= _MANY_WEIGHTS else _ROWS // 2

@@ -22,6 +22,7 @@ from polyfield.kernels.cuda.corners import geometry
 from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel
 from polyfield.kernels.cuda.interpolate import add_to_table
 from polyfield.kernels.cuda.launch import launch, processors
+from polyfield.kernels.cuda.layers import padded, rows_of, size_of
 from polyfield.kernels.cuda.march import launch_march
 from polyfield.kernels.cuda.packing import Kept, Marched, packed
 from polyfield.kernels.cuda.rays import rays_kernel
@@ -31,11 +32,9 @@ from polyfield.kernels.levels import Levels
 _FEATURES = (2, 4, 8)
 _HARMONICS = 16
 _MOST_WIDTH = 64
-_MOST_WEIGHTS = 24_576  # of both networks, filled up: their gradients are summed in registers
+_MOST_WEIGHTS = 20_480  # of both networks, filled up: their gradients are summed in registers
 _RAYS = 64  # of a block
 _PROGRAMS = 4  # for each multiprocessor, that take blocks in turn
-# Samples of a block that goes through networks, by the bytes of a number: as many as registers hold.
-_ROWS = {2: 128, 4: 32}
 _WARPS = 8
 _PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -80,12 +79,13 @@ class FusedRadiance:
         self._networks: dict[str, Any] = {
             "SIZES": sizes,
             "STRIDES": sizes[:-1],
-            "PADDED": (room, *map(_padded, sizes[1:])),
+            "PADDED": (room, *map(padded, sizes[1:])),
             "C_SIZES": c_sizes,
             "C_STRIDES": (latent + _HARMONICS, *c_sizes[1:-1]),
-            "C_PADDED": tuple(map(_padded, c_sizes)),
+            "C_PADDED": tuple(map(padded, c_sizes)),
         }
         self._code = room
+        self._rows = rows_of(self._kind, size_of(self._weights))
         self._frame = table.new_tensor([*centre, *(number for axis in axes for number in axis)])
         self._contraction, self._limits = contraction, (low, high, per_length)
         self._deepest, self._share = -float(torch.tensor(least_transmittance).log()), least_share
@@ -289,7 +289,7 @@ class FusedRadiance:
         launch(
             density_kernel,
             len(density),
-            _ROWS[self._kind.itemsize],
+            self._rows,
             origins.contiguous(),
             directions.contiguous(),
             t,
@@ -346,7 +346,7 @@ class FusedRadiance:
         launch(
             colour_kernel,
             size,
-            _ROWS[self._kind.itemsize],
+            self._rows,
             *inputs,
             colour,
             **self._networks,
@@ -365,7 +365,7 @@ class FusedRadiance:
         launch(
             backward_kernel,
             size,
-            _ROWS[self._kind.itemsize],
+            self._rows,
             marched.codes,
             marched.harmonics,
             kept.sample,
@@ -409,11 +409,6 @@ class FusedRadiance:
             )
 
 
-def _padded(size: int) -> int:
-    """What matrix units take, at least."""
-    return max(triton.next_power_of_2(size), 16)
-
-
 def fused_radiance(
     table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedRadiance | None:
@@ -423,7 +418,7 @@ def fused_radiance(
         and levels.dimensions == 3
         and table.shape[1] in _FEATURES
         and max(map(len, layers)) <= _MOST_WIDTH
-        and sum(_padded(len(layer)) * _padded(layer.shape[1]) for layer in layers) <= _MOST_WEIGHTS
+        and size_of(layers) <= _MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (table, *layers))
     )
     return FusedRadiance(table, levels, density, colour, **settings) if fits else None
