@@ -141,9 +141,12 @@ def new_fit(scene: PackedScene, sizes: Sizes, length: Length, **options: Any) ->
     if sizes.device == "cpu":
         pixels._images = [torch.cat(pixels._images)]  # as on a GPU
     spec = FieldSpec.of("hashgrid", "radiance", scene.domain, **sizes.options)
-    return RadianceFit(
+    fit = RadianceFit(
         spec, cameras, pixels, near=scene.near, length=length, seed=0, device=sizes.device, **options
     )
+    if sizes.device != "cpu":  # the general path too, to be compared
+        fit._size, fit._rays = step_size.GPU, step_size.GPU.first_rays
+    return fit
 
 
 def rates(fit: RadianceFit, steps: int) -> dict[str, float]:

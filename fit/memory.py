@@ -54,7 +54,7 @@ def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: 
     code = 2 * 64  # bytes, for codes of up to 64 numbers
     samples = evaluated * (_SAMPLE_ON_GPU + code) + shaded * (_SHADED_ON_GPU + code)
     if not fused:
-        samples = GPU.evaluated * _SAMPLE_IN_STEPS
+        samples = CPU.evaluated * _SAMPLE_IN_STEPS
     pictures = RAYS_AT_ONCE * (ROOM[0] * (_SAMPLE_ON_GPU + code) + ROOM[1] * _SHADED_ON_GPU)
     # Fixed point takes 8 bytes for a gradient's 4.
     rest = (

@@ -87,7 +87,9 @@ class RadianceFit:
         self._fused = FusedField.of(self.field)
         self._batches, self._pixels = Batches(pixels, seed), pixels
         self._queue: QueuedSteps | None = None
-        self._size = step_size.CPU if self.grid.density.device.type == "cpu" else step_size.GPU
+        # The general path takes far more memory for a sample.
+        on_gpu = self._queues and self.grid.density.device.type != "cpu"
+        self._size = step_size.GPU if on_gpu else step_size.CPU
         self._rays = self._size.first_rays
         self._bad_in_a_row = 0
         self.deterministic = deterministic
