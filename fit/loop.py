@@ -20,13 +20,15 @@ def train(fit: RadianceFit, run: Run, *, save_seconds: float, report: Callable[[
     Returns 0, or 128 + the signal's number. Raises PolyfieldError if the fit diverges.
     """
     saved_at, saved_step = time.monotonic(), -1
+    logged = fit.steps // _LOG_EVERY
     with Interruption() as interruption:
         while fit.progress < 1 and interruption.signal is None:
             try:
                 step = fit.step()
             except Diverged as error:
                 raise PolyfieldError(f"{error}; {_last_good(run)}") from None
-            if step.step % _LOG_EVERY == 0:
+            if step.step // _LOG_EVERY > logged:  # some are of several steps
+                logged = step.step // _LOG_EVERY
                 run.log({"seconds": round(fit.seconds, 3), **vars(step)})
             report(step)
             if time.monotonic() - saved_at >= save_seconds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ _PICTURES = 400e6  # for the rays of a picture that are on their way at once
 _CELL = 16  # bytes of an occupancy cell while the grid is refined
 
 
+_PICTURE = 2 * 20 * 3840 * 2160  # bytes of one of 4k, and its copy
 _CONTEXT = 600e6  # of a GPU: CUDA's own, and the kernels
 _RAY_ON_GPU = 800  # bytes: drawn by rejection, and its place in every pass
 _SAMPLE_ON_GPU = 16 + 8  # bytes of a sample whose density is asked, beside its code
@@ -51,11 +53,14 @@ def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
 def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: bool) -> Memory:
     """The most that a fit takes of a GPU's memory."""
     evaluated, shaded = GPU.room
-    code = 2 * 64  # bytes, for codes of up to 64 numbers
-    samples = evaluated * (_SAMPLE_ON_GPU + code) + shaded * (_SHADED_ON_GPU + code)
+    # Bytes, for codes of up to 64 numbers.
+    code = 64 * (4 if os.environ.get("POLYFIELD_PRECISION") == "float32" else 2)
+    samples: float = evaluated * (_SAMPLE_ON_GPU + code) + shaded * (_SHADED_ON_GPU + code)
+    pictures: float = RAYS_AT_ONCE * (ROOM[0] * (_SAMPLE_ON_GPU + code) + ROOM[1] * _SHADED_ON_GPU)
+    # What is captured has its own memory, beside that of the first time.
+    samples, pictures = 2 * samples, 2 * pictures + _PICTURE
     if not fused:
-        samples = CPU.evaluated * _SAMPLE_IN_STEPS
-    pictures = RAYS_AT_ONCE * (ROOM[0] * (_SAMPLE_ON_GPU + code) + ROOM[1] * _SHADED_ON_GPU)
+        samples, pictures = CPU.evaluated * _SAMPLE_IN_STEPS, _PICTURES
     # Fixed point takes 8 bytes for a gradient's 4.
     rest = (
         pixels * _WEIGHT

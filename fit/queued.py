@@ -128,8 +128,12 @@ class QueuedSteps:
         self._totals += self._last
         self._moved += 1 - skipped
         self._bad.copy_((self._bad + 1) * skipped)
-        self._rays.copy_(self._size.next_rays(self._rays, evaluated, shaded, self._wanted))
+        self._rays.copy_(self._size.next_rays(rays.clamp(min=1), evaluated, shaded, self._wanted))
         self._step += 1
+
+    def close(self) -> None:
+        """Give back the memory of what was captured."""
+        self._graphs.clear()
 
     def read(self) -> Counts:
         """Wait until all that is queued is done, and say what came of it."""

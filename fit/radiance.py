@@ -122,6 +122,8 @@ class RadianceFit:
     def _open_queue(self) -> None:
         """A queue that goes on from where the fit is."""
         assert self._fused is not None
+        if self._queue is not None:
+            self._queue.close()
         self._queue = QueuedSteps(
             self._fused,
             self.optimiser,

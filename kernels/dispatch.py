@@ -53,7 +53,8 @@ def form(device: torch.device) -> str:
             )
         # Triton's interpreter stands in for a GPU.
         interpreted = asked == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"
-        if device.type not in (*FORMS[asked][1], *(("cpu",) if interpreted else ())):
+        serves = device.type in FORMS[asked][1] or (device.type == "cpu" and interpreted)
+        if not serves and asked != "cuda":
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset it"
             )
@@ -62,6 +63,8 @@ def form(device: torch.device) -> str:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; {cure[asked]}, or unset it"
             )
+        if not serves:  # a GPU's kernels leave to the CPU what is done there, such as how a field begins
+            asked = ""
     name = asked or next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
     _module(name)
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 
@@ -12,7 +13,12 @@ class Graphs:
     tensors that were there before."""
 
     def __init__(self, device: torch.device) -> None:
-        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self._device = device
+        self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         self._begun: set[Hashable] = set()
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Callable[[], None]]] = {}
 
@@ -27,7 +33,17 @@ class Graphs:
             return
         if key not in self._graphs:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
+            with (
+                torch.cuda.device(self._device),
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+            ):
                 work()
             self._graphs[key] = graph, work  # the graph reads the work's tensors
         self._graphs[key][0].replay()
+
+    def clear(self) -> None:
+        """Give back the graphs' memory, which work that knows these graphs would keep."""
+        if self._graphs:
+            torch.cuda.synchronize(self._device)
+        self._graphs.clear()
+        self._begun.clear()

@@ -15,7 +15,7 @@ from polyfield.render.sampling import MarchingSampler
 
 RAYS_AT_ONCE = 1 << 17
 # Samples on a ray that there is room for, on the average: evaluated and shaded. Where there are more, a part has fewer rays.
-ROOM = (48, 16)
+ROOM = (24, 8)
 
 
 class QueuedPictures:
@@ -56,6 +56,10 @@ class QueuedPictures:
             if progress:
                 progress(done, total)
         return self._pictures[size][:total].clone(), evaluated, shaded
+
+    def close(self) -> None:
+        """Give back the memory of what was captured."""
+        self._graphs.clear()
 
     def _part(self, size: tuple[int, int], at_once: int) -> None:
         """The next rays of a picture, as many as there is room for."""

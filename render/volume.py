@@ -123,7 +123,8 @@ def render_image(
     field: Field, cameras: Cameras, frame: int, sampler: Sampler, progress: Progress | None = None
 ) -> Rendering:
     """One view (H, W), some thousand rays at a time. progress is called with (rays done, rays in all)."""
-    return next(render_images(field, cameras, [frame], sampler, progress))
+    [rendering] = render_images(field, cameras, [frame], sampler, progress)
+    return rendering
 
 
 @torch.no_grad()
@@ -140,27 +141,43 @@ def render_images(
     if fused and fused.queues:
         assert isinstance(sampler, MarchingSampler)
         queue = QueuedPictures(fused, sampler, cameras)
-    for frame in frames:
-        width, height = (int(n) for n in cameras.sizes[frame])
-        if queue:
-            sums, evaluated, shaded = queue.render(frame, progress)
-            opacity = sums[:, 3]
-            depth = sums[:, 4] / opacity.clamp(min=1e-10)
-            yield _image([Rendering(sums[:, :3], opacity, depth, evaluated, shaded)], width, height)
-            continue
-        parts, total = [], width * height
-        at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
-        for start in range(0, total, at_once):
-            stop = min(start + at_once, total)
-            rays = cameras.image_rays(frame, start, stop)
-            if fused:
-                assert isinstance(sampler, MarchingSampler)
-                parts.append(_render_fused(fused, rays, sampler))
+    try:
+        for frame in frames:
+            width, height = (int(n) for n in cameras.sizes[frame])
+            if queue:
+                sums, evaluated, shaded = queue.render(frame, progress)
+                opacity = sums[:, 3]
+                depth = sums[:, 4] / opacity.clamp(min=1e-10)
+                yield _image([Rendering(sums[:, :3], opacity, depth, evaluated, shaded)], width, height)
             else:
-                parts.append(render_rays(field, rays, sampler))
-            if progress:
-                progress(stop, total)
-        yield _image(parts, width, height)
+                yield _image(_parts(field, fused, cameras, frame, sampler, progress), width, height)
+    finally:
+        if queue:
+            queue.close()
+
+
+def _parts(
+    field: Field,
+    fused: FusedField | None,
+    cameras: Cameras,
+    frame: int,
+    sampler: Sampler,
+    progress: Progress | None,
+) -> list[Rendering]:
+    """A view some thousand rays at a time."""
+    total, parts = int(cameras.sizes[frame].prod()), []
+    at_once = _FUSED_RAYS_AT_ONCE if fused else _RAYS_AT_ONCE
+    for start in range(0, total, at_once):
+        stop = min(start + at_once, total)
+        rays = cameras.image_rays(frame, start, stop)
+        if fused:
+            assert isinstance(sampler, MarchingSampler)
+            parts.append(_render_fused(fused, rays, sampler))
+        else:
+            parts.append(render_rays(field, rays, sampler))
+        if progress:
+            progress(stop, total)
+    return parts
 
 
 def _image(parts: list[Rendering], width: int, height: int) -> Rendering:

@@ -39,14 +39,38 @@ def test_a_gpu_and_a_cpu_without_kernels_take_the_reference(monkeypatch, without
 
 
 def test_triton_runs_on_a_cpu_if_it_is_interpreted(monkeypatch):
+    monkeypatch.delenv("POLYFIELD_KERNELS", raising=False)
+    by_itself = dispatch.form(CPU)
     monkeypatch.setenv("POLYFIELD_KERNELS", "cuda")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(dispatch, "built", lambda name: True)
     monkeypatch.setattr(dispatch, "_module", lambda name: None)
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert dispatch.form(CPU) == "cuda"
     monkeypatch.delenv("TRITON_INTERPRET")
-    with pytest.raises(PolyfieldError, match="POLYFIELD_KERNELS=cuda: these kernels do not run on cpu"):
-        dispatch.form(CPU)
+    assert dispatch.form(CPU) == by_itself  # what is done on the CPU stays there
+
+
+def test_fields_and_draws_begin_on_the_cpu_when_a_gpu_is_asked_for():
+    """Without the interpreter, which stands in for a GPU on the CPU and so would hide it."""
+    code = (
+        "from polyfield.fields import Domain, FieldSpec, create\n"
+        "from polyfield.kernels import uniform\n"
+        "box = Domain('box', (0.0,) * 3, (1.0,) * 3)\n"
+        "create(FieldSpec.of('hashgrid', 'radiance', box, levels=2, log2_size=8), seed=0)\n"
+        "print(float(uniform((1,), seed=0, stream='a')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment | {"POLYFIELD_KERNELS": kernels},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for kernels in ("cuda", "reference")
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("tensors", [(torch.float64,), (torch.float32, torch.float64), (torch.float16,)])

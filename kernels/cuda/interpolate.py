@@ -85,7 +85,7 @@ def add(to, values, mask):
     tl.atomic_add(to, values, mask=mask, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def interpolate_to_table_kernel(
     gradient,
     points,

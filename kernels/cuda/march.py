@@ -192,4 +192,5 @@ def launch_march(
         CELLS=occupancy.shape[-1],
         WRITES=writes,
         NAMES=of_ray is not None,
+        enable_fp_fusion=False,  # the second pass must find exactly the samples of the first
     )

@@ -34,7 +34,7 @@ def philox(block, step, name, seed_low, seed_high):
     return c0, c1, c2, c3
 
 
-@triton.jit(do_not_specialize=["name", "seed_low", "seed_high", "count"])
+@triton.jit(do_not_specialize=["step", "name", "seed_low", "seed_high", "count"])
 def random_bits_kernel(out, step, name, seed_low, seed_high, count, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     words = philox(block, number(step), name, seed_low, seed_high)
@@ -42,7 +42,7 @@ def random_bits_kernel(out, step, name, seed_low, seed_high, count, BLOCK: tl.co
         tl.store(out + block * 4 + w, words[w].to(tl.int32, bitcast=True), mask=block * 4 + w < count)
 
 
-@triton.jit(do_not_specialize=["name", "seed_low", "seed_high", "tries", "count"])
+@triton.jit(do_not_specialize=["step", "name", "seed_low", "seed_high", "tries", "count"])
 def draw_kernel(weights, rows, kept, step, name, seed_low, seed_high, tries, count, BLOCK: tl.constexpr):
     """Rows (tries,), drawn alike from `count`, and which of them are kept: of every 256 as many as their weight says."""
     block = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -57,7 +57,8 @@ def draw_kernel(weights, rows, kept, step, name, seed_low, seed_high, tries, cou
 
 
 def _key(seed: int, name: int) -> tuple[int, int, int]:
-    return name, seed & _MASK, (seed >> 32) & _MASK
+    low, high = seed & _MASK, (seed >> 32) & _MASK
+    return _signed(name), _signed(low), _signed(high)
 
 
 def random_bits(
@@ -95,4 +96,9 @@ def weighted(
 
 
 def _word(step: int | Tensor) -> int | Tensor:
-    return step if isinstance(step, Tensor) else step & _MASK
+    return step if isinstance(step, Tensor) else _signed(step & _MASK)
+
+
+def _signed(word: int) -> int:
+    """The same 32 bits as a signed number: Triton compiles anew for numbers that need more."""
+    return word - (1 << 32) if word >> 31 else word

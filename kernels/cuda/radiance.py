@@ -85,6 +85,7 @@ class FusedRadiance:
             "C_PADDED": tuple(map(padded, c_sizes)),
         }
         self._code = room
+        self._geometry = geometry(levels, table.device)  # graphs read it
         self._rows = rows_of(self._kind, size_of(self._weights))
         self._frame = table.new_tensor([*centre, *(number for axis in axes for number in axis)])
         self._contraction, self._limits = contraction, (low, high, per_length)
@@ -296,7 +297,7 @@ class FusedRadiance:
             ray,
             total,
             self.half,
-            geometry(self._levels, t.device),
+            self._geometry,
             weights,
             codes,
             density,
@@ -316,7 +317,9 @@ class FusedRadiance:
         bounds = torch.empty(rays, device=device)
         counts = torch.zeros(rays, dtype=torch.int64, device=device)
         along = (marched.ends, marched.counts, marched.live, marched.density, marched.dt)
-        launch(lit_kernel, rays, _RAYS, *along, bounds, counts, self._deepest, self._share)
+        # Without fusion: both passes must keep exactly the same samples.
+        alike: dict[str, Any] = {"enable_fp_fusion": False}
+        launch(lit_kernel, rays, _RAYS, *along, bounds, counts, self._deepest, self._share, **alike)
         ends, live, total, size = packed(counts, marched.live, room)
         sample, ray = torch.empty(2, size, dtype=torch.int32, device=device)
         kept_weights, behind, slopes, t = torch.empty(4, size, device=device)
@@ -341,6 +344,7 @@ class FusedRadiance:
             size,
             self._deepest,
             CONTRACTION=self._contraction,
+            **alike,
         )
         inputs = (marched.codes, marched.harmonics, sample, ray, total, weights)
         launch(

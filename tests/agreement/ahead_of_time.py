@@ -103,6 +103,11 @@ _WARPS = {
 }
 
 
+_UNFUSED = {keep_kernel, lit_kernel, march_kernel}
+# Whole numbers that may stand on the device: a 1 given as such must not become a constant, which has no type to ask for.
+_EITHER = {draw_kernel: "step", random_bits_kernel: "step", interpolate_to_table_kernel: "count"}
+
+
 def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture: int) -> str:
     types = {name: others.get(name, FLOATS) for name in kernel.arg_names}
     types |= dict.fromkeys(constants, "constexpr")
@@ -116,12 +121,18 @@ def ptx(kernel, others: dict[str, str], constants: dict[str, int], architecture:
     compiled = triton.compile(
         source,
         target=GPUTarget("cuda", architecture, 32),
-        options={"num_warps": _WARPS.get(kernel, 2 if constants["BLOCK"] == 64 else 4)},
+        options={
+            "num_warps": _WARPS.get(kernel, 2 if constants["BLOCK"] == 64 else 4),
+            "enable_fp_fusion": kernel not in _UNFUSED,
+        },
     )
     return compiled.asm["ptx"]
 
 
 if __name__ == "__main__":
+    for kernel, name in _EITHER.items():
+        [parameter] = [parameter for parameter in kernel.params if parameter.name == name]
+        assert parameter.do_not_specialize, f"{kernel.__name__}: {name} is specialised"
     found = {
         kernel.__name__: {str(sm): ptx(kernel, others, constants, sm) for sm in (80, 90)}
         for kernel, (others, constants) in KERNELS.items()
