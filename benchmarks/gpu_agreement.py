@@ -133,7 +133,7 @@ def stepped(domain: Domain, count: int, device: str, precision: str) -> float:
         spec = FieldSpec.of("hashgrid", "radiance", domain, levels=4, log2_size=12, finest=40, width=32)
         field = create(spec, seed=3)
         with torch.no_grad():
-            field.get_parameter("table").mul_(1e4)
+            field.get_parameter("encoding.tables.0").mul_(1e4)
         return field.to(where)
 
     def inputs(where: str) -> tuple[Rays, MarchingSampler, list[Tensor]]:

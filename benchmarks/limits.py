@@ -42,6 +42,8 @@ class Shape:
 
     @staticmethod
     def of(plan: Plan) -> Shape:
+        ((factor,),) = plan.groups
+
         def sizes(layers: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
             return tuple((weight.shape[0], weight.shape[1]) for weight in layers)
 
@@ -49,9 +51,9 @@ class Shape:
             density=sizes(plan.density_layers),
             colour=sizes(plan.colour_layers),
             harmonics=plan.direction_degree**2,
-            entries=plan.levels.sizes,
-            corners=1 << plan.levels.dimensions,
-            features=plan.table.shape[1],
+            entries=factor.levels.sizes,
+            corners=1 << factor.levels.dimensions,
+            features=factor.table.shape[1],
         )
 
 

@@ -50,6 +50,11 @@ class Domain:
         return len(self.centre)
 
     @property
+    def size(self) -> float:
+        """The geometric mean of the half sizes, in the source's unit."""
+        return math.exp(sum(math.log(size) for size in self.half_size) / self.dimensions)
+
+    @property
     def density_unit(self) -> float:
         """The length that densities are stored per, so that a field's numbers do not hang on the source's unit.
 
@@ -57,8 +62,7 @@ class Domain:
         one is best, 4 half sizes (geometric mean over the axes), as thick fog takes long to clear; in all of space
         a thick one, 1 half size, as in a thin one surfaces come to lie far behind their place.
         """
-        mean = math.exp(sum(math.log(size) for size in self.half_size) / self.dimensions)
-        return _DENSITY_UNITS[self.kind] * mean
+        return _DENSITY_UNITS[self.kind] * self.size
 
     def to_local(self, x: Tensor) -> Tensor:
         """World points (..., D) to local ones (..., D)."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +27,6 @@ class Traits:
     differentiable: bool = True
 
 
-def option(default: int, most: int) -> int:
-    """A whole number from 1 to `most` among an architecture's options."""
-    return dataclasses.field(default=default, metadata={"most": most})
-
-
 @dataclass(frozen=True)
 class Group:
     """Parameters that are optimised alike."""
@@ -43,6 +37,11 @@ class Group:
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
 
+    def inside(self, module: str) -> Group:
+        """The group by its parameters' names where it is part of that module."""
+        named = {f"{module}.{name}": parameter for name, parameter in self.parameters.items()}
+        return replace(self, parameters=named)
+
 
 class Field(nn.Module):
     """A field over a source's own coordinates. Subclasses are the architectures.
@@ -51,11 +50,9 @@ class Field(nn.Module):
     """
 
     traits: ClassVar[Traits] = Traits()
-    Options: ClassVar[type]  # a frozen dataclass of whole numbers: what a spec's options may set
-    # A good learning rate for Adam; the run's schedule multiplies it.
-    learning_rate: ClassVar[float] = 1e-2
+    learning_rate: float  # a good one for Adam; the run's schedule multiplies it
 
-    def __init__(self, spec: FieldSpec, options: Any) -> None:
+    def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
         self.spec = spec
         self._per_length = 1 / spec.domain.density_unit
@@ -99,11 +96,13 @@ class Field(nn.Module):
         probe maps x (N, D) to importance (N,); budget is the bytes that structure may take.
         """
 
-    def advance(self, step: int, occupancy: Tensor | None) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
-        """Change structure between steps, or do nothing and return None.
+    def advance(
+        self, progress: float, occupancy: Tensor | None
+    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+        """Take the structure that a fit wants when it has come so far, in [0, 1], or do nothing and return None.
 
-        Returns for each parameter that changed the map from its old tensor to its new one, which optimiser moments
-        follow.
+        A new field has the structure of progress 1. Returns for each parameter that changed the map from its old tensor to
+        its new one, which optimiser moments follow.
         """
         return None
 

@@ -1,31 +1,43 @@
-"""LatentRadiance: the query of every radiance field of the form encode -> density network -> colour network."""
+"""LatentRadiance: radiance fields of the form encode -> density network -> colour network."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any
+import torch
+from torch import Tensor, nn
 
-from torch import Tensor
-
-from polyfield.fields.field import Field, Group
+from polyfield.fields.directions import spherical_harmonics
+from polyfield.fields.encoded import EncodedField
+from polyfield.fields.encoding import Encoding
+from polyfield.fields.field import Group
+from polyfield.fields.network import Layers
+from polyfield.fields.options import NetworkOptions
+from polyfield.fields.plan import Plan
 from polyfield.fields.points import Features, FieldOutput, Points
-from polyfield.fields.radiance_head import HeadSizes, RadianceNetworks
 from polyfield.fields.spec import FieldSpec
 
+LATENT = 16  # numbers between the networks; the first is the raw density
+DIRECTION_DEGREE = 4
 
-class LatentRadiance(Field):
-    """Subclasses give `encode` and the groups of what it uses."""
 
-    def __init__(self, spec: FieldSpec, options: Any, inputs: int, sizes: HeadSizes) -> None:
-        super().__init__(spec, options)
-        self.networks = RadianceNetworks(inputs, sizes)
+class RadianceNetworks(nn.Module):
+    """The density network of a code of `inputs` numbers, and the colour network behind it."""
 
-    @abstractmethod
-    def encode(self, unit: Tensor) -> Tensor:
-        """Points (N, D) of the unit cube to codes (N, C)."""
+    def __init__(self, inputs: int, options: NetworkOptions) -> None:
+        super().__init__()
+        density = [inputs, *[options.width] * options.layers, LATENT]
+        colour = [LATENT + DIRECTION_DEGREE**2, *[options.width] * options.colour_layers, 3]
+        self.density, self.colour = Layers(density, options.activation), Layers(colour)
+
+
+class LatentRadiance(EncodedField):
+    """latent = density network (code); colour = sigmoid(colour network [latent, harmonics of the direction])."""
+
+    def __init__(self, spec: FieldSpec, options: NetworkOptions, encoding: Encoding) -> None:
+        super().__init__(spec, encoding)
+        self.networks = RadianceNetworks(encoding.width, options)
 
     def features(self, points: Points) -> Features:
-        latent = self.networks.density(self.encode(self.spec.domain.to_unit(points.x)))
+        latent = self.networks.density(self.encode(points))
         return Features(latent[:, 0], latent)
 
     def raw(self, points: Points) -> Tensor:
@@ -35,17 +47,35 @@ class LatentRadiance(Field):
 
     def head(self, features: Features, points: Points) -> FieldOutput:
         assert features.raw is not None and points.directions is not None
-        colour = self.networks.colours(features.vector, points.directions)
+        harmonics = spherical_harmonics(points.directions, DIRECTION_DEGREE)
+        colour = self.networks.colour(torch.cat((features.vector, harmonics), -1)).sigmoid()
         return FieldOutput(
             raw=features.raw, density=self.density(features.raw), colour=colour, features=features.vector
         )
 
-    def network_groups(self) -> list[Group]:
-        """The two networks, with decay."""
-        named = dict(self.networks.named_parameters(prefix="networks"))
-        density = {name: p for name, p in named.items() if ".density." in name}
-        colour = {name: p for name, p in named.items() if ".colour." in name}
-        return [Group("network", density, 1.0, 1.0), Group("head", colour, 1.0, 1.0)]
-
     def initialise(self, seed: int) -> None:
-        self.networks.initialise(seed)
+        super().initialise(seed)
+        self.networks.density.initialise(seed, "density")
+        self.networks.colour.initialise(seed, "colour")
+
+    def parameter_groups(self) -> list[Group]:
+        density = Group("network", dict(self.networks.density.named_parameters()), 1.0, 1.0)
+        colour = Group("head", dict(self.networks.colour.named_parameters()), 1.0, 1.0)
+        networks = [density.inside("networks.density"), colour.inside("networks.colour")]
+        return [*super().parameter_groups(), *networks]
+
+    def plan(self) -> Plan | None:
+        groups = self.encoding.factors()
+        density, colour = self.networks.density, self.networks.colour
+        if groups is None or density.sine:
+            return None
+        return Plan(
+            domain=self.spec.domain,
+            groups=groups,
+            summed=getattr(self.encoding, "summed", False),
+            density_layers=tuple(density.weights),
+            colour_layers=tuple(colour.weights),
+            direction_degree=DIRECTION_DEGREE,
+            transform=self.spec.transform,
+            density_unit=self.spec.domain.density_unit,
+        )

@@ -1,44 +1,45 @@
-"""mlp: a frequency encoding and fully connected layers (Mildenhall et al. 2020, NeRF)."""
+"""mlp: fully connected layers behind sines and cosines of the point (Mildenhall et al. 2020, NeRF), or of sines (Sitzmann et al. 2020, SIREN)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from polyfield.fields.field import Group, option
-from polyfield.fields.latent_radiance import LatentRadiance
-from polyfield.fields.radiance_head import HeadSizes
-from polyfield.fields.spec import FieldSpec
+from polyfield.fields.encoding import Encoding
+from polyfield.fields.field import Group
+from polyfield.fields.frequency import frequency_code, frequency_width
+from polyfield.fields.options import NetworkOptions, option
 
 
 @dataclass(frozen=True)
-class MlpOptions:
-    frequencies: int = option(8, 32)  # octaves of sine and cosine on each axis
-    width: int = option(128, 1024)  # of both networks
-    density_layers: int = option(4, 16)  # hidden
-    colour_layers: int = option(1, 16)  # hidden
+class MlpOptions(NetworkOptions):
+    frequencies: int = option(8, 16)  # octaves of sine and cosine on each axis; a network of sines takes none
+    width: int = option(128, 1024)
+    layers: int = option(4, 16)
+    colour_layers: int = option(1, 16)
 
 
-class Mlp(LatentRadiance):
+class Mlp(Encoding):
     Options = MlpOptions
+    size_option = "width"
     learning_rate = 1e-3
 
-    def __init__(self, spec: FieldSpec, options: MlpOptions) -> None:
-        inputs = spec.domain.dimensions * (1 + 2 * options.frequencies)
-        super().__init__(
-            spec, options, inputs, HeadSizes(options.width, options.density_layers, options.colour_layers)
-        )
-        self.frequencies = options.frequencies
+    def __init__(self, dimensions: int, options: MlpOptions) -> None:
+        super().__init__()
+        self.frequencies = 0 if options.activation == "sine" else options.frequencies
+        self.width = frequency_width(dimensions, self.frequencies)
 
-    def encode(self, unit: Tensor) -> Tensor:
-        """[p, sin(2^k pi p), cos(2^k pi p)] for k < frequencies, of p = 2 unit - 1."""
-        centred = unit * 2 - 1
-        octaves = math.pi * torch.exp2(torch.arange(self.frequencies, device=unit.device))
-        angles = (centred[:, None, :] * octaves[:, None]).flatten(1)
-        return torch.cat((centred, angles.sin(), angles.cos()), -1)
+    @staticmethod
+    def suited(resolution: int) -> dict[str, Any]:
+        return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
+
+    def forward(self, unit: Tensor) -> Tensor:
+        return frequency_code(unit, self.frequencies)
+
+    def initialise(self, seed: int) -> None:
+        """It has no parameters."""
 
     def parameter_groups(self) -> list[Group]:
-        return self.network_groups()
+        return []

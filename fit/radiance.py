@@ -73,6 +73,7 @@ class RadianceFit:
         deterministic: bool = False,
     ) -> None:
         self.field: Field = create(spec, seed=seed, device=device)
+        self.field.advance(0.0, None)
         self.lattice = lattice(cameras, spec.domain, near)
         self.grid = OccupancyGrid(cascades(spec.domain), _GRID_RESOLUTIONS[0][1], device)
         unbounded = self.grid.cascades > 1
@@ -186,7 +187,7 @@ class RadianceFit:
 
     def _advance(self) -> None:
         """Let the field change its structure."""
-        maps = self.field.advance(self.steps, self.grid.occupied)
+        maps = self.field.advance(self.progress, self.grid.occupied)
         if maps:
             self.optimiser.follow(self.field, maps)
             self._fused = FusedField.of(self.field)
@@ -307,6 +308,8 @@ class RadianceFit:
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take back what `tensors` and `state` were. Raises PolyfieldError if they are of another field."""
         device = self.grid.density.device
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self._advance()  # the structure that the field then had
         self._check(tensors, state)
 
         def part(name: str) -> dict[str, Tensor]:
@@ -320,7 +323,6 @@ class RadianceFit:
         self.optimiser.restore(part("adam."), state["adam_steps"])
         grid = part("grid.")
         self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
-        self.steps, self.seconds = state["steps"], state["seconds"]
         self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
         self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
         self._batches.position = (state["pool"], state["rays_of_pool"])

@@ -25,18 +25,19 @@ class FusedField:
 
     def __init__(self, plan: Plan, kernel: FusedRadiance) -> None:
         self._kernel = kernel
-        self.tensors = (plan.table, *plan.density_layers, *plan.colour_layers)
+        self.tensors = (plan.groups[0][0].table, *plan.density_layers, *plan.colour_layers)
 
     @staticmethod
     def of(field: Field) -> FusedField | None:
         """The fused form of a field, or None if it has no plan or its device's kernels none that fits."""
         plan = field.plan()
-        if plan is None:
+        if plan is None or len(plan.groups) > 1 or len(plan.groups[0]) > 1:
             return None
+        factor = plan.groups[0][0]
         low, high = plan.transform.clamp
         kernel = fused_radiance(
-            plan.table,
-            plan.levels,
+            factor.table,
+            factor.levels,
             plan.density_layers,
             plan.colour_layers,
             degree=plan.direction_degree,

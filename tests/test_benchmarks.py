@@ -79,12 +79,12 @@ def test_the_shape_of_a_field_counts_its_weights():
         FieldSpec.of("hashgrid", "radiance", Domain("box", (0.0,) * 3, (1.0,) * 3), width=24), seed=0
     )
     shape = limits.Shape.of(field.plan())
-    weights = sum(p.numel() for name, p in field.named_parameters() if name != "table")
+    weights = sum(p.numel() for name, p in field.named_parameters() if "tables" not in name)
     assert sum(out * inputs for out, inputs in (*shape.density, *shape.colour)) == weights
     # Rows between levels belong to none.
     assert (
         0
-        <= field.table.numel() - sum(shape.entries) * shape.features
+        <= field.encoding.tables[0].numel() - sum(shape.entries) * shape.features
         < 16 * shape.features * len(shape.entries)
     )
     assert shape.corners == 8 and shape.colour[0][1] == shape.density[-1][0] + shape.harmonics

@@ -111,8 +111,8 @@ def test_a_save_that_fails_leaves_the_old_file(path, field, context, monkeypatch
     bad = FieldContext((0.0, 0.0, 0.0), 1.0, 0.0, 0.0, source={"psnr": float("nan")})
     assert "cannot be written as JSON" in refused(path, lambda: save_field(path, field, bad))
     broken = create(field.spec)
-    broken.table.data[0, 0] = float("nan")
-    with pytest.raises(PolyfieldError, match="tensor 'field.table': 1 of"):
+    broken.encoding.tables[0].data[0, 0] = float("nan")
+    with pytest.raises(PolyfieldError, match="tensor 'field.encoding.tables.0': 1 of"):
         save_field(path, broken, context)
     assert path.read_bytes() == before and os.listdir(path.parent) == ["x.field"]
 
@@ -197,19 +197,22 @@ def test_a_missing_occupancy_is_refused(path):
 
 
 def test_a_renamed_tensor_is_named_with_the_closest(path, field):
-    rewrite(path, {"field.table": None, "field.tabel": field.table})
-    assert "tensor 'field.table' is missing; found 'field.tabel' instead: was it renamed?" in refused(path)
+    rewrite(path, {"field.encoding.tables.0": None, "field.encoding.tabels.0": field.encoding.tables[0]})
+    assert (
+        "tensor 'field.encoding.tables.0' is missing; found 'field.encoding.tabels.0' instead: was it renamed?"
+        in refused(path)
+    )
 
 
 def test_missing_extra_and_different_tensors_are_named(path, field):
-    data, table = path.read_bytes(), field.table.detach()
+    data, table = path.read_bytes(), field.encoding.tables[0].detach()
     for tensors, words in [
-        ({"field.table": None}, "tensor 'field.table' is missing; save"),
+        ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; save"),
         ({"field.more": table}, "tensor 'field.more' is none of this field's: field."),
-        ({"table": table}, "tensor 'table' is none of this field's"),
-        ({"field.table": table[1:]}, f"torch.float32 ({len(table) - 1}, 4); the spec expects"),
+        ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' is none of this field's"),
+        ({"field.encoding.tables.0": table[1:]}, f"torch.float32 ({len(table) - 1}, 4); the spec expects"),
         (
-            {"field.table": table.double()},
+            {"field.encoding.tables.0": table.double()},
             f"torch.float64 {tuple(table.shape)}; the spec expects torch.float32",
         ),
     ]:
@@ -222,7 +225,7 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
     "change, words",
     [
         ({"log2_size": 31, "finest": 1000}, "expected a whole number from 1 to 26"),
-        ({"density_layers": 1_000_000}, "expected a whole number from 1 to 16"),
+        ({"layers": 1_000_000}, "expected a whole number from 0 to 16"),
         ({"log2_size": 26, "finest": 60_000, "levels": 32, "features": 8}, "parameters"),
         ({"log2_size": 26, "finest": 1000}, "the spec expects"),
         ({"levels": 3}, "the spec expects"),

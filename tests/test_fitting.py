@@ -184,17 +184,17 @@ def test_moments_follow_a_field_that_changes_its_structure():
     """A table whose entries are doubled keeps the moments of each entry, twice."""
     field = create(SPEC)
     optimiser = Optimiser(field, decay=0.0)
-    field.table.grad = torch.rand_like(field.table)
+    field.encoding.tables[0].grad = torch.rand_like(field.encoding.tables[0])
     optimiser.step(1e-2)
     before = {name: t.clone() for name, t in optimiser.tensors().items()}
-    field.table = torch.nn.Parameter(field.table.detach().repeat_interleave(2, 0))
-    optimiser.follow(field, {"table": lambda old: old.repeat_interleave(2, 0)})
+    field.encoding.tables[0] = torch.nn.Parameter(field.encoding.tables[0].detach().repeat_interleave(2, 0))
+    optimiser.follow(field, {"encoding.tables.0": lambda old: old.repeat_interleave(2, 0)})
     for part in ("mean", "square"):
-        assert torch.equal(optimiser.tensors()[f"{part}.table"][1::2], before[f"{part}.table"])
-    field.table.grad = torch.ones_like(field.table)
-    moved = field.table.detach().clone()
+        assert torch.equal(optimiser.tensors()[f"{part}.encoding.tables.0"][1::2], before[f"{part}.encoding.tables.0"])
+    field.encoding.tables[0].grad = torch.ones_like(field.encoding.tables[0])
+    moved = field.encoding.tables[0].detach().clone()
     optimiser.step(1e-2)
-    assert not torch.equal(field.table.detach(), moved)
+    assert not torch.equal(field.encoding.tables[0].detach(), moved)
 
 
 def test_decay_pulls_on_networks_only():
@@ -205,7 +205,7 @@ def test_decay_pulls_on_networks_only():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step(1e-3)
     for name, parameter in field.named_parameters():
-        assert torch.equal(parameter, before[name]) == (name == "table")
+        assert torch.equal(parameter, before[name]) == (name == "encoding.tables.0")
 
 
 class TestFit:
@@ -225,7 +225,7 @@ class TestFit:
                 fit.step()
         one, same, other = (fit.tensors() for fit in fits)
         assert all(torch.equal(one[name], same[name]) for name in one)
-        assert not torch.equal(one["field.table"], other["field.table"])
+        assert not torch.equal(one["field.encoding.tables.0"], other["field.encoding.tables.0"])
 
     @pytest.mark.parametrize("at", [1, 9, 17])
     def test_a_restored_fit_goes_on_exactly(self, at):
@@ -282,7 +282,7 @@ class TestFit:
         weight.data[0, 0] = kept
         assert all(torch.equal(p, before[name]) for name, p in fit.field.named_parameters())
         assert not fit.step().skipped and fit.totals["skipped"] == 1
-        assert torch.isfinite(fit.field.state_dict()["table"]).all()
+        assert torch.isfinite(fit.field.state_dict()["encoding.tables.0"]).all()
 
     def test_after_twenty_in_a_row_it_stops(self):
         fit = new_fit()

@@ -96,16 +96,14 @@ static inline void sum_corners(const Corners<D>& corners, const Source* table, i
     }
 }
 
-// Calls body with the constants D and F of the grid; features that are no power of two go one by one.
+// Calls body with the constants D and F of the grid; features that are not 2, 4 or 8 go in as large parts as fill them.
 template <class Body> static inline void for_sizes(const Grid& grid, const Body& body) {
     auto with_features = [&](auto axes) {
         constexpr int D = decltype(axes)::value;
-        switch (grid.features) {
-            case 2: return body.template run<D, 2>();
-            case 4: return body.template run<D, 4>();
-            case 8: return body.template run<D, 8>();
-            default: return body.template run<D, 1>();
-        }
+        if (grid.features % 8 == 0) return body.template run<D, 8>();
+        if (grid.features % 4 == 0) return body.template run<D, 4>();
+        if (grid.features % 2 == 0) return body.template run<D, 2>();
+        return body.template run<D, 1>();
     };
     switch (grid.axes) {
         case 1: return with_features(Constant<1>{});

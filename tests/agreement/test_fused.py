@@ -20,7 +20,7 @@ FIELDS = {
     "contraction": (ALL_OF_SPACE, SMALL),
     "two features, deep, wide": (
         BOX,
-        SMALL | {"features": 2, "density_layers": 2, "colour_layers": 3, "width": 64},
+        SMALL | {"features": 2, "layers": 2, "colour_layers": 3, "width": 64},
     ),
     "eight features, odd width": (BOX, SMALL | {"features": 8, "width": 24, "colour_layers": 1}),
 }
@@ -41,8 +41,9 @@ def made(domain: Domain, options: dict[str, int]) -> Field:
     field = create(FieldSpec.of("hashgrid", "radiance", domain, **options), seed=3)
     with torch.no_grad():
         for name, parameter in field.named_parameters():
-            numbers = uniform(parameter.shape, seed=1, stream=name) * 2 - 1
-            parameter.copy_(numbers * (2.0 if name == "table" else 2.2 / parameter.shape[1] ** 0.5))
+            kind = "table" if "tables" in name else name
+            numbers = uniform(parameter.shape, seed=1, stream=kind) * 2 - 1
+            parameter.copy_(numbers * (2.0 if kind == "table" else 2.2 / parameter.shape[1] ** 0.5))
         field.networks.density.weights[-1][0] *= 3
     return field
 

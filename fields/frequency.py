@@ -1,0 +1,21 @@
+"""Sines and cosines of a point in octaves (Mildenhall et al. 2020, equation 4), and the point itself."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def frequency_width(dimensions: int, frequencies: int) -> int:
+    """Numbers of a code."""
+    return dimensions * (1 + 2 * frequencies)
+
+
+def frequency_code(unit: Tensor, frequencies: int) -> Tensor:
+    """unit (N, D) to [p, sin(2^k pi p), cos(2^k pi p)] for k < frequencies, of p = 2 unit - 1."""
+    centred = unit * 2 - 1
+    octaves = math.pi * torch.exp2(torch.arange(frequencies, device=unit.device))
+    angles = (centred[:, None, :] * octaves[:, None]).flatten(1)
+    return torch.cat((centred, angles.sin(), angles.cos()), -1)

@@ -1,0 +1,44 @@
+"""Layers: the weights of a fully connected network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polyfield.fields.field import uniform_init
+from polyfield.kernels import mlp
+
+# Sines take 30 times what their layers give (Sitzmann et al. 2020, SIREN); here the weights hold that factor.
+_SINE = 30.0
+
+
+class Layers(nn.Module):
+    """ReLU between the layers and no biases, or sines and biases (SIREN). Nothing after the last."""
+
+    def __init__(self, sizes: Sequence[int], activation: str = "relu") -> None:
+        super().__init__()
+        self.sine = activation == "sine"
+        pairs = list(itertools.pairwise(sizes))
+        self.weights = nn.ParameterList(torch.empty(size_out, size_in) for size_in, size_out in pairs)
+        self.biases = nn.ParameterList(torch.empty(size_out) for _, size_out in pairs if self.sine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return mlp(x, list(self.weights), list(self.biases) or None, sine=self.sine)
+
+    def initialise(self, seed: int, name: str) -> None:
+        """Uniform, so that signals stay alive: as He et al. 2015 for ReLU, as Sitzmann et al. 2020, section 3.2, for sines."""
+        for layer, weight in enumerate(self.weights):
+            inputs = weight.shape[1]
+            bound = (6 / inputs) ** 0.5
+            if self.sine and len(self.weights) > 1:
+                if layer == 0:
+                    bound = _SINE / inputs
+                elif layer == len(self.weights) - 1:
+                    bound /= _SINE
+            uniform_init(weight, bound, seed=seed, name=f"{name}.{layer}")
+        for layer, bias in enumerate(self.biases):
+            bound = self.weights[layer].shape[1] ** -0.5
+            uniform_init(bias, bound, seed=seed, name=f"{name}.bias.{layer}")
