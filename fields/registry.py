@@ -21,6 +21,7 @@ ARCHITECTURES = {
     "hashgrid": "polyfield.fields.hashgrid:HashGrid",
     "densegrid": "polyfield.fields.densegrid:DenseGrid",
     "triplane": "polyfield.fields.triplane:Triplane",
+    "kplanes": "polyfield.fields.kplanes:KPlanes",
     "vm": "polyfield.fields.vm:Vm",
     "cp": "polyfield.fields.cp:Cp",
     "mlp": "polyfield.fields.mlp:Mlp",

@@ -49,7 +49,7 @@ def test_a_separable_tensor_is_met_at_the_nodes(architecture):
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()) / 10)
 
 
-@pytest.mark.parametrize("architecture", ["hashgrid", "triplane", "vm", "cp", "mlp"])
+@pytest.mark.parametrize("architecture", ["hashgrid", "triplane", "kplanes", "vm", "cp", "mlp"])
 def test_a_dense_grid_filled_from_any_field_is_it_at_the_nodes(architecture):
     source = create(FieldSpec.of(architecture, "sdf", BOX), seed=1)
     for parameter in source.encoding.parameters():
@@ -93,6 +93,11 @@ class TestCounts:
         """One dense grid of 128^3 entries; 28 features are 58.7 M."""
         field = create(FieldSpec.of("densegrid", "radiance", BOX, levels=1, finest=128, features=4))
         assert count(field.encoding) * 7 == 128**3 * 28 == 58_720_256
+
+    def test_kplanes(self):
+        options = {"levels": 2, "coarsest": 64, "finest": 128, "features": 32}
+        field = create(FieldSpec.of("kplanes", "radiance", BOX, **options))
+        assert count(field.encoding) == 3 * 32 * (64**2 + 128**2)
 
 
 class TestGrowth:

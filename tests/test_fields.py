@@ -24,6 +24,7 @@ SMALL = {
     "hashgrid": {"levels": 3, "log2_size": 8, "finest": 40},
     "densegrid": {"levels": 2, "coarsest": 4, "finest": 9},
     "triplane": {"resolution": 12, "features": 8, "frequencies": 3},
+    "kplanes": {"levels": 2, "coarsest": 5, "finest": 12, "features": 8},
     "vm": {"resolution": 12, "rank": 8},
     "cp": {"resolution": 12, "rank": 12},
     "mlp": {"width": 16, "layers": 2},
