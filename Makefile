@@ -1,19 +1,24 @@
 # make demo: install, then fit the built-in scene. make test: install with the test extras, then lint, types, tests.
-# make wheel: a wheel in dist/.
+# make wheel: a wheel in dist/. make system: the system's packages that Open3D needs, where this user may install them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test sanitize wheel install install-test lint types clean
+.PHONY: demo test sanitize wheel system install install-test lint types clean
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
 	$(BIN)/polyfield fit --seconds 120 --out $$run && \
 	$(BIN)/polyfield render $$run --path orbit --frames 40 --out $$run/renders/turntable.mp4
 
-test: install-test lint types
+test: system install-test lint types
 	$(BIN)/pytest
+
+system:
+	ldconfig -p | grep -q libusb-1.0.so.0 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	apt-get -qq update && apt-get -qq install --yes --no-install-recommends libusb-1.0-0; } || \
+	echo "libusb-1.0-0 is missing, which Open3D needs: install it (Debian: apt install libusb-1.0-0)"
 
 # The kernels' tests, in every instruction set, on a build that stops at a fault; `make test` has the most of them.
 sanitize: install-test

@@ -6,8 +6,9 @@ Heavy modules are imported inside, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
-import signal
+import signal as signals
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,12 @@ from polyfield.errors import PolyfieldError, naming, shown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from polyfield.data.scene import Scene
+    from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
+    from polyfield.fit.task import Fit, Task
     from polyfield.render.cameras import Cameras
 
 _DEFAULT_SECONDS = 120.0
-_SHEET_VIEWS = 4  # on the picture that fit and eval make
 
 
 def fit(
@@ -33,10 +34,12 @@ def fit(
     /,
     *,
     field: str = "hashgrid",
+    signal: str | None = None,
     steps: int | None = None,
     seconds: float | None = None,
     downscale: int = 1,
-    options: dict[str, int] | None = None,
+    size: int | None = None,
+    options: dict[str, int | str] | None = None,
     seed: int = 0,
     device: str = "auto",
     deterministic: bool = False,
@@ -45,15 +48,19 @@ def fit(
     resume: Path | None = None,
     generation: int | None = None,
 ) -> dict[str, Any]:
-    """Fit a radiance field to photographs with poses, then evaluate it on the views held out.
+    """Fit a field to photographs with poses, a picture, a mesh, a point cloud or a volume, then measure it.
 
     Args:
-        source: A scene: a folder that holds transforms.json or transforms_train.json, or such a file; or a built-in
-            scene, "demo" or "demo-moving".
-        field: The architecture: hashgrid or mlp.
+        source: A scene: a folder that holds transforms.json or transforms_train.json, or such a file; a picture (PNG, JPEG,
+            WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy); a volume (npy, npz,
+            NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
+        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
+        signal: What the field's values mean: radiance of a scene, image, sdf, udf or occupancy of a mesh, udf of a cloud,
+            volume. Found by what the source is if not given.
         steps: How long: this many steps. Such a fit can be repeated and resumed bit for bit.
         seconds: Or how long: seconds of training. 120 if neither is given.
         downscale: Average K x K pixels into one.
+        size: Take the largest field that stores at most so many bytes.
         options: Options of the architecture, e.g. log2_size 19.
         seed: What all randomness follows from.
         device: cpu, cuda, or auto: cuda where there is one.
@@ -64,18 +71,21 @@ def fit(
         resume: Go on with this run, by the options it was begun with.
         generation: With --resume, the step of the checkpoint to go on from. The newest if not given.
     """
-    from polyfield.apps.scenes import BUILT_IN, open_again, open_source
+    from polyfield.apps.sources import absolute, open_again, open_task
     from polyfield.fit import session
     from polyfield.fit.config import FitConfig
+    from polyfield.fit.devices import device_of, machine
     from polyfield.fit.run import Run
 
     if resume is not None:
         given = (
             source,
             field,
+            signal,
             steps,
             seconds,
             downscale,
+            size,
             options,
             seed,
             device,
@@ -83,115 +93,118 @@ def fit(
             out,
             save_seconds,
         )
-        if given != ("demo", "hashgrid", None, None, 1, None, 0, "auto", False, None, 30.0):
+        if given != ("demo", "hashgrid", None, None, None, 1, None, None, 0, "auto", False, None, 30.0):
             raise PolyfieldError("--resume takes the options that the run was begun with; give no others")
         run = Run.open(resume)
         config = FitConfig.of(run.config, str(run.path / "config.json"))
-        scene = open_again(run, config.source, config.downscale)
-        say(f"memory: about {session.memory(scene, config)}")
-        fitting = session.begin(scene, config)
+        task = open_again(run, config)
     else:
         if generation is not None:
             raise PolyfieldError("--generation goes with --resume RUN")
         if steps is None and seconds is None:
             seconds = _DEFAULT_SECONDS
-        place = source if source in BUILT_IN else str(Path(source).resolve())
         config = FitConfig(
-            place, field, steps, seconds, downscale, options or {}, seed, device, save_seconds, deterministic
+            absolute(source),
+            field,
+            steps,
+            seconds,
+            downscale,
+            options or {},
+            seed,
+            device,
+            save_seconds,
+            deterministic,
+            signal or "radiance",
+            size,
         )
-        session.device_of(device)
-        scene = open_source(source, downscale)
-        say(f"memory: about {session.memory(scene, config)}")
-        fitting = session.begin(scene, config)  # before the run: a fit that is refused leaves no folder
+        device_of(device)
+        task = open_task(source, signal, downscale)
+        config = replace(config, signal=task.signal)
+    say(f"memory: about {task.memory(config)}")
+    with showing("preparing") as progress:
+        fitting = task.begin(config, lambda doing, share: progress(share, doing))
+    if resume is None:  # only now: a fit that is refused leaves no folder
         run = Run.create(
             out,
-            source_name=scene.name,
+            source_name=task.name,
             architecture=field,
-            config={**vars(config), "machine": session.machine(fitting)},
-            scene=scene.summary(),
+            config={**vars(config), "machine": machine(fitting.device)},
+            scene=task.summary(),
         )
     with run.lock():
         if resume is not None:
-            for warning in session.resume(fitting, run, generation):
+            for warning in session.resume(task, fitting, run, generation):
                 say(f"warning: {warning}")
             say(f"{run.path}: going on from step {fitting.steps}")
-        return _fit(run, config, scene, fitting)
+        return _fit(run, config, task, fitting)
 
 
-def _fit(run: Run, config: Any, scene: Scene, fitting: Any) -> dict[str, Any]:
+def _fit(run: Run, config: FitConfig, task: Task, fitting: Fit) -> dict[str, Any]:
     from polyfield.fit import session
     from polyfield.fit.loop import train
 
-    parameters = fitting.field.parameter_count()
-    say(f"{run.path}: {config.field}, {parameters:,} parameters, on {fitting.grid.density.device}")
+    made = fitting.field
+    say(
+        f"{run.path}: {config.field}, {made.parameter_count():,} parameters, {made.stored_bytes():,} bytes, on "
+        f"{fitting.device}"
+    )
     with showing("fitting") as progress:
         status = train(
             fitting,
             run,
             save_seconds=config.save_seconds,
             report=lambda step: progress(
-                fitting.progress,
-                f"step {step.step}, {fitting.totals['rays'] / fitting.seconds:,.0f} rays/s, {step.psnr:.1f} dB",
+                fitting.progress, f"step {step.step}, {fitting.rate}, {step.psnr:.1f} dB"
             ),
         )
+    took = session.figures(task, fitting, config)
     if status:
-        name = signal.Signals(status - 128).name
+        name = signals.Signals(status - 128).name
         say(f"stopped by {name} at step {fitting.steps}; go on with: polyfield fit --resume {run.path}")
-        return {"run": str(run.path), "stopped_by": name, **session.figures(fitting), "exit_status": status}
-    session.save(fitting, scene, run)
-    return _evaluate(run, scene, session.figures(fitting), str(fitting.grid.density.device))
+        return {"run": str(run.path), "stopped_by": name, **took, "exit_status": status}
+    task.save(fitting, run)
+    return _evaluate(run, task, took, str(fitting.device))
 
 
 def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dict[str, Any]:
-    """Evaluate a run's field on the views held out.
+    """Measure a run's field: on the views held out, or on what else it was fitted to.
 
     Args:
         run: A run's folder.
         device: cpu, cuda, or auto: cuda where there is one.
     """
-    from polyfield.apps.scenes import open_again
+    from polyfield.apps.sources import open_again
     from polyfield.fit import session
     from polyfield.fit.config import FitConfig
+    from polyfield.fit.devices import device_of
     from polyfield.fit.run import Run
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
-    scene = open_again(opened, config.source, config.downscale)
+    task = open_again(opened, config)
     with opened.lock():
         try:
-            figures = session.figures_of(opened, config)
+            took = session.figures_of(task, opened, config)
         except PolyfieldError as error:
             say(f"warning: {error}; eval.json will not say what the fit took")
-            figures = {}
-        return _evaluate(opened, scene, figures, session.device_of(device))
+            took = {}
+        return _evaluate(opened, task, took, device_of(device))
 
 
-def _evaluate(run: Run, scene: Scene, figures: dict[str, Any], device: str) -> dict[str, Any]:
-    """Evaluate, write eval.json and the picture of a few test views, and return all figures."""
-    from polyfield.export.pictures import depth_picture, sheet, write_png
-    from polyfield.fit.session import evaluate_run
-
-    chosen = {round(i * (len(scene.test) - 1) / max(_SHEET_VIEWS - 1, 1)) for i in range(_SHEET_VIEWS)}
-    columns: list[list[Tensor]] = []
-
-    def show(view: int, truth: Tensor, picture: Tensor, rendering: Any) -> None:
-        if view in chosen:
-            columns.append([truth, picture, depth_picture(rendering.depth, rendering.opacity)])
+def _evaluate(run: Run, task: Task, took: dict[str, Any], device: str) -> dict[str, Any]:
+    """Evaluate, write eval.json and a picture of what was measured, and return all figures."""
+    from polyfield.export.pictures import sheet, write_png
 
     with showing("evaluating") as progress:
-        result = evaluate_run(
-            run, scene, device=device, show=show, progress=lambda done, total: progress(done / total)
-        )
-    result = plain({"run": str(run.path), **figures, **result})
+        evaluation = task.evaluate(run, device, lambda doing, share: progress(share, doing))
+    result = plain({"run": str(run.path), **took, **evaluation.figures})
     run.write_eval(result)
-    if columns:
-        path = run.renders / "test-views.png"
-        write_png(path, sheet(list(zip(*columns, strict=True))))
-        say(f"{path}: test views; photographs, pictures of the field, and its depth")
-    if result["psnr"] is None:
-        say("no test PSNR: no test view has a pixel that counts, or all pictures are perfect")
-    else:
-        say(f"test PSNR {result['psnr']:.2f} dB over {result['views']} views ({result['protocol']})")
+    if evaluation.sheet:
+        path = run.renders / evaluation.file
+        write_png(path, sheet(evaluation.sheet))
+        say(f"{path}: {evaluation.caption}")
+    say(evaluation.said)
+    say(f"{result['parameters']:,} parameters, {result['bytes']:,} bytes stored")
     return result
 
 
@@ -224,11 +237,14 @@ def render(
     from polyfield.export.pictures import write_video
     from polyfield.fit.run import Run
     from polyfield.fit.session import open_field
+    from polyfield.render.sampling import sampler_of
 
     source = Path(source)
     run = Run.open(source) if source.is_dir() else None
     file = run.field_path if run else source
-    field, context, sampler = open_field(file, device)
+    field, context = open_field(file, device)
+    with naming(file):
+        sampler = sampler_of(field, context)
     cameras, fps = _path_cameras(path, file, context.cameras, run, frames, size, fps)
     if out is None:
         name = "test" if path == "test" else f"{Path(path).stem}.mp4"
@@ -332,9 +348,9 @@ def doctor(
     if warm:
         report["warm_seconds"] = _warm()
     if scene is not None:
-        from polyfield.apps.scenes import open_source
+        from polyfield.apps.sources import open_scene
 
-        opened = open_source(scene, downscale)
+        opened = open_scene(scene, downscale)
         report["scene"] = {
             "found": opened.found,
             "views": {"training": len(opened.train), "test": len(opened.test)},

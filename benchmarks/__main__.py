@@ -138,7 +138,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 def _scene(source: str) -> tuple[dict[str, str], Callable[[], Any]]:
     """A scene's name and what its files are known by, and how to open it, which is done once."""
     from benchmarks.results import files_digest
-    from polyfield.apps.scenes import BUILT_IN, open_source
+    from polyfield.apps.sources import BUILT_IN, open_scene
 
     if source in BUILT_IN:
         options = {"scene": source}
@@ -147,7 +147,7 @@ def _scene(source: str) -> tuple[dict[str, str], Callable[[], Any]]:
         if not folder.is_dir():
             raise PolyfieldError(f"--scene {source}: no such folder; expected a scene's, or demo")
         options = {"scene": folder.name, "files": files_digest(folder)}
-    return options, functools.cache(lambda: open_source(source, 1))
+    return options, functools.cache(lambda: open_scene(source, 1))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from polyfield.fit.evaluate import evaluate
 from polyfield.fit.metrics import psnr
 from polyfield.fit.session import open_field
 from polyfield.render import fused, volume
+from polyfield.render.sampling import sampler_of
 from polyfield.render.volume import Rendering, render_image
 
 _VIEWS = 4  # of the test views, for the time of a frame
@@ -43,7 +44,8 @@ def measure(source: str, scene: Scene, seconds: float, budget: Budget) -> dict[s
 
 def _pictures(file: Path, scene: Scene, budget: Budget) -> dict[str, Any]:
     """Seconds of a frame that stops rays whose light is spent and of one that does not, and how far they are apart."""
-    field, context, sampler = open_field(file, "cpu")
+    field, context = open_field(file, "cpu")
+    sampler = sampler_of(field, context)
     chosen = sorted({round(i * (len(scene.test) - 1) / max(_VIEWS - 1, 1)) for i in range(_VIEWS)})
     views = [scene.test[i] for i in chosen]
     cameras = scene.cameras[views]

@@ -20,7 +20,7 @@ from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.data.scene import Scene
 from polyfield.fit.config import FitConfig
 from polyfield.fit.radiance import RadianceFit
-from polyfield.fit.session import begin
+from polyfield.fit.scene_task import SceneTask
 
 _COMPILED = ("features", "head", "raw")  # what the general path asks of a field
 
@@ -71,7 +71,7 @@ def _begin(scene: Scene, seconds: float) -> RadianceFit:
         device="cpu",
         save_seconds=1e9,
     )
-    return begin(scene, config)
+    return SceneTask(scene).begin(config)
 
 
 def _turn(fit: RadianceFit, state: State, budget: Budget, *, native: bool) -> Figures:

@@ -5,9 +5,11 @@ Pillow opens every kind but PNG of 16 bits a channel, which it would cut to 8; t
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import numpy as np
 from polyfield.errors import PolyfieldError, shown
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from PIL.ImageFile import ImageFile
 
 LARGEST = 400_000_000  # pixels: 3.2 GB once decoded
@@ -28,8 +31,8 @@ UPRIGHT = (0, False)
 
 # What decoders raise on bad bytes.
 DECODER_ERRORS = (
-    ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
-    struct.error, zlib.error,
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NameError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -48,41 +51,30 @@ def read_mask(path: Path) -> np.ndarray:
 
 def read_size(path: Path, label: str) -> tuple[int, int]:
     """Width and height of the upright picture, from the file's head alone; `label` names it in errors."""
-    try:
-        with path.open("rb") as file:
-            image = _open(file, file.read(16), label)
-            turns, _ = TURNS.get(_orientation(image), UPRIGHT)
-    except PolyfieldError:
-        raise
-    except DECODER_ERRORS as error:
-        raise _damaged(label, error) from None
-    width, height = image.size
+    with decoding(label), path.open("rb") as file:
+        image = open_image(file, file.read(16), label)
+        turns, _ = turn_of(image)
+        width, height = image.size
     return (height, width) if turns % 2 else (width, height)
 
 
 def read_bytes(path: Path, label: str) -> bytes:
     """A file's bytes; `label` names it in errors."""
-    try:
+    with decoding(label):
         return path.read_bytes()
-    except OSError as error:
-        raise _damaged(label, error) from None
 
 
 def decode(data: bytes, label: str) -> np.ndarray:
     """`read_image` of a file's bytes; `label` names the file in errors."""
-    try:
-        image = _open(io.BytesIO(data), data[:16], label)
-        turns, mirrored = TURNS.get(_orientation(image), UPRIGHT)
+    with decoding(label):
+        image = open_image(io.BytesIO(data), data[:16], label)
+        turns, mirrored = turn_of(image)
         if data.startswith(PNG):
-            _open(io.BytesIO(data), data[:16], label).verify()  # every chunk's checksum, to the very end
-        deep = data.startswith(PNG) and data[24] == 16
-        pixels = _premultiply_16(_decode_deep(data)) if deep else _premultiply_8(image)
-    except PolyfieldError:
-        raise
-    except MemoryError:
-        raise PolyfieldError(f"{label} does not fit into memory") from None
-    except DECODER_ERRORS as error:
-        raise _damaged(label, error) from None
+            open_image(io.BytesIO(data), data[:16], label).verify()  # every chunk's checksum, to the very end
+        if is_deep(data):
+            pixels = _premultiply_16(deep_frame(data).to_ndarray(format="rgba64le"))
+        else:
+            pixels = _premultiply_8(image)
     pixels = np.rot90(pixels, turns)
     return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
 
@@ -110,8 +102,21 @@ def downscale_mask(mask: np.ndarray, k: int) -> np.ndarray:
     return mask[: height * k, : width * k].reshape(height, k, width, k).min(axis=(1, 3))
 
 
-def _open(file: IO[bytes], start: bytes, label: str) -> ImageFile:
-    """The picture, not yet decoded. The classes are called directly: `Image.open` stops at 179 megapixels."""
+@contextlib.contextmanager
+def decoding(label: str) -> Iterator[None]:
+    """A context in which what a decoder raises on bad bytes becomes one line about the file that `label` names."""
+    try:
+        yield
+    except PolyfieldError:
+        raise
+    except MemoryError:
+        raise PolyfieldError(f"{label} does not fit into memory") from None
+    except DECODER_ERRORS as error:
+        raise _damaged(label, error) from None
+
+
+def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
+    """The picture, not yet decoded; `start` is how the file begins. The classes are called directly: `Image.open` stops at 179 megapixels."""
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     if not start:
@@ -141,11 +146,30 @@ def _open(file: IO[bytes], start: bytes, label: str) -> ImageFile:
     return image
 
 
-def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation, from what stands before the pixels: asking Pillow for more would decode a PNG."""
+def turn_of(image: ImageFile) -> tuple[int, bool]:
+    """Quarter turns, then mirroring, that set a picture upright, by its EXIF orientation.
+
+    That is read from what stands before the pixels: asking Pillow for more would decode a PNG.
+    """
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        return 1
-    return image.getexif().get(ORIENTATION, 1)
+        return UPRIGHT
+    return TURNS.get(image.getexif().get(ORIENTATION, 1), UPRIGHT)
+
+
+def is_deep(start: bytes) -> bool:
+    """Whether a file that begins so (25 bytes or more) is a PNG of 16 bits a channel."""
+    return start.startswith(PNG) and start[24] == 16
+
+
+def deep_frame(data: bytes) -> VideoFrame:
+    """A PNG of 16 bits a channel, decoded, in FFmpeg's own format; grey and colour keys included."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            return next(container.decode(video=0))
+    except (av.FFmpegError, StopIteration) as error:
+        raise ValueError(str(error) or "no pixels") from None
 
 
 def _damaged(label: str, error: Exception) -> PolyfieldError:
@@ -177,14 +201,3 @@ def _premultiply_16(colours: np.ndarray) -> np.ndarray:
     result = colours.copy()
     result[..., :3] = (colours[..., :3] * alpha + np.uint32(32767)) // np.uint32(65535)
     return result
-
-
-def _decode_deep(data: bytes) -> np.ndarray:
-    """A PNG of 16 bits a channel as (H, W, 4) uint16, straight alpha; grey and colour keys included."""
-    import av
-
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            return next(container.decode(video=0)).to_ndarray(format="rgba64le")
-    except (av.FFmpegError, StopIteration) as error:
-        raise ValueError(str(error) or "no pixels") from None

@@ -22,16 +22,6 @@ def as_8_bits(image: Tensor) -> np.ndarray:
     return (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
-def depth_picture(depth: Tensor, opacity: Tensor) -> Tensor:
-    """Distances (H, W) as (H, W, 3): near is bright, far is dark, and where nothing is it is white."""
-    solid = opacity > 0.5
-    if not solid.any():
-        return depth.new_ones(*depth.shape, 3)
-    low, high = depth[solid].aminmax()
-    shade = 1 - 0.85 * (depth - low) / (high - low).clamp(min=1e-6)
-    return (shade * opacity + (1 - opacity))[..., None].expand(-1, -1, 3)
-
-
 def sheet(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     """Pictures (h, w, 3) in rows as one picture (H, W, 3) on white."""
     height = max(image.shape[0] for row in rows for image in row) + _GAP

@@ -19,6 +19,7 @@ class Cp(GrowingTables):
 
     Options = CpOptions
     size_option = "rank"
+    size_step = 8
     first = (-0.4, 0.4)
 
     def __init__(self, dimensions: int, options: CpOptions) -> None:

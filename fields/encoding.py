@@ -26,8 +26,12 @@ class Encoding(nn.Module):
 
     Options: ClassVar[type[NetworkOptions]]  # what a spec's options may set
     size_option: ClassVar[str]  # the option that makes it larger
+    size_step: ClassVar[int] = 1  # sizes that are searched for are multiples of it
     # A good learning rate for Adam in the networks; the run's schedule multiplies it.
     learning_rate: ClassVar[float] = 1e-2
+    # As in `Plan`.
+    summed: ClassVar[bool] = False
+    frequencies: int | None = None
     width: int
 
     @staticmethod
@@ -59,14 +63,13 @@ class Encoding(nn.Module):
         return {}
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
-        """The tables that the code comes from and nothing else, as in `Plan`, or None."""
+        """The tables that the code comes from, as in `Plan`, or None where it comes from anything but those and frequencies."""
         return None
 
 
 class Tables(Encoding):
     """Codes from tables alone: those of a group are multiplied, or summed, and groups stand side by side."""
 
-    summed: ClassVar[bool] = False
     first: ClassVar[tuple[float, float]]  # tables begin with uniform numbers between these
     rate: ClassVar[float] = 1.0  # learning rate of tables, relative to the networks'
     sparse: ClassVar[bool] = False  # most rows rest in a step

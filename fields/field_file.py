@@ -30,10 +30,10 @@ _OCCUPANCY = "context.occupancy"
 class FieldContext:
     """What else there is to know of a fitted field. Raises PolyfieldError where a value makes no sense."""
 
-    background: tuple[float, float, float]  # what the field was fitted on, in [0, 1]
-    step_size: float  # between samples of a ray, in the field's unit of length
-    cone: float  # how much steps grow with the distance from the camera
-    near: float  # where rays begin
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # what the field was fitted on, in [0, 1]
+    step_size: float = 1.0  # of radiance, between samples of a ray, in the field's unit of length
+    cone: float = 0.0  # how much steps grow with the distance from the camera
+    near: float = 0.0  # where rays begin
     occupancy: Tensor | None = None  # (K, R, R, R) bool, the grid of each level
     cameras: dict[str, Any] = field(default_factory=dict)  # the distribution of the fitted ones, plain data
     source: dict[str, Any] = field(default_factory=dict)  # where the field comes from, plain data

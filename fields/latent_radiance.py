@@ -72,10 +72,11 @@ class LatentRadiance(EncodedField):
         return Plan(
             domain=self.spec.domain,
             groups=groups,
-            summed=getattr(self.encoding, "summed", False),
+            summed=self.encoding.summed,
             density_layers=tuple(density.weights),
             colour_layers=tuple(colour.weights),
             direction_degree=DIRECTION_DEGREE,
             transform=self.spec.transform,
             density_unit=self.spec.domain.density_unit,
+            frequencies=self.encoding.frequencies,
         )

@@ -11,6 +11,7 @@ from polyfield.fields.encoding import Encoding
 from polyfield.fields.field import Group
 from polyfield.fields.frequency import frequency_code, frequency_width
 from polyfield.fields.options import NetworkOptions, option
+from polyfield.fields.plan import Factor
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class MlpOptions(NetworkOptions):
 class Mlp(Encoding):
     Options = MlpOptions
     size_option = "width"
+    size_step = 16
     learning_rate = 1e-3
 
     def __init__(self, dimensions: int, options: MlpOptions) -> None:
         super().__init__()
-        self.frequencies = 0 if options.activation == "sine" else options.frequencies
+        self.frequencies: int = 0 if options.activation == "sine" else options.frequencies
         self.width = frequency_width(dimensions, self.frequencies)
 
     @staticmethod
@@ -43,3 +45,6 @@ class Mlp(Encoding):
 
     def parameter_groups(self) -> list[Group]:
         return []
+
+    def factors(self) -> tuple[tuple[Factor, ...], ...]:
+        return ()

@@ -30,7 +30,8 @@ class Plan:
     """A radiance field of the form: encode, density network, colour network.
 
     unit = domain(x); the code of a group is the product, or the sum, of interpolate(table, unit[:, axes], levels) over
-    its factors, and code those of all groups side by side; latent = mlp(code, density_layers);
+    its factors, and code those of all groups side by side, with frequency_code(unit, frequencies) behind them;
+    latent = mlp(code, density_layers);
     raw = latent[:, 0]; density = transform(raw) / density_unit;
     colour = sigmoid(mlp([latent, spherical harmonics of the direction], colour_layers)).
     """
@@ -43,3 +44,4 @@ class Plan:
     direction_degree: int  # of the spherical harmonics, degree^2 numbers
     transform: ValueTransform
     density_unit: float
+    frequencies: int | None = None  # octaves; without, there are no sines and cosines

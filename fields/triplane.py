@@ -14,7 +14,6 @@ from torch import Tensor
 from polyfield.fields.encoding import Tables
 from polyfield.fields.frequency import frequency_code, frequency_width
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.plan import Factor
 from polyfield.kernels import Levels
 
 
@@ -36,13 +35,10 @@ class Triplane(Tables):
         pairs = itertools.combinations(range(dimensions), 2)
         planes = tuple((Levels(((nodes, nodes),), nodes * nodes), axes) for axes in pairs)
         super().__init__((planes,), options.features)
-        self.frequencies = options.frequencies
-        if self.frequencies:
+        if options.frequencies:
+            self.frequencies = options.frequencies
             self.width += frequency_width(dimensions, self.frequencies)
 
     def forward(self, unit: Tensor) -> Tensor:
         code = super().forward(unit)
         return torch.cat((code, frequency_code(unit, self.frequencies)), 1) if self.frequencies else code
-
-    def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
-        return None if self.frequencies else super().factors()

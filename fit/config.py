@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyfield.errors import PolyfieldError, naming
-from polyfield.fields.registry import options_of
+from polyfield.fields.registry import options_of, refusal
 from polyfield.fit.schedule import Length
 
 
@@ -21,11 +21,13 @@ class FitConfig:
     steps: int | None
     seconds: float | None  # exactly one of the two is given
     downscale: int
-    options: dict[str, int]  # the architecture's own
+    options: dict[str, int | str]  # the architecture's own
     seed: int
     device: str
     save_seconds: float
     deterministic: bool = False  # to the byte on a GPU too
+    signal: str = "radiance"
+    size: int | None = None  # bytes that the field may store
 
     def __post_init__(self) -> None:
         if not isinstance(self.deterministic, bool):
@@ -35,12 +37,15 @@ class FitConfig:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise PolyfieldError(f"option {key} is {value!r}; expected {kinds[0].__name__}")
         options_of(self.field, self.options)
+        if why := refusal(self.field, self.signal):
+            raise PolyfieldError(why)
         if (self.steps is None) == (self.seconds is None):
             raise PolyfieldError("give --steps or --seconds, not both")
         _within("steps", self.steps, 1, 10**9)
         _within("seconds", self.seconds, 1e-3, 10**9)
         _within("downscale", self.downscale, 1, 1 << 16)
         _within("seed", self.seed, 0, (1 << 63) - 1)
+        _within("size", self.size, 1, 1 << 50)
         _within("save-seconds", self.save_seconds, 1e-3, 10**9)
 
     @property
@@ -73,6 +78,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "device": (str,),
     "save_seconds": (float, int),
+    "signal": (str,),
+    "size": (int, type(None)),
 }
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from polyfield.errors import PolyfieldError
 from polyfield.fit import checkpoints
 from polyfield.fit.interrupt import Interruption
-from polyfield.fit.radiance import Diverged, RadianceFit, Step
 from polyfield.fit.run import Run
 
+if TYPE_CHECKING:
+    from polyfield.fit.task import Fit
+
 _LOG_EVERY = 10  # steps
+PATIENCE = 20  # steps in a row that taught nothing, before a fit gives up
 
 
-def train(fit: RadianceFit, run: Run, *, save_seconds: float, report: Callable[[Step], None]) -> int:
+class Diverged(PolyfieldError):
+    """Too many steps in a row had no sample, or a loss or gradients that were not finite."""
+
+
+def train(fit: Fit, run: Run, *, save_seconds: float, report: Callable[[Any], None]) -> int:
     """Step until the fit's length is reached or a signal asks to stop; save every so many seconds and at the end.
 
     Returns 0, or 128 + the signal's number. Raises PolyfieldError if the fit diverges.

@@ -12,6 +12,7 @@ from polyfield.fields.registry import build
 from polyfield.fit.batches import POOL
 from polyfield.fit.radiance import MOST_CELLS
 from polyfield.fit.step_size import CPU, GPU
+from polyfield.fit.values import POINTS
 from polyfield.render.queued import RAYS_AT_ONCE, ROOM
 from polyfield.render.sampling import cascades
 
@@ -32,6 +33,9 @@ _SAMPLE_ON_GPU = 16 + 8  # bytes of a sample whose density is asked, beside its 
 _SHADED_ON_GPU = 8 * 4 + 10 * 4 + 16  # and of one with a colour, beside the gradient to its code
 
 
+_POINT = 8_000  # bytes of a point that passes through a field operation by operation
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes of main memory, or of a GPU's."""
@@ -40,7 +44,8 @@ class Memory:
     rest: float
 
     def __str__(self) -> str:
-        return f"{(self.images + self.rest) / 1e9:.1f} GB, {self.images / 1e9:.1f} of it images"
+        images = f", {self.images / 1e9:.1f} of it images" if self.images else ""
+        return f"{(self.images + self.rest) / 1e9:.1f} GB{images}"
 
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
@@ -71,6 +76,14 @@ def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: 
         + pictures
     )
     return Memory(8.0 * pixels, rest)
+
+
+def predict_values(spec: FieldSpec, *, source: float, on_gpu: bool) -> Memory:
+    """The most that a fit to values takes, with a source of so many bytes, of main memory or of a GPU's."""
+    base = _CONTEXT if on_gpu else _PROGRAMS + source
+    with torch.device("meta"):
+        parameters = build(spec).parameter_count()
+    return Memory(0.0, base + parameters * _ADAM + POINTS[1] * _POINT)
 
 
 def _field(spec: FieldSpec, parameter: int) -> float:

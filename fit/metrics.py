@@ -1,10 +1,17 @@
-"""Image metrics as the field's tables use them. Images are (H, W, 3) in [0, 1]."""
+"""Image metrics as the field's tables use them. Images are (H, W, C) in [0, 1]."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from the finest scale on
+_WINDOW = 11
+_SIGMA = 1.5
+_BAND_ROWS = 256  # windows are taken so many rows at a time, which bounds the memory
 
 
 def to_8_bits(image: Tensor) -> Tensor:
@@ -12,10 +19,10 @@ def to_8_bits(image: Tensor) -> Tensor:
     return (image.clamp(0, 1) * 255).round() / 255
 
 
-def psnr(found: Tensor, wanted: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB: -10 log10 of the mean squared error. Equal images have infinity."""
+def psnr(found: Tensor, wanted: Tensor, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB: -10 log10 of the mean squared error over peak^2. Equal images have infinity."""
     mse = float((found.double() - wanted.double()).square().mean())
-    return -10 * math.log10(mse) if mse else math.inf
+    return -10 * math.log10(mse / peak**2) if mse else math.inf
 
 
 def ssim(found: Tensor, wanted: Tensor) -> float:
@@ -38,6 +45,60 @@ def ssim(found: Tensor, wanted: Tensor) -> float:
             channel_axis=-1,
         )
     )
+
+
+def ms_ssim(found: Tensor, wanted: Tensor) -> float:
+    """Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003, equation 7) of images (H, W, C), data range 1.
+
+    For each channel prod_j mean(contrast-structure)_j ^ w_j over five scales, with the whole SSIM at the coarsest, then
+    the mean over channels. Windows as in `ssim`; between scales the mean of 2 x 2 pixels, an odd last row or column
+    left out. Negative means count as 0. nan where the smaller side is below 11 * 2^4 = 176 pixels.
+    """
+    if min(found.shape[:2]) < _WINDOW << (len(_SCALE_WEIGHTS) - 1):
+        return math.nan
+    channels = [
+        _ms_ssim_of_planes(a.double(), b.double()) for a, b in zip(found.unbind(-1), wanted.unbind(-1))
+    ]
+    return math.fsum(channels) / len(channels)
+
+
+def _ms_ssim_of_planes(a: Tensor, b: Tensor) -> float:
+    product, coarsest = 1.0, len(_SCALE_WEIGHTS) - 1
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        similarity, contrast_structure = mean_similarities(a, b)
+        product *= max(similarity if scale == coarsest else contrast_structure, 0.0) ** weight
+        a, b = avg_pool2d(a[None], 2)[0], avg_pool2d(b[None], 2)[0]
+    return product
+
+
+def mean_similarities(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Mean SSIM of two planes (H, W) in [0, 1], and the mean of its contrast-structure factor, over all whole windows."""
+    c1, c2 = 0.01**2, 0.03**2
+    rows = len(a) - _WINDOW + 1
+    similarity = contrast_structure = 0.0
+    for top in range(0, rows, _BAND_ROWS):
+        band = slice(top, min(top + _BAND_ROWS, rows) + _WINDOW - 1)
+        x, y = a[band], b[band]
+        mean_x, mean_y = _window_means(x), _window_means(y)
+        variances = _window_means(x * x + y * y) - mean_x**2 - mean_y**2
+        covariance = _window_means(x * y) - mean_x * mean_y
+        factor = (2 * covariance + c2) / (variances + c2)
+        contrast_structure += float(factor.sum())
+        similarity += float((factor * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)).sum())
+    windows = rows * (a.shape[1] - _WINDOW + 1)
+    return similarity / windows, contrast_structure / windows
+
+
+def _window_means(plane: Tensor) -> Tensor:
+    """Means (H - 10, W - 10) under the Gaussian window of a plane (H, W)."""
+    line = torch.exp(-((torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
+    for axis in (0, 1):
+        size = plane.shape[axis] - _WINDOW + 1
+        total = torch.zeros_like(plane.narrow(axis, 0, size))
+        for shift, weight in enumerate((line / line.sum()).tolist()):
+            total.add_(plane.narrow(axis, shift, size), alpha=weight)
+        plane = total
+    return plane
 
 
 def mean(values: list[float]) -> float:

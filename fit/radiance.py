@@ -13,9 +13,10 @@ from torch.nn.functional import huber_loss
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Points, create
-from polyfield.fit import step_size
-from polyfield.fit.batches import Batch, Batches
+from polyfield.fit import restoring, step_size
+from polyfield.fit.batches import POOL, Batch, Batches
 from polyfield.fit.lattice import lattice
+from polyfield.fit.loop import PATIENCE, Diverged
 from polyfield.fit.optimiser import Optimiser
 from polyfield.fit.pixels import PixelStore
 from polyfield.fit.queued import TOTALS, QueuedSteps
@@ -34,10 +35,26 @@ _GRID_CELLS = 1 << 15  # looked at in each
 # Occupancy cells along an axis, from which part of the fit on.
 _GRID_RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))
 _UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be looked at often enough
+_COUNTS = (
+    "pool",
+    "steps",
+    "seconds",
+    "prepare_seconds",
+    "grid_seconds",
+    "grid_updates",
+    "adam_steps",
+    "bad_in_a_row",
+)
+# The least and the most that numbers of a fit's state can be; "totals.rays" is rays in totals.
+RANGES: dict[str, tuple[float, float]] = {
+    "rays": (1, POOL),
+    "rays_of_pool": (0, POOL),
+    **{key: (0, 10**9) for key in _COUNTS},
+    **{f"totals.{key}": (0, 1 << 62) for key in TOTALS},
+}
 MOST_CELLS = _GRID_RESOLUTIONS[-1][1]
 # Steps along a ray are so many times as long, until which part of the fit.
 _STEP_SIZES = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
-_PATIENCE = 20  # steps in a row without a finite loss before the fit gives up
 
 
 @dataclass(frozen=True)
@@ -51,10 +68,6 @@ class Step:
     evaluated: int
     shaded: int
     skipped: bool  # because there was no sample, or loss or gradients were not finite
-
-
-class Diverged(PolyfieldError):
-    """Too many steps in a row had no sample, or a loss or gradients that were not finite."""
 
 
 class RadianceFit:
@@ -83,13 +96,14 @@ class RadianceFit:
         self.seed = seed
         self.steps = 0
         self.seconds = 0.0  # of training
+        self.prepare_seconds = 0.0
         self.totals = dict.fromkeys(TOTALS, 0)
         self.grid_seconds = 0.0
         self._fused = FusedField.of(self.field)
         self._batches, self._pixels = Batches(pixels, seed), pixels
         self._queue: QueuedSteps | None = None
         # The general path takes far more memory for a sample.
-        on_gpu = self._queues and self.grid.density.device.type != "cpu"
+        on_gpu = self._queues and self.device.type != "cpu"
         self._size = step_size.GPU if on_gpu else step_size.CPU
         self._rays = self._size.first_rays
         self._bad_in_a_row = 0
@@ -105,6 +119,15 @@ class RadianceFit:
     def progress(self) -> float:
         """How far the fit has come, in [0, 1]."""
         return self.length.progress(self.steps, self.seconds)
+
+    @property
+    def device(self) -> torch.device:
+        return self.grid.density.device
+
+    @property
+    def rate(self) -> str:
+        """How fast it goes."""
+        return f"{self.totals['rays'] / max(self.seconds, 1e-9):,.0f} rays/s"
 
     def sampler(self) -> Sampler:
         """How rays are sampled at this moment."""
@@ -149,9 +172,9 @@ class RadianceFit:
         Steps that can be queued are taken up to the occupancy grid's next update.
         """
         report = self._step() if self._queue is None else self._steps(self._queue)
-        if self._bad_in_a_row >= _PATIENCE:
+        if self._bad_in_a_row >= PATIENCE:
             raise Diverged(
-                f"step {self.steps}: no sample, or no finite loss, in {_PATIENCE} steps in a row; stopped"
+                f"step {self.steps}: no sample, or no finite loss, in {PATIENCE} steps in a row; stopped"
             )
         return report
 
@@ -276,7 +299,7 @@ class RadianceFit:
         if self._queue is not None:  # how long it takes is then not known here
             self._queue.update(self.grid, density, steps, **options)
             return
-        self.grid.update(density, torch.tensor(steps, device=self.grid.density.device), **options)
+        self.grid.update(density, torch.tensor(steps, device=self.device), **options)
         self.grid_seconds += time.perf_counter() - start
 
     # -- checkpoints
@@ -295,6 +318,7 @@ class RadianceFit:
         return {
             "steps": self.steps,
             "seconds": self.seconds,
+            "prepare_seconds": self.prepare_seconds,
             "totals": self.totals,
             "grid_seconds": self.grid_seconds,
             "grid_updates": self.grid.updates,
@@ -307,21 +331,17 @@ class RadianceFit:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take back what `tensors` and `state` were. Raises PolyfieldError if they are of another field."""
-        device = self.grid.density.device
+        device = self.device
+        restoring.check_state(state, self.state())
         self.steps, self.seconds = state["steps"], state["seconds"]
         self._advance()  # the structure that the field then had
-        self._check(tensors, state)
+        self._check(tensors)
 
-        def part(name: str) -> dict[str, Tensor]:
-            return {
-                key.removeprefix(name): t.to(device) for key, t in tensors.items() if key.startswith(name)
-            }
-
-        self.field.load_state_dict(part("field."))
+        self.field.load_state_dict(restoring.part(tensors, "field", device))
         if self._fused:
             self._fused.refresh()
-        self.optimiser.restore(part("adam."), state["adam_steps"])
-        grid = part("grid.")
+        self.optimiser.restore(restoring.part(tensors, "adam", device), state["adam_steps"])
+        grid = restoring.part(tensors, "grid", device)
         self.grid = OccupancyGrid.restored(grid["density"], grid["occupied"], state["grid_updates"])
         self.totals, self.grid_seconds = dict(state["totals"]), state["grid_seconds"]
         self._rays, self._bad_in_a_row = state["rays"], state["bad_in_a_row"]
@@ -329,28 +349,13 @@ class RadianceFit:
         if self._queue is not None:
             self._open_queue()
 
-    def _check(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another field, or one that was edited."""
-        ours = {name: {_shape(tensor)} for name, tensor in self.tensors().items()}
+    def _check(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse a checkpoint of another field."""
+        ours = {name: {restoring.shape(tensor)} for name, tensor in self.tensors().items()}
         for _, cells in _GRID_RESOLUTIONS:
             for name, tensor in OccupancyGrid(self.grid.cascades, cells, "meta").tensors().items():
-                ours[f"grid.{name}"].add(_shape(tensor))
-        for name in sorted(ours.keys() | tensors.keys()):
-            expected = ours.get(name, {"nothing"})
-            found = _shape(tensors[name]) if name in tensors else "nothing"
-            if found not in expected:
-                raise PolyfieldError(
-                    f"checkpoint: tensor {name} is {found}; the field of config.json has {', '.join(expected)}"
-                )
-        for key, value in self.state().items():
-            there = state.get(key)
-            same = type(there) is type(value)
-            if not same or (isinstance(there, dict) and there.keys() != value.keys()):
-                raise PolyfieldError(f"checkpoint: {key} is {there!r}; expected {type(value).__name__}")
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+                ours[f"grid.{name}"].add(restoring.shape(tensor))
+        restoring.check_tensors(tensors, ours)
 
 
 def _psnr(mse: float) -> float:

@@ -16,6 +16,9 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 
+# Of every factor of every group its table (E, F), its levels and its axes.
+Groups = Sequence[Sequence[tuple[Tensor, Levels, Sequence[int]]]]
+
 
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> None:
     bank = _bank("interpolate: table", table, "(E, F)")
@@ -130,20 +133,18 @@ def points_of_radiance(points: Tensor) -> None:
 def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]) -> None:
     if len(steps) != len(tensors):
         raise PolyfieldError(
-            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, of the table and of every layer"
+            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, of every table and every layer"
         )
     for tensor, step in zip(tensors, steps):
         for name in ("mean", "square"):
             _lies_plain(f"fused_radiance: {name}", step[name], tensor.shape, torch.float32)
         if isinstance(step["step"], int) and step["step"] < 1:
             raise PolyfieldError(f"fused_radiance: step is {step['step']}; expected 1 or more")
-    if not steps[0]["sparse"]:
-        raise PolyfieldError("fused_radiance: the table's step is not sparse; expected sparse")
 
 
 def fused_radiance(
-    table: Tensor,
-    levels: Levels,
+    groups: Groups,
+    frequencies: int | None,
     density: Sequence[Tensor],
     colour: Sequence[Tensor],
     degree: int,
@@ -154,13 +155,35 @@ def fused_radiance(
         raise PolyfieldError(
             f"fused_radiance: centre {centre}, axes {axes}; expected (3,) and (3, 3) numbers"
         )
-    _shape("fused_radiance: table", table, (levels.entries, None))
-    latent = _layers("fused_radiance: density", density, (), levels.count * table.shape[1])
+    codes = sum(_group(f"fused_radiance: groups[{index}]", group) for index, group in enumerate(groups))
+    codes += 0 if frequencies is None else 3 * (1 + 2 * frequencies)
+    latent = _layers("fused_radiance: density", density, (), codes)
     outputs = _layers("fused_radiance: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
             f"fused_radiance: {latent} latent numbers, {outputs} colours; expected 1 or more, 3"
         )
+
+
+def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -> int:
+    """Tables whose codes are multiplied or summed. Returns how many numbers that gives."""
+    if not factors:
+        raise PolyfieldError(f"{name}: no table; expected one or more")
+    width = factors[0][1].count * factors[0][0].shape[-1]
+    for index, (table, levels, axes) in enumerate(factors):
+        _shape(f"{name}[{index}]: table", table, (levels.entries, None))
+        if len(axes) != levels.dimensions or not {*axes} <= {0, 1, 2}:
+            raise PolyfieldError(f"{name}[{index}]: axes {(*axes,)}; expected {levels.dimensions} of 0, 1, 2")
+        if table.numel() >= 1 << 32:
+            raise PolyfieldError(
+                f"{name}[{index}]: table has {table.numel():,} numbers; expected fewer than 2^32"
+            )
+        if levels.count * table.shape[1] != width:
+            raise PolyfieldError(
+                f"{name}[{index}]: {levels.count} levels of {table.shape[1]} features; expected {width} numbers, "
+                "as the first table gives"
+            )
+    return width
 
 
 def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor, int]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from polyfield.kernels import checks
+from polyfield.kernels.checks import Groups
 from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
@@ -157,18 +158,20 @@ class FusedRadiance(Protocol):
         """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
 
         Returns loss (the mean), evaluated, shaded (samples) and finite (whether the gradients are); the rays' squared
-        errors (R,), mean over the channels; and the gradients to the table and the weights, density network first,
+        errors (R,), mean over the channels; and the gradients to the tables and the weights, density network first,
         which are the same memory at every call.
 
-        steps are `adam`'s arguments beside parameter, gradient and half, for the table, where it is sparse, and for every
-        layer in the same order: if there are samples, and loss and gradients are finite, all of them and their moments
-        move at once. No gradients are returned then.
+        steps are `adam`'s arguments beside parameter, gradient and half, for every table and every layer in the same
+        order: if there are samples, and loss and gradients are finite, all of them and their moments move at once. No
+        gradients are returned then.
         """
 
-    half: Tensor  # (E, F) float16, the table as the kernel reads it: who changes the table changes it too
+    halves: Sequence[
+        Tensor
+    ]  # (E, F) each, float16, tables as the kernel reads them: who changes a table changes it too
 
     def refresh(self) -> None:
-        """Make `half` anew from the table."""
+        """Make `halves` anew from the tables."""
 
     def density(self, points: Tensor) -> Tensor:
         """Densities (N,) at points (N, 3) of the domain's local frame."""
@@ -209,11 +212,12 @@ class QueuedRadiance(FusedRadiance, Protocol):
 
 
 def fused_radiance(
-    table: Tensor,
-    levels: Levels,
+    groups: Groups,
     density: Sequence[Tensor],
     colour: Sequence[Tensor],
     *,
+    summed: bool,
+    frequencies: int | None = None,
     degree: int,
     centre: Sequence[float],
     axes: Sequence[Sequence[float]],
@@ -226,21 +230,25 @@ def fused_radiance(
 ) -> FusedRadiance | None:
     """The field as one kernel, or None where the form in use has none that fits it.
 
-    table (E, F), weights of the density network (codes -> latent) and of the colour network (latent and the direction's
-    degree^2 spherical harmonics -> 3), each (out, in). A world point x is at p = axes (x - centre), centre (3,) and
+    Each group's code is the product, or the sum if summed, of its factors' codes, interpolate(table, unit[:, axes],
+    levels) with table (E, F) for a factor (table, levels, axes); groups' codes stand side by side, and behind
+    them, with frequencies, p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies, of p = 2 unit - 1. Then there are weights
+    of the density network (codes -> latent) and of the colour network (latent and the direction's degree^2 spherical
+    harmonics -> 3), each (out, in). A world point x is at p = axes (x - centre), centre (3,) and
     axes (3, 3), in the domain's local frame. Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction;
     density is
     exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
     are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
     from what lies behind.
     """
-    checks.fused_radiance(table, levels, density, colour, degree, centre, axes)
-    make = offered("fused_radiance", table, *density, *colour)
+    checks.fused_radiance(groups, frequencies, density, colour, degree, centre, axes)
+    make = offered("fused_radiance", *(table for group in groups for table, _, _ in group), *density, *colour)
     return make and make(
-        table,
-        levels,
+        groups,
         density,
         colour,
+        summed=summed,
+        frequencies=frequencies,
         degree=degree,
         centre=centre,
         axes=axes,

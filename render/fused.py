@@ -25,21 +25,22 @@ class FusedField:
 
     def __init__(self, plan: Plan, kernel: FusedRadiance) -> None:
         self._kernel = kernel
-        self.tensors = (plan.groups[0][0].table, *plan.density_layers, *plan.colour_layers)
+        tables = (factor.table for group in plan.groups for factor in group)
+        self.tensors = (*tables, *plan.density_layers, *plan.colour_layers)
 
     @staticmethod
     def of(field: Field) -> FusedField | None:
         """The fused form of a field, or None if it has no plan or its device's kernels none that fits."""
         plan = field.plan()
-        if plan is None or len(plan.groups) > 1 or len(plan.groups[0]) > 1:
+        if plan is None:
             return None
-        factor = plan.groups[0][0]
         low, high = plan.transform.clamp
         kernel = fused_radiance(
-            factor.table,
-            factor.levels,
+            [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups],
             plan.density_layers,
             plan.colour_layers,
+            summed=plan.summed,
+            frequencies=plan.frequencies,
             degree=plan.direction_degree,
             centre=plan.domain.centre,
             axes=plan.domain.turn(torch.eye(3)).T.tolist(),

@@ -411,9 +411,9 @@ class TestSignals:
 
     @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_while_evaluating(self, copy, capsys, monkeypatch, number, status):
-        from polyfield.fit import session
+        from polyfield.fit.scene_task import SceneTask
 
-        monkeypatch.setattr(session, "evaluate_run", lambda *_, **__: signal.raise_signal(number))
+        monkeypatch.setattr(SceneTask, "evaluate", lambda *_, **__: signal.raise_signal(number))
         before = (copy / "eval.json").read_bytes()
         ended, out, err = inside(capsys, "eval", "run")
         assert (ended, out) == (status, "")
@@ -490,7 +490,10 @@ def test_waiting_threads_of_torch_sleep(monkeypatch, capsys):
         (["fit", "--steps", "0"], "--steps is 0; expected 1 to"),
         (["fit", "--seconds", "nan"], "--seconds is nan"),
         (["fit", "--downscale", "0"], "--downscale is 0"),
-        (["fit", "--field", "octree"], "architecture 'octree' is unknown; expected one of hashgrid, mlp"),
+        (
+            ["fit", "--field", "octree"],
+            "architecture 'octree' is unknown; expected one of hashgrid, densegrid",
+        ),
         (["fit", "--options", "size", "3"], "option 'size' is unknown"),
         (["fit", "--resume", "nowhere"], "nowhere: holds no config.json"),
         (["fit", "--generation", "3"], "--generation goes with --resume"),

@@ -13,7 +13,7 @@ from polyfield.data.demo import make_scene
 from polyfield.data.readers import open_scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, create
-from polyfield.fit import metrics, session
+from polyfield.fit import metrics, scene_task
 from polyfield.fit.config import FitConfig
 from polyfield.fit.contrast import contrast
 from polyfield.fit.evaluate import evaluate
@@ -190,7 +190,9 @@ def test_moments_follow_a_field_that_changes_its_structure():
     field.encoding.tables[0] = torch.nn.Parameter(field.encoding.tables[0].detach().repeat_interleave(2, 0))
     optimiser.follow(field, {"encoding.tables.0": lambda old: old.repeat_interleave(2, 0)})
     for part in ("mean", "square"):
-        assert torch.equal(optimiser.tensors()[f"{part}.encoding.tables.0"][1::2], before[f"{part}.encoding.tables.0"])
+        assert torch.equal(
+            optimiser.tensors()[f"{part}.encoding.tables.0"][1::2], before[f"{part}.encoding.tables.0"]
+        )
     field.encoding.tables[0].grad = torch.ones_like(field.encoding.tables[0])
     moved = field.encoding.tables[0].detach().clone()
     optimiser.step(1e-2)
@@ -368,12 +370,12 @@ class TestMemory:
         make_scene(tmp_path / "scene", kind="still", views=2, test_views=1, size=16)
         scene = open_scene(tmp_path / "scene")
         config = FitConfig("demo", "hashgrid", 1, None, 1, {}, 0, "cpu", 30.0)
-        assert session.memory(scene, config).rest > 0
-        monkeypatch.setattr(session, "available", lambda: 1e8)
+        assert scene_task.SceneTask(scene).memory(config).rest > 0
+        monkeypatch.setattr(scene_task, "available", lambda: 1e8)
         with pytest.raises(
             PolyfieldError, match=r"needs about .*; 0.1 GB are free on cpu: give a larger --downscale"
         ):
-            session.memory(scene, config)
+            scene_task.SceneTask(scene).memory(config)
 
     def test_the_size_that_fits_is_named_and_does(self, monkeypatch, tmp_path):
         make_scene(tmp_path / "scene", kind="still", views=2, test_views=1, size=16)
@@ -382,13 +384,13 @@ class TestMemory:
         def config(size: int) -> FitConfig:
             return FitConfig("demo", "hashgrid", 1, None, 1, {"log2_size": size}, 0, "cpu", 30.0)
 
-        room = session.memory(scene, config(17)).rest + 1
-        monkeypatch.setattr(session, "available", lambda: room)
+        room = scene_task.SceneTask(scene).memory(config(17)).rest + 1
+        monkeypatch.setattr(scene_task, "available", lambda: room)
         with pytest.raises(PolyfieldError, match=r"on cpu: --options log2_size 17 fits"):
-            session.memory(scene, config(24))
-        session.memory(scene, config(17))
+            scene_task.SceneTask(scene).memory(config(24))
+        scene_task.SceneTask(scene).memory(config(17))
         with pytest.raises(PolyfieldError):
-            session.memory(scene, config(18))
+            scene_task.SceneTask(scene).memory(config(18))
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_a_gpu_has_its_own_prediction(self, deterministic):

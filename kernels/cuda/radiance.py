@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.kernels import checks
+from polyfield.kernels.checks import Groups
 from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.corners import geometry
 from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel
@@ -71,7 +72,8 @@ class FusedRadiance:
         self._density = [weight.detach() for weight in density]
         self._colour = [weight.detach() for weight in colour]
         self._kind = precision()
-        self.half = self._table if self._kind == torch.float32 else self._table.to(self._kind)
+        self._half = self._table if self._kind == torch.float32 else self._table.to(self._kind)
+        self.halves = [self._half]
         features, latent = table.shape[1], len(density[-1])
         room = max(triton.next_power_of_2(levels.count) * features, 16)
         sizes = (levels.count * features, *(len(weight) for weight in density))
@@ -99,8 +101,8 @@ class FusedRadiance:
         return [*self._density, *self._colour]
 
     def refresh(self) -> None:
-        if self.half is not self._table:
-            self.half.copy_(self._table)
+        if self._half is not self._table:
+            self._half.copy_(self._table)
 
     def density(self, points: Tensor) -> Tensor:
         checks.points_of_radiance(points)
@@ -296,7 +298,7 @@ class FusedRadiance:
             t,
             ray,
             total,
-            self.half,
+            self._half,
             self._geometry,
             weights,
             codes,
@@ -400,7 +402,7 @@ class FusedRadiance:
                 gradient,
                 step["mean"],
                 step["square"],
-                self.half if place == 0 and self.half is not self._table else None,
+                self._half if place == 0 and self._half is not self._table else None,
                 rate=step["learning_rate"],
                 betas=step["betas"],
                 corrections=found,
@@ -414,12 +416,22 @@ class FusedRadiance:
 
 
 def fused_radiance(
-    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+    groups: Groups,
+    density: Sequence[Tensor],
+    colour: Sequence[Tensor],
+    *,
+    summed: bool,
+    frequencies: int | None,
+    **settings: Any,
 ) -> FusedRadiance | None:
+    """Of one table over all three axes; None for other groups, and for sines and cosines."""
+    if [len(group) for group in groups] != [1] or frequencies is not None:
+        return None
+    table, levels, axes = groups[0][0]
     layers = (*density, *colour)
     fits = (
         settings["degree"] == 4
-        and levels.dimensions == 3
+        and tuple(axes) == (0, 1, 2)
         and table.shape[1] in _FEATURES
         and max(map(len, layers)) <= _MOST_WIDTH
         and size_of(layers) <= _MOST_WEIGHTS

@@ -57,6 +57,13 @@ template <int D> static inline void find_corners(const Level& level, const vf* x
     }
 }
 
+// Rows as wide as several reads are counted in those.
+template <int D> static inline void count_in_slots(int slots, Corners<D>& corners) {
+    if (slots > 1)
+        for (int c = 0; c < 1 << D; ++c)
+            for (int p = 0; p < W; ++p) corners.row[c][p] *= uint32_t(slots);
+}
+
 // Rows of F features: sums of them, in single precision, from tables of single or half precision.
 template <int F> struct Row {
     typedef float Vector __attribute__((vector_size(F * 4)));
@@ -133,9 +140,7 @@ struct Interpolate {
                     Corners<D> corners;
                     load_points<D>(points + i * D, here, x);
                     find_corners<D>(level, x, corners);
-                    if (slots > 1)
-                        for (int c = 0; c < 1 << D; ++c)
-                            for (int p = 0; p < W; ++p) corners.row[c][p] *= uint32_t(slots);
+                    count_in_slots<D>(slots, corners);
                     for (int slot = 0; slot < slots; ++slot)
                         sum_corners<D, F>(corners, rows + slot * F, here, [&](int p, typename Row<F>::Vector sum) {
                             Row<F>::write(out + (i + p) * width + l * grid.features + slot * F, sum);
@@ -164,10 +169,11 @@ static inline void clear_rows(const Grid& grid, int l, int64_t low, int64_t high
 }
 
 // Adds weight * gradient to the corners' rows that lie in [first, last); gradient(point) is a row of F features. Notes in
-// `touched`, if given, which LINEs of numbers from row `first` on.
+// `touched`, if given, which LINEs of numbers from row `first` on; `column` says where in them rows begin.
 template <int D, int F, class Gradient>
 static inline void add_to_corners(const Corners<D>& corners, int count, bool whole, uint32_t first, uint32_t last,
-                                  float* rows, const Gradient& gradient, uint8_t* touched = nullptr) {
+                                  float* rows, const Gradient& gradient, uint8_t* touched = nullptr,
+                                  uint32_t column = 0) {
     for (int p = 0; p < count; ++p) {
         typename Row<F>::Vector g = gradient(p);
         for (int c = 0; c < 1 << D; ++c) {
@@ -175,7 +181,7 @@ static inline void add_to_corners(const Corners<D>& corners, int count, bool who
             if (!whole && (row < first || row >= last)) continue;
             float* at = rows + size_t(row) * F;
             Row<F>::write(at, Row<F>::read(at) + corners.weight[c][p] * g);
-            if (touched) touched[(row - first) * F / LINE] = 1;
+            if (touched) touched[((row - first) * F + column) / LINE] = 1;
         }
     }
 }
@@ -200,9 +206,7 @@ struct InterpolateToTable {
                 Corners<D> corners;
                 load_points<D>(points + i * D, here, x);
                 find_corners<D>(level, x, corners);
-                if (slots > 1)
-                    for (int c = 0; c < 1 << D; ++c)
-                        for (int p = 0; p < W; ++p) corners.row[c][p] *= uint32_t(slots);
+                count_in_slots<D>(slots, corners);
                 for (int slot = 0; slot < slots; ++slot)
                     add_to_corners<D, F>(corners, here, parts == 1, low * slots, high * slots, rows + slot * F,
                                          [&](int p) {

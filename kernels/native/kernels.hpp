@@ -8,6 +8,7 @@ namespace polyfield {
 
 constexpr int MAX_AXES = 4;
 constexpr int MAX_LAYERS = 18;
+constexpr int MAX_FACTORS = 4;  // of a group
 constexpr int LINE = 16;  // numbers of a cache line
 
 // One level of a multi-resolution grid; kernels/levels.py says what the numbers mean.
@@ -60,11 +61,30 @@ struct WorldRays {
     float near, step, cone;
 };
 
-// A field of the form interpolate -> density network -> colour network; fields/plan.py has the equations.
-struct RadianceField {
+// A table over some of a point's axes.
+struct Factor {
     Grid grid;
     const float* table;
     const uint16_t* half_table;  // the table in half precision where the instruction set reads it, or null
+    int axis[3];
+    int kept;  // column of gradients to its code among those of all factors; where codes are summed, a group's are the same
+};
+
+// Factors whose codes, of as many levels and features, are multiplied or summed.
+struct Group {
+    int first, factors;
+    int column;  // of its code in that of the field
+};
+
+// A field of the form code -> density network -> colour network; fields/plan.py has the equations.
+struct RadianceField {
+    int groups, factors;
+    const Group* group;
+    const Factor* factor;  // group by group
+    bool summed;
+    int kept;  // numbers of the gradients to all factors' codes
+    int frequencies;  // octaves of sines and cosines of the point, behind all groups' codes; below 0 for no such code
+    int frequency_column;
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics
     int degree;  // of the harmonics, degree^2 numbers
     int harmonics() const { return degree * degree; }
@@ -95,11 +115,11 @@ struct Training {
     const float *target, *background;  // (count, 4) premultiplied, (count, 3)
     float huber;
     float* errors;      // (count,) squared, mean over the channels, overwritten
-    // Of the table and the layers, density network first; null where they stay. Taken if there are samples, and loss and
+    // Of the tables and the layers, density network first; null where they stay. Taken if there are samples, and loss and
     // gradients are finite.
     const TensorStep* steps;
-    uint16_t* half;    // the table's copy, which then moves along, or null
-    float* to_table;   // (entries, features), overwritten unless the table moves
+    uint16_t* const* half;    // the tables' copies, which then move along
+    float* const* to_table;   // (entries, features) of each, overwritten unless the tables move
     float* to_density[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
 };

@@ -3,8 +3,9 @@
 // A tile's rays advance together, some samples at a time: march, look up, density network. A ray ends where its
 // transmittance is spent, so little behind the first surface is ever asked for. What light reaches then goes through the
 // colour network, and in training backward through everything, while it is all in the worker's cache; gradients to codes
-// are kept and added to the table at the end.
+// are kept and added to the tables at the end.
 #pragma once
+#include "table_step.hpp"
 #include "tile.hpp"
 
 namespace polyfield {
@@ -19,7 +20,7 @@ template <class P> static void follow(Tile<P>& tile, const PackedField<P>& packe
     tile.march(grid, samples);
     for (int round = 1; tile.found(); ++round) {
         if (round % ROUNDS == 0) samples = int(least(2 * samples, MOST_SAMPLES));
-        for (int l = 0; l < packed.field.grid.levels; ++l) tile.look_up(l);
+        tile.look_up();
         tile.evaluate();
         tile.march(grid, samples);
     }
@@ -48,7 +49,7 @@ template <class P> static void density_with(const RadianceField& field, const fl
     parallel_ranges(count, POINTS, [&](int64_t first, int64_t last, int worker) {
         Tile<P> tile;
         tile.begin(packed, points + first * 3, int(last - first), scratch_of(worker));
-        for (int l = 0; l < field.grid.levels; ++l) tile.look_up(l);
+        tile.look_up();
         memcpy(out + first, tile.densities(), size_t(last - first) * 4);
     });
 }
@@ -100,11 +101,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Wo
     }
     sums.loss /= 3.0 * double(rays.count);
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
-    switch (field.grid.features) {
-        case 2: traces_to_table<2>(field.grid, traces, training, moves); break;
-        case 4: traces_to_table<4>(field.grid, traces, training, moves); break;
-        default: traces_to_table<8>(field.grid, traces, training, moves);
-    }
+    traces_to_tables(field, traces, training, moves);
     add_parts(gradients, chunks, size);
     for (int l = 0; l < packed.density.count; ++l)
         for (int j = 0; j < packed.density.out[l]; ++j)
@@ -120,7 +117,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Wo
         memcpy(training.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0],
                gradients + density_size + colour_size + size_t(j) * field.harmonics(), field.harmonics() * 4);
     if (!training.steps || !moves) return sums;
-    const TensorStep* step = training.steps + 1;
+    const TensorStep* step = training.steps + field.factors;
     for (int l = 0; l < field.density.layers; ++l, ++step) move_layer(*step, field.density, l, training.to_density[l]);
     for (int l = 0; l < field.colour.layers; ++l, ++step) move_layer(*step, field.colour, l, training.to_colour[l]);
     return sums;

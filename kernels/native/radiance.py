@@ -10,13 +10,15 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels import checks
-from polyfield.kernels.levels import Levels
+from polyfield.kernels.checks import Groups
 from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
 
-_FEATURES = (2, 4, 8)
 _MOST_LAYERS = 18
+_MOST_FACTORS = 4  # of a group
+_MOST_CODES = 256  # numbers
+_MOST_WEIGHTS = 1 << 20  # their gradients are summed in 64 chunks, each in memory of its own
 
 
 class FusedRadiance:
@@ -24,27 +26,34 @@ class FusedRadiance:
 
     def __init__(
         self,
-        table: Tensor,
-        levels: Levels,
+        groups: Groups,
         density: Sequence[Tensor],
         colour: Sequence[Tensor],
         axes: Sequence[Sequence[float]],
+        frequencies: int | None,
         **settings: Any,
     ) -> None:
-        self.half = torch.empty(table.shape, dtype=torch.float16)
+        self._tables = [table for group in groups for table, _, _ in group]
+        self.halves = [torch.empty(table.shape, dtype=torch.float16) for table in self._tables]
+        halves = iter(self.halves)
         self._native = _core.Radiance(
-            grid(levels, table.shape[1]),
-            plain(table),
-            self.half.view(torch.uint16),
-            [plain(weight) for weight in density],
-            [plain(weight) for weight in colour],
+            [
+                [
+                    (grid(levels, table.shape[1]), plain(table), next(halves).view(torch.uint16), list(own))
+                    for table, levels, own in group
+                ]
+                for group in groups
+            ],
+            frequencies=-1 if frequencies is None else frequencies,
+            density=[plain(weight) for weight in density],
+            colour=[plain(weight) for weight in colour],
             axes=[number for row in axes for number in row],
             **settings,
         )
-        self._tensors = [table, *density, *colour]
+        self._tensors = [*self._tables, *density, *colour]
         self._settled = False
         self.refresh()
-        self._to_table: Tensor | None = None
+        self._to_tables: list[Tensor] = []
         self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
         self._occupied: tuple[Tensor, _core.Occupancy] | None = None
 
@@ -69,8 +78,8 @@ class FusedRadiance:
         if steps:
             checks.radiance_steps(self._tensors, steps)
             self._settle(steps)
-        elif self._to_table is None:
-            self._to_table = like(self._tensors[0])
+        elif not self._to_tables:
+            self._to_tables = [like(table) for table in self._tables]
         figures = self._native.train(
             **_arrays(rays),
             grid=self._packed(occupied),
@@ -78,25 +87,19 @@ class FusedRadiance:
             background=array(background),
             huber=huber,
             errors=array(errors),
-            to_table=array(self._to_table) if self._to_table is not None and not steps else None,
+            to_tables=[array(gradient) for gradient in self._to_tables],
             steps=[_step(**step) for step in steps],
             to_density=[array(gradient) for gradient in to_density],
             to_colour=[array(gradient) for gradient in to_colour],
         )
-        if self._to_table is None or steps:
-            return figures, errors, []
-        return figures, errors, [self._to_table, *to_density, *to_colour]
+        return figures, errors, [] if steps else [*self._to_tables, *to_density, *to_colour]
 
     def _settle(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """The table and its moments are read at random from now on."""
+        """The tables and their moments are read at random from now on."""
         if not self._settled:
-            for tensor in (
-                self._tensors[0],
-                steps[0]["mean"],
-                steps[0]["square"],
-                self.half.view(torch.float32),
-            ):
-                _core.settle(plain(tensor))
+            for table, half, step in zip(self._tables, self.halves, steps):
+                for tensor in (table, step["mean"], step["square"], half.view(torch.float32)):
+                    _core.settle(plain(tensor))
             self._settled = True
 
     def refresh(self) -> None:
@@ -137,13 +140,22 @@ def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
 
 
 def fused_radiance(
-    table: Tensor, levels: Levels, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+    groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedRadiance | None:
+    tables = [table for group in groups for table, _, _ in group]
+    alike = all(
+        (levels.count, table.shape[1]) == (group[0][1].count, group[0][0].shape[1])
+        for group in groups
+        for table, levels, _ in group
+    )
     fits = (
         settings["degree"] % 4 == 0
-        and levels.dimensions == 3
-        and table.shape[1] in _FEATURES
+        and alike
+        and max(map(len, groups), default=0) <= _MOST_FACTORS
+        and all(table.shape[1] % 2 == 0 for table in tables)
+        and density[0].shape[1] <= _MOST_CODES
         and max(len(density), len(colour)) <= _MOST_LAYERS
-        and all(tensor.is_contiguous() for tensor in (table, *density, *colour))
+        and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
+        and all(tensor.is_contiguous() for tensor in (*tables, *density, *colour))
     )
-    return FusedRadiance(table, levels, density, colour, **settings) if fits else None
+    return FusedRadiance(groups, density, colour, **settings) if fits else None

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <new>
 
+#include "codes.hpp"
 #include "harmonics.hpp"
 #include "march.hpp"
 #include "packed_field.hpp"
-#include "table_step.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
@@ -76,18 +76,10 @@ public:
         evaluated_ += end_ - rows_;
     }
 
-    // One level's part of the new rows' codes.
-    void look_up(int l) {
-        const RadianceField& field = packed_->field;
-        const Level& level = field.grid.level[l];
-        const int features = field.grid.features;
-        const float* table = field.table + level.offset * features;
-        const uint16_t* half = field.half_table ? field.half_table + level.offset * features : nullptr;
-        switch (features) {
-            case 2: return half ? look_up_level<2>(level, half, l) : look_up_level<2>(level, table, l);
-            case 4: return half ? look_up_level<4>(level, half, l) : look_up_level<4>(level, table, l);
-            default: return half ? look_up_level<8>(level, half, l) : look_up_level<8>(level, table, l);
-        }
+    // The new rows' codes.
+    void look_up() {
+        const float* x[3] = {x_[0] + rows_, x_[1] + rows_, x_[2] + rows_};
+        look_up_codes<P>(packed_->field, x, end_ - rows_, code_ + size_t(rows_) * code_width_, code_width_, scratch_->strip);
     }
 
     // Densities of the new rows, of which those that light reaches join their rays. Rays whose light is spent end.
@@ -233,8 +225,7 @@ public:
             memcpy(here->x[d], x_[d], rows_ * 4);
             for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;
         }
-        const Grid& grid = field_.grid;
-        here->to_code = static_cast<float*>(arena.take(size_t(rows_) * grid.levels * grid.features * 4));
+        here->to_code = static_cast<float*>(arena.take(size_t(rows_) * field_.kept * 4));
         float* ray_sums = room<float>(scratch_->work[3], size_t(TILE_RAYS) * colour_start_);
         memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
         float worst = 0;
@@ -311,26 +302,6 @@ private:
         for (int i = begin; i < end; i += W) {
             vf raw = vmin(vmax(load(sigma_ + i), splat(field_.low)), splat(field_.high));
             store(sigma_ + i, vexp(raw) * field_.per_length);
-        }
-    }
-
-    template <int F, class Source> void look_up_level(const Level& level, const Source* table, int l) {
-        // The next points' rows are on their way to the cache while these points' are summed.
-        Corners<3> corners[2];
-        auto find = [&](int i, Corners<3>& to) {
-            vf x[3];
-            for (int d = 0; d < 3; ++d) x[d] = load(x_[d] + i);
-            find_corners<3>(level, x, to);
-            for (int c = 0; c < 8; c += 2)
-                for (int p = 0; p < W; ++p) __builtin_prefetch(table + size_t(to.row[c][p]) * F);
-        };
-        if (rows_ < end_) find(rows_, corners[0]);
-        for (int i = rows_, turn = 0; i < end_; i += W, turn ^= 1) {
-            if (i + W < end_) find(i + W, corners[turn ^ 1]);
-            Value* to = code_ + size_t(i) * code_width_ + l * F;
-            sum_corners<3, F>(corners[turn], table, int(least(W, end_ - i)), [&](int p, typename Row<F>::Vector sum) {
-                P::template store_row<F>(to + size_t(p) * code_width_, (const float*)&sum);
-            });
         }
     }
 
@@ -421,25 +392,12 @@ private:
             Value* swap = to_out;
             to_out = to_in, to_in = swap;
         }
-        switch (packed_->field.grid.features) {
-            case 2: keep_gradients<2>(floats, begin, rows, trace); break;
-            case 4: keep_gradients<4>(floats, begin, rows, trace); break;
-            default: keep_gradients<8>(floats, begin, rows, trace);
-        }
+        keep_gradients(packed_->field, floats, code_width_, begin, rows, scratch_->strip, trace);
         vf worst{};
         for (int k = 0; k < rows * code_width_; k += W) worst += load(floats + k) * 0.f;
         float sum = 0;
         for (int lane = 0; lane < W; ++lane) sum += worst[lane];
         return sum;
-    }
-
-    // Rows (rows, code width) of gradients to codes, level by level.
-    template <int F> void keep_gradients(const float* floats, int begin, int rows, Trace& trace) {
-        for (int l = 0; l < packed_->field.grid.levels; ++l) {
-            float* to = trace.to_code + (size_t(l) * rows_ + begin) * F;
-            const float* from = floats + l * F;
-            for (int r = 0; r < rows; ++r, to += F, from += code_width_) memcpy(to, from, F * 4);
-        }
     }
 
     void sum_by_ray(const Value* to_out, int begin, int rows, float* ray_sums) {

@@ -114,9 +114,8 @@ def random_bits(seed: int, name: int, step: int, bits: Tensor, /) -> None: ...  
 class Radiance:
     def __init__(
         self,
-        grid: Grid,
-        table: Tensor,
-        half: Tensor | None,
+        groups: Sequence[Sequence[tuple[Grid, Tensor, Tensor, Sequence[int]]]],
+        *,
         density: Sequence[Tensor],
         colour: Sequence[Tensor],
         **settings: Any,

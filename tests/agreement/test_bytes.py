@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -103,19 +104,27 @@ def test_threads_change_no_byte(native_form, operation):
             assert found.numel() and torch.equal(found, wanted)
 
 
-def fused(levels: cases.Levels, contraction: bool, features: int):
+Groups = list[
+    list[tuple[cases.Levels, tuple[int, ...]]]
+]  # of every table of every group its levels and its axes
+
+
+def fused(groups: Groups, features: int, summed: bool, contraction: bool):
     """A fused kernel over a random field with empty and dense parts, a batch of rays, and an occupancy grid."""
     rng = cases.generator(12)
-    sizes = [(levels.count * features, 40, 16), (32, 40, 3)]
+    sizes = [(sum(group[0][0].count for group in groups) * features, 40, 16), (32, 40, 3)]
     density, colour = (
         [torch.randn(b, a, generator=rng) / a**0.5 for a, b in itertools.pairwise(each)] for each in sizes
     )
-    table = torch.randn(levels.entries, features, generator=rng) * 2
+    filled = [
+        [(torch.randn(levels.entries, features, generator=rng) * 2, levels, axes) for levels, axes in group]
+        for group in groups
+    ]
     kernel = fused_radiance(
-        table,
-        levels,
+        filled,
         density,
         colour,
+        summed=summed,
         degree=4,
         centre=(0.1, 0.0, -0.1),
         axes=((0.0, 1.0, 0.0), (-0.8, 0.0, 0.0), (0.0, 0.0, 1.25)),
@@ -144,35 +153,52 @@ def fused(levels: cases.Levels, contraction: bool, features: int):
         "background": torch.rand(count, 3, generator=rng),
     }
     return (
-        [table, *density, *colour],
+        [*(table for group in filled for table, _, _ in group), *density, *colour],
         kernel,
         (rays, occupied),
         compared,
     )
 
 
-fused_fields = pytest.mark.parametrize(
-    "levels, contraction, features",
-    [
-        (cases.Levels.geometric(6, 4, 50, 3, 1 << 9), False, 4),
-        (cases.Levels.geometric(2, 9, 40, 3, 1 << 10), True, 2),
-        (cases.Levels(((9, 7, 8),), 1 << 10), False, 8),  # fewer levels than threads
-    ],
-    ids=["six levels", "two levels, contraction", "one level"],
-)
+def cube(levels: cases.Levels) -> Groups:
+    return [[(levels, (0, 1, 2))]]
+
+
+def planes(levels: cases.Levels) -> Groups:
+    return [[(levels, axes) for axes in ((0, 1), (0, 2), (1, 2))]]
+
+
+SQUARE, LINE = cases.Levels(((13, 13),), 169), cases.Levels(((21,),), 21)
+FUSED = {  # groups, features, whether summed, whether contracted
+    "six levels": (cube(cases.Levels.geometric(6, 4, 50, 3, 1 << 9)), 4, False, False),
+    "two levels, contraction": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, True),
+    "one level": (cube(cases.Levels(((9, 7, 8),), 1 << 10)), 8, False, False),  # fewer levels than threads
+    "six features": (cube(cases.Levels.geometric(2, 5, 9, 3, 1 << 10)), 6, False, False),
+    "planes, summed": (planes(SQUARE), 32, True, False),
+    "planes of two levels": (planes(cases.Levels(((7, 7), (19, 23)), 1 << 9)), 16, False, True),
+    "hashed planes": (planes(cases.Levels.geometric(2, 9, 30, 2, 1 << 7)), 48, False, False),
+    "planes and lines": (
+        [[(SQUARE, (1, 2)), (LINE, (0,))], [(SQUARE, (0, 2)), (LINE, (1,))]],
+        10,
+        False,
+        False,
+    ),
+    "lines": ([[(LINE, (axis,)) for axis in (2, 0, 1)]], 96, False, False),
+}
+fused_fields = pytest.mark.parametrize("name", FUSED)
 
 
 @fused_fields
-def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, contraction, features):
+def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, name):
     from polyfield import _core
 
     def everything(threads: int):
         _core.set_threads(threads)
-        _, kernel, walk, compared = fused(levels, contraction, features)
+        _, kernel, walk, compared = fused(*FUSED[name])
         for _ in range(2):  # the second starts from what the first left
             figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
         seen, *picture = kernel.render(*walk)
-        return (figures, seen), [x.clone() for x in (errors, *gradients, *picture, kernel.half)]
+        return (figures, seen), [x.clone() for x in (errors, *gradients, *picture, *kernel.halves)]
 
     figures, expected = everything(1)
     assert figures[0]["finite"] and figures[0]["evaluated"] > figures[0]["shaded"] > 1000
@@ -185,13 +211,11 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, levels, 
 
 @fused_fields
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(
-    native_form, levels, contraction, features, threads
-):
+def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(native_form, name, threads):
     from polyfield import _core
 
     _core.set_threads(threads)
-    tensors, kernel, walk, compared = fused(levels, contraction, features)
+    tensors, kernel, walk, compared = fused(*FUSED[name])
     rng = cases.generator(5)
     numbers: dict[str, Any] = {
         "step": 3,
@@ -203,23 +227,23 @@ def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(
     steps = [
         {"mean": torch.randn(x.shape, generator=rng), "square": torch.rand(x.shape, generator=rng)}
         | numbers
-        | {"sparse": x is tensors[0]}
+        | {"sparse": x is tensors[0]}  # of other tables every number moves
         for x in tensors
     ]
-    moved = [*tensors, *(step[name] for step in steps for name in ("mean", "square")), kernel.half]
+    moved = [*tensors, *(step[part] for step in steps for part in ("mean", "square")), *kernel.halves]
     for _ in range(2):  # the second finds what the first left
         expected = copy.deepcopy([*zip(tensors, steps)])
-        half = kernel.half.clone()
+        halves = [half.clone() for half in kernel.halves]
         figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
         errors = errors.clone()
-        for (tensor, step), gradient in zip(expected, gradients, strict=True):
-            adam(tensor, gradient, **step, half=half if step["sparse"] else None)
+        for (tensor, step), gradient, half in zip_longest(expected, gradients, halves):
+            adam(tensor, gradient, **step, half=half)
         again, found, none = kernel.train(*walk, **compared, huber=0.1, steps=steps)
         assert again == figures and torch.equal(found, errors) and not none
         wanted = [
             *(tensor for tensor, _ in expected),
-            *(step[name] for _, step in expected for name in ("mean", "square")),
-            half,
+            *(step[part] for _, step in expected for part in ("mean", "square")),
+            *halves,
         ]
         assert all(torch.equal(x, y) for x, y in zip(moved, wanted, strict=True))
     before = [tensor.clone() for tensor in moved]

@@ -15,15 +15,32 @@ from polyfield.render.volume import render_image, render_rays
 BOX = Domain("box", (0.2, 0.0, -0.1), (1.0, 1.5, 0.7))
 ALL_OF_SPACE = Domain("contraction", (0.0, 0.1, 0.0), (0.8, 0.8, 0.8))
 SMALL = {"levels": 4, "log2_size": 12, "finest": 40, "width": 32}
-FIELDS = {
-    "box": (BOX, SMALL),
-    "contraction": (ALL_OF_SPACE, SMALL),
+# Of one table over all axes, which every form takes.
+FIELDS: dict[str, tuple[str, Domain, dict[str, int]]] = {
+    "box": ("hashgrid", BOX, SMALL),
+    "contraction": ("hashgrid", ALL_OF_SPACE, SMALL),
     "two features, deep, wide": (
+        "hashgrid",
         BOX,
         SMALL | {"features": 2, "layers": 2, "colour_layers": 3, "width": 64},
     ),
-    "eight features, odd width": (BOX, SMALL | {"features": 8, "width": 24, "colour_layers": 1}),
+    "eight features, odd width": ("hashgrid", BOX, SMALL | {"features": 8, "width": 24, "colour_layers": 1}),
 }
+# Of several tables, or none, or of one that only native kernels take.
+TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
+    "densegrid": ("densegrid", BOX, {"levels": 2, "features": 6, "coarsest": 5, "finest": 11, "width": 32}),
+    "triplane": ("triplane", BOX, {"resolution": 20, "features": 32, "width": 32}),
+    "triplane and sines": ("triplane", BOX, {"resolution": 12, "features": 8, "frequencies": 2, "width": 32}),
+    "kplanes": (
+        "kplanes",
+        ALL_OF_SPACE,
+        {"levels": 2, "coarsest": 6, "finest": 20, "features": 16, "width": 32},
+    ),
+    "vm": ("vm", BOX, {"resolution": 24, "rank": 12, "layers": 0}),
+    "cp": ("cp", BOX, {"resolution": 24, "rank": 96, "width": 32}),
+    "mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
+}
+EVERY = FIELDS | TABLES
 HUBER = 0.1
 # The table is read in half precision, and with bfloat16 activations have 8 bits.
 TOLERANCES = {
@@ -36,14 +53,17 @@ TOLERANCES = {
 }
 
 
-def made(domain: Domain, options: dict[str, int]) -> Field:
+def made(name: str) -> Field:
     """A field with structure: dense here, thin there."""
-    field = create(FieldSpec.of("hashgrid", "radiance", domain, **options), seed=3)
+    architecture, domain, options = EVERY[name]
+    field = create(FieldSpec.of(architecture, "radiance", domain, **options), seed=3)
     with torch.no_grad():
-        for name, parameter in field.named_parameters():
-            kind = "table" if "tables" in name else name
-            numbers = uniform(parameter.shape, seed=1, stream=kind) * 2 - 1
-            parameter.copy_(numbers * (2.0 if kind == "table" else 2.2 / parameter.shape[1] ** 0.5))
+        for key, parameter in field.named_parameters():
+            table = "tables" in key
+            numbers = (
+                uniform(parameter.shape, seed=1, stream=key.replace("encoding.tables.0", "table")) * 2 - 1
+            )
+            parameter.copy_(numbers * (2.0 if table else 2.2 / parameter.shape[1] ** 0.5))
         field.networks.density.weights[-1][0] *= 3
     return field
 
@@ -68,8 +88,14 @@ def test_a_training_step(name, fused_form, monkeypatch):
         one_step(name, count, fused_form, monkeypatch)
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_a_training_step_of_groups_of_tables(name, native_form, monkeypatch):
+    one_step(name, 200, native_form, monkeypatch)
+
+
 def one_step(name, count, fused_form, monkeypatch):
-    field, sampler, looking = made(*FIELDS[name]), sampler_of(FIELDS[name][0], fused_form), rays(count)
+    field = made(name)
+    sampler, looking = sampler_of(field.spec.domain, fused_form), rays(count)
     jitter, target, background = (uniform((count, n), seed=2, stream=str(n)) for n in (1, 4, 3))
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
@@ -97,7 +123,17 @@ def one_step(name, count, fused_form, monkeypatch):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_picture(name, exact_form, monkeypatch):
-    field, sampler = made(*FIELDS[name]), sampler_of(FIELDS[name][0], exact_form)
+    one_picture(name, exact_form, monkeypatch)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_picture_of_groups_of_tables(name, native_form, monkeypatch):
+    one_picture(name, native_form, monkeypatch)
+
+
+def one_picture(name, exact_form, monkeypatch):
+    field = made(name)
+    sampler = sampler_of(field.spec.domain, exact_form)
     camera = Cameras.perspective(
         look_at(torch.tensor([[2.5, 0.3, 1.0]]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
         focal=40.0,
@@ -119,7 +155,16 @@ def test_a_picture(name, exact_form, monkeypatch):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_densities_at_points(name, exact_form):
-    field = made(*FIELDS[name])
+    densities(name, exact_form)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_densities_of_groups_of_tables(name, native_form):
+    densities(name, native_form)
+
+
+def densities(name, exact_form):
+    field = made(name)
     fused, reach = FusedField.of(field), 3.0 if field.spec.domain.kind == "contraction" else 1.0
     for count in (0, 1, 9000 if exact_form.startswith("native") else 500):
         local = (uniform((count, 3), seed=1, stream="points") * 2 - 1) * reach
@@ -129,8 +174,29 @@ def test_densities_at_points(name, exact_form):
         assert (found - expected).norm() <= TOLERANCES[exact_form] * expected.norm()
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_groups_that_a_form_does_not_take(name, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("POLYFIELD_KERNELS", "cuda")
+    assert FusedField.of(made(name)) is None
+
+
+@pytest.mark.parametrize(
+    "architecture, options",
+    [
+        ("densegrid", {"features": 3, "finest": 16}),  # odd
+        ("cp", {"rank": 258, "resolution": 8}),  # too wide
+        ("vm", {"rank": 86, "resolution": 8}),
+        ("mlp", {"activation": "sine"}),
+        ("mlp", {"width": 512, "layers": 6}),
+    ],
+)
+def test_fields_that_native_kernels_do_not_take(architecture, options, native_form):
+    assert FusedField.of(create(FieldSpec.of(architecture, "radiance", BOX, **options), seed=0)) is None
+
+
 def test_rays_that_meet_nothing(exact_form):
-    field, sampler = made(*FIELDS["box"]), sampler_of(BOX, exact_form)
+    field, sampler = made("box"), sampler_of(BOX, exact_form)
     away = Rays(torch.full((5, 3), 4.0), torch.nn.functional.normalize(torch.ones(5, 3), dim=1))
     fused = FusedField.of(field)
     target, background = torch.zeros(5, 4), torch.full((5, 3), 0.5)
@@ -141,7 +207,7 @@ def test_rays_that_meet_nothing(exact_form):
 
 
 def test_gradients_that_are_not_finite_are_told(exact_form):
-    field, sampler = made(*FIELDS["box"]), sampler_of(BOX, exact_form)
+    field, sampler = made("box"), sampler_of(BOX, exact_form)
     with torch.no_grad():
         field.networks.colour.weights[0][0, 0] = float("nan")
     fused = FusedField.of(field)

@@ -41,10 +41,10 @@ def problem():
     sizes = ((16, 16), (16, 16)), ((16, 32), (3, 16))
     density, colour = ([torch.randn(*s, generator=rng) / s[1] ** 0.5 for s in net] for net in sizes)
     kernel = fused_radiance(
-        table,
-        LEVELS,
+        [[(table, LEVELS, (0, 1, 2))]],
         density,
         colour,
+        summed=False,
         degree=4,
         centre=(0.0, 0.0, 0.0),
         axes=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),

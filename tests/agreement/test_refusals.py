@@ -55,12 +55,18 @@ def packed(**changes) -> Composite:
     return composite(dataclasses.replace(SAMPLES, **changes), zeros(7), zeros(7, 3))
 
 
-def radiance(rows: int = 8, density=((32, 4), (16, 32)), colour=((32, 32), (3, 32)), centre=(0.0, 0.0, 0.0)):
+CUBE = Levels(((2, 2, 2),), 8)
+TABLE = (zeros(8, 4), CUBE, (0, 1, 2))
+
+
+def radiance(
+    groups=((TABLE,),), density=((32, 4), (16, 32)), colour=((32, 32), (3, 32)), centre=(0.0, 0.0, 0.0)
+):
     return fused_radiance(
-        zeros(rows, 4),
-        Levels(((2, 2, 2),), 8),
+        groups,
         [zeros(*shape) for shape in density],
         [zeros(*shape) for shape in colour],
+        summed=False,
         degree=4,
         centre=centre,
         axes=torch.eye(3).tolist(),
@@ -126,7 +132,19 @@ REFUSED = {
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
     "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
     "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
-    "fused_radiance: table is (7, 4); expected (8, any)": lambda: radiance(rows=7),
+    "fused_radiance: groups[0][1]: table is (7, 4); expected (8, any)": lambda: radiance(
+        [[TABLE, (zeros(7, 4), CUBE, (0, 1, 2))]]
+    ),
+    "fused_radiance: groups[1]: no table; expected one or more": lambda: radiance([[TABLE], []]),
+    "fused_radiance: groups[0][0]: axes (0, 1); expected 3 of 0, 1, 2": lambda: radiance(
+        [[(zeros(8, 4), CUBE, (0, 1))]]
+    ),
+    "fused_radiance: groups[0][0]: axes (1, 2, 3); expected 3 of 0, 1, 2": lambda: radiance(
+        [[(zeros(8, 4), CUBE, (1, 2, 3))]]
+    ),
+    "fused_radiance: groups[0][1]: 1 levels of 2 features; expected 4 numbers, as the first table gives": lambda: (
+        radiance([[TABLE, (zeros(8, 2), CUBE, (0, 1, 2))]])
+    ),
     "fused_radiance: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (3,) and "
     "(3, 3) numbers": lambda: radiance(centre=(0.0, 1.0)),
     "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
@@ -202,9 +220,8 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
             {"square": zeros(8, 4).double()},
             "fused_radiance: square is of torch.float64; expected torch.float32, contiguous",
         ),
-        ({"sparse": False}, "fused_radiance: the table's step is not sparse; expected sparse"),
         ({"step": 0}, "fused_radiance: step is 0; expected 1 or more"),
-        (None, "fused_radiance: 4 steps; expected 5, of the table and of every layer"),
+        (None, "fused_radiance: 4 steps; expected 5, of every table and every layer"),
     ],
 )
 def test_steps_that_do_not_fit(native_form, changes, message):

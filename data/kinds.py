@@ -1,0 +1,199 @@
+"""What kind of source a path is: by its suffix and, where that leaves it open, by a look into the file's head."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import tokenize
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from polyfield.data.images import decoding
+from polyfield.errors import PolyfieldError, shown
+
+# Suffixes that say it all; .ply, .npy and .npz do not.
+KINDS = {
+    "scene": (".json",),
+    "picture": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".exr"),
+    "mesh": (".obj", ".stl", ".glb", ".off"),
+    "cloud": (".pcd",),
+    "volume": (".nii", ".nii.gz", ".tif", ".tiff"),
+}
+
+READ = (
+    "folders and .json (scenes), .png .jpg .webp .bmp .gif .exr (pictures), .obj .ply .stl .glb .off (meshes),"
+    " .ply .pcd .npz .npy (clouds), .nii .nii.gz .tif .npz .npy (volumes)"
+)
+
+# What numpy's formats raise beside what all decoders do.
+ARRAY_ERRORS = (zipfile.BadZipFile, tokenize.TokenError, lzma.LZMAError)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a path is taken for, and why."""
+
+    name: str  # "scene" | "picture" | "mesh" | "cloud" | "volume"
+    reason: str  # a few words for printing: "its name ends in .obj"
+
+
+@dataclass(frozen=True)
+class PlyHead:
+    """What the head of a PLY file promises."""
+
+    elements: dict[str, int]  # name -> how many, in the file's order
+    text: bool  # an element a line, rather than binary
+    start: int  # of the data, in bytes
+
+
+@dataclass(frozen=True)
+class ArrayHead:
+    """One array of an npy or npz file, without its values."""
+
+    key: str  # "" in an npy file
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def called(self) -> str:
+        """How errors name it."""
+        return f"array {self.key!r}" if self.key else "its array"
+
+
+def kind_of(path: str | Path) -> Kind:
+    """Whether a path is a scene, picture, mesh, cloud or volume. Raises PolyfieldError where it is none of them."""
+    path = Path(path)
+    if not os.path.exists(path):  # unlike Path.exists, False for names that no file can have
+        raise PolyfieldError(f"{shown(path)}: no such file or folder")
+    if os.path.isdir(path):
+        return Kind("scene", "it is a folder")
+    suffix = _suffix(path)
+    for name, suffixes in KINDS.items():
+        if suffix in suffixes:
+            return Kind(name, _ending(suffix))
+    if suffix == ".ply":
+        faces = ply_head(path).elements.get("face", 0)
+        return Kind("mesh", f"a PLY of {faces} faces") if faces else Kind("cloud", "a PLY without faces")
+    if suffix in (".npy", ".npz"):
+        return _array_kind(path)
+    raise PolyfieldError(f"{shown(path)}: {_ending(suffix)}; read are {READ}")
+
+
+def suffix_of(path: Path, kind: str, suffixes: tuple[str, ...]) -> str:
+    """The suffix in small letters. Raises PolyfieldError where `kind` is not read from files that end so."""
+    suffix = _suffix(path)
+    if suffix not in suffixes:
+        raise PolyfieldError(f"{shown(path)}: {_ending(suffix)}; a {kind} is read from {', '.join(suffixes)}")
+    return suffix
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a source's file. Raises PolyfieldError where there is none, or it is empty."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a device that never ends
+        raise PolyfieldError(f"{shown(path)}: is no file; expected one")
+    with decoding(shown(path)), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise PolyfieldError(f"{shown(path)} is empty (0 bytes); copy or export it again")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ply_head(path: Path) -> PlyHead:
+    """The head of a PLY file. Raises PolyfieldError where it has none that can be read."""
+    with decoding(shown(path)), path.open("rb") as file:
+        if file.readline(16).strip() != b"ply":
+            raise ValueError("it does not begin with 'ply'")
+        elements: dict[str, int] = {}
+        text = False
+        for line in iter(lambda: file.readline(4096), b""):
+            words = line.split() or [b""]
+            if words[0] == b"end_header":
+                return PlyHead(elements, text, file.tell())
+            if words[0] == b"format":
+                text = words[1] == b"ascii"
+            if words[0] == b"element":
+                elements[words[1].decode()] = int(words[2])
+        raise ValueError("its head has no end_header")
+
+
+def array_heads(path: Path) -> dict[str, ArrayHead]:
+    """Every array of an npy or npz file by its key."""
+    with decoding(shown(path)), path.open("rb") as file:
+        try:
+            heads = _npz_heads(file) if file.read(4) == b"PK\x03\x04" else [_head("", file)]
+        except ARRAY_ERRORS as error:
+            raise ValueError(str(error)) from None
+    return {head.key: head for head in heads}
+
+
+def main_array(path: Path) -> ArrayHead:
+    """The array that an npy or npz file stands for: `points`, or the only one beside `normals`."""
+    heads = array_heads(path)
+    if "points" in heads:
+        return heads["points"]
+    others = [head for head in heads.values() if head.key != "normals"]
+    if len(others) != 1:
+        found = ", ".join(f"{head.key!r} {head.shape}" for head in others[:5]) or "none"
+        raise PolyfieldError(
+            f"{shown(path)}: holds {len(others)} arrays ({found}); expected 'points' of (P, 3), or one array alone"
+        )
+    return others[0]
+
+
+def read_array(path: Path, head: ArrayHead) -> np.ndarray:
+    """The values of one array, in the machine's byte order. Objects, which would be pickled, are refused."""
+    if head.dtype.kind not in "biuf":
+        raise PolyfieldError(f"{shown(path)}: {head.called} is of type {head.dtype}; expected plain numbers")
+    with decoding(shown(path)):
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):
+                with loaded as archive:
+                    loaded = archive[head.key]
+        except ARRAY_ERRORS as error:
+            raise ValueError(str(error)) from None
+    return loaded.astype(loaded.dtype.newbyteorder("="), copy=False)
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _ending(suffix: str) -> str:
+    return f"its name ends in {suffix}" if suffix else "its name has no suffix"
+
+
+def _array_kind(path: Path) -> Kind:
+    head = main_array(path)
+    if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):
+        return Kind("cloud", f"{head.called} has shape {head.shape}")
+    if len(head.shape) in (3, 4):
+        return Kind("volume", f"{head.called} has shape {head.shape}")
+    raise PolyfieldError(
+        f"{shown(path)}: {head.called} has shape {head.shape};"
+        " expected (P, 3) of a cloud, or (Z, Y, X) or (Z, Y, X, C) of a volume"
+    )
+
+
+def _npz_heads(file: IO[bytes]) -> list[ArrayHead]:
+    heads = []
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                heads.append(_head(name.removesuffix(".npy"), member))
+    return heads
+
+
+def _head(key: str, file: IO[bytes]) -> ArrayHead:
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:  # (3, 0) differs in the names of fields, which are refused anyhow
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    return ArrayHead(key, shape, dtype)

@@ -1,0 +1,262 @@
+"""Pictures as sources: a file's own channels and depth, of any size, beyond a limit in a file rather than in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from polyfield.data import images
+from polyfield.data.kinds import fingerprint
+from polyfield.data.photographs import Progress
+from polyfield.data.records import brief
+from polyfield.errors import PolyfieldError, shown
+
+IN_MEMORY = 256 << 20  # bytes; larger pictures lie in a temporary file
+STRIP = 16 << 20  # bytes of a file's rows that are copied at once
+EXR = b"v/1\x01"
+
+# FFmpeg's formats of deep PNG -> channels.
+DEEP = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as its file has it, upright.
+
+    Alpha is straight, and premultiplied in EXR, as these formats have it.
+    """
+
+    name: str  # the file's, without suffix
+    values: np.ndarray  # (H, W, C) uint8 | uint16 | float32; C: grey 1, grey and alpha 2, RGB 3, RGBA 4
+    peak: float  # what stands for full: 255, 65535; of floats 1, or the largest value where that is more
+    found: str  # one sentence: what was detected
+    sha256: str  # of the file
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A decoded picture, as it lies in its file."""
+
+    shape: tuple[int, int, int]  # (H, W, C)
+    dtype: np.dtype
+    depth: str  # for people: "8 bits"
+    rows: Callable[[int, int], np.ndarray]  # top, bottom -> (bottom - top, W, C)
+    turns: int = 0  # quarter turns anticlockwise that set it upright,
+    mirrored: bool = False  # then left to right
+    straight: bool = True  # alpha, where there is such
+    left_out: str = ""  # channels that are not read
+
+
+def open_picture(path: str | Path, *, downscale: int = 1, progress: Progress | None = None) -> Picture:
+    """The picture in a PNG, JPEG, WebP, BMP, GIF or EXR file, found by how the file begins; of an animation the first.
+
+    `downscale` K takes K x K box means, weighted by alpha, cropped at the right and bottom. `progress` is called with
+    (done, total) rows as they are copied. More than IN_MEMORY bytes of values lie in an unlinked temporary file that
+    is mapped read-only. Raises PolyfieldError, one line with the file's name, on anything that cannot be read.
+    """
+    if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
+        raise PolyfieldError(f"--downscale is {brief(downscale)}; expected a whole number of at least 1")
+    path = Path(path)
+    label = shown(path)
+    digest = fingerprint(path)
+    with images.decoding(label), path.open("rb") as file:
+        start = file.read(32)
+        decoded = _exr(path, label) if start.startswith(EXR) else _image(file, start, label)
+    values, largest = _collect(decoded, downscale, label, progress)
+    values = np.rot90(values, decoded.turns)
+    peak = max(1.0, largest) if decoded.dtype == np.float32 else float(np.iinfo(decoded.dtype).max)
+    return Picture(
+        path.stem,
+        values[:, ::-1] if decoded.mirrored else values,
+        peak,
+        _found(path, decoded, downscale),
+        digest,
+    )
+
+
+def _found(path: Path, decoded: _Decoded, downscale: int) -> str:
+    height, width, channels = decoded.shape
+    if decoded.turns % 2:
+        width, height = height, width
+    text = f"{shown(path.name)} is a picture: {width} x {height}, {channels} channel{'s' * (channels > 1)} of {decoded.depth}"
+    text += f" (without {decoded.left_out})" if decoded.left_out else ""
+    return text + (
+        f", taken at 1/{downscale}: {width // downscale} x {height // downscale}." if downscale > 1 else "."
+    )
+
+
+def _image(file: IO[bytes], start: bytes, label: str) -> _Decoded:
+    """What Pillow reads, and PNG of 16 bits a channel."""
+    if start.startswith(images.PNG):
+        images.open_image(file, start, label).verify()  # every chunk's checksum, to the very end
+    image = images.open_image(file, start, label)
+    turns, mirrored = images.turn_of(image)
+    if images.is_deep(start):
+        return _deep(file, image.size, turns, mirrored, label)
+    alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA")
+    grey = image.mode in ("1", "L", "LA")
+    mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
+    image.load()
+
+    def rows(top: int, bottom: int) -> np.ndarray:
+        strip = image.crop((0, top, image.width, bottom))
+        strip = strip if strip.mode == mode else strip.convert(mode)
+        return np.asarray(strip).reshape(bottom - top, image.width, len(mode))
+
+    shape = (image.height, image.width, len(mode))
+    return _Decoded(shape, np.dtype(np.uint8), "8 bits", rows, turns, mirrored)
+
+
+def _deep(file: IO[bytes], size: tuple[int, int], turns: int, mirrored: bool, label: str) -> _Decoded:
+    width, height = size
+    if (width + 128) * (height + 128) >= 2**28:  # FFmpeg's own limit, at 8 bytes a pixel
+        raise PolyfieldError(
+            f"{label} has {width} x {height} pixels of 16 bits; at most 260 million are read, shrink it first"
+        )
+    file.seek(0)
+    frame = images.deep_frame(file.read())
+    if (channels := DEEP.get(frame.format.name)) is None:
+        raise ValueError(f"pixels of format {frame.format.name}")
+    plane = frame.planes[0]
+    lines = np.frombuffer(plane, ">u2").reshape(height, plane.line_size // 2)  # type: ignore[call-overload]
+    pixels = lines[:, : width * channels].reshape(height, width, channels)
+
+    def rows(top: int, bottom: int) -> np.ndarray:
+        return pixels[top:bottom].astype(np.uint16)
+
+    return _Decoded((height, width, channels), np.dtype(np.uint16), "16 bits", rows, turns, mirrored)
+
+
+def _exr(path: Path, label: str) -> _Decoded:
+    import OpenEXR
+
+    head = OpenEXR.File(str(path), header_only=True)
+    if len(head.parts) != 1:
+        raise PolyfieldError(
+            f"{label}: holds {len(head.parts)} parts; expected a picture of one, export that alone"
+        )
+    low, high = head.header()["dataWindow"]
+    width, height = (int(high[i]) - int(low[i]) + 1 for i in (0, 1))
+    if width * height > images.LARGEST:
+        most = images.LARGEST // 10**6
+        raise PolyfieldError(
+            f"{label} has {width} x {height} pixels; at most {most} million are read, shrink it first"
+        )
+    file = OpenEXR.File(str(path))
+    if not file.parts:
+        raise ValueError("its pixels cannot be decoded")
+    channels = {name: channel.pixels for name, channel in file.channels().items()}
+    taken = _exr_channels(channels, label)
+    pixels = [values.reshape(height, width, -1) for values in taken.values()]
+    count = sum(values.shape[-1] for values in pixels)
+    bits = 8 * pixels[0].itemsize
+    left_out = ", ".join(sorted(set(channels) - set(taken)))
+
+    def rows(top: int, bottom: int) -> np.ndarray:
+        return np.concatenate([values[top:bottom].astype(np.float32) for values in pixels], axis=-1)
+
+    shape = (height, width, count)
+    return _Decoded(
+        shape, np.dtype(np.float32), f"{bits}-bit floats", rows, straight=False, left_out=left_out
+    )
+
+
+def _exr_channels(channels: dict[str, Any], label: str) -> dict[str, np.ndarray]:
+    """The channels that make a picture: colour, or luminance where there is nothing but that and alpha."""
+    colour = next((name for name in ("RGBA", "RGB") if name in channels), None)
+    names = [colour] if colour else ["Y", "A"] if set(channels) == {"Y", "A"} else ["Y"]
+    if not set(names) <= set(channels) or (not colour and not set(channels) <= {"Y", "A"}):
+        found = ", ".join(sorted(channels)) or "none"
+        raise PolyfieldError(
+            f"{label}: has the channels {found}; expected R, G and B or Y alone, with or without A"
+        )
+    for name in names:
+        if channels[name].dtype not in (np.float16, np.float32):
+            raise PolyfieldError(
+                f"{label}: channel {name} is of type {channels[name].dtype}; expected floats"
+            )
+    return {name: channels[name] for name in names}
+
+
+def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> tuple[np.ndarray, float]:
+    """The values at 1 / K, not yet upright, and the largest of them."""
+    height, width, channels = decoded.shape
+    if k > min(height, width):
+        raise PolyfieldError(f"{label} has {width} x {height} pixels; --downscale {k} leaves none of them")
+    shape = (height // k, width // k, channels)
+    with images.decoding(label):
+        if np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize <= IN_MEMORY:
+            strips = list(_strips(decoded, k, label, progress))
+            return np.concatenate(strips), max(float(strip.max()) for strip in strips)
+    largest = 0.0
+    try:
+        with tempfile.TemporaryFile() as file:
+            for strip in _strips(decoded, k, label, progress):
+                largest = max(largest, float(strip.max()))
+                file.write(np.ascontiguousarray(strip).data)
+            file.flush()
+            return np.memmap(file, decoded.dtype, "r", shape=shape), largest
+    except OSError as error:
+        needed = np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize / 1e9
+        reason = (error.strerror or str(error)).lower()
+        raise PolyfieldError(
+            f"{label}: {needed:.1f} GB of pixels do not go into {shown(tempfile.gettempdir())} ({reason});"
+            " point TMPDIR to a folder with room"
+        ) from None
+
+
+def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> Iterator[np.ndarray]:
+    """The picture at 1 / K, some rows at a time from the top."""
+    height, width, channels = decoded.shape
+    top, left = _cropped(decoded, k)
+    bottom, right = top + height // k * k, left + width // k * k
+    step = max(1, STRIP // (width * channels * decoded.dtype.itemsize * k)) * k
+    bad = 0
+    for first in range(top, bottom, step):
+        last = min(first + step, bottom)
+        strip = decoded.rows(first, last)[:, left:right]
+        if decoded.dtype == np.float32:
+            bad += strip.size - int(np.isfinite(strip).sum())
+        yield strip if k == 1 else _box_mean(strip, k, decoded.straight)
+        if progress is not None:
+            progress(last - top, bottom - top)
+    if bad:
+        raise PolyfieldError(
+            f"{label}: {bad} values are not finite (NaN or inf); expected numbers alone, export it again"
+        )
+
+
+def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:
+    """Rows and columns that go first, so that the upright picture is cropped at its right and bottom."""
+    corners = np.rot90(np.arange(4).reshape(2, 2), decoded.turns)
+    low, right = divmod(
+        int(corners[0, -1 if decoded.mirrored else 0]), 2
+    )  # where the upright top left corner lies
+    return low * (decoded.shape[0] % k), right * (decoded.shape[1] % k)
+
+
+def _box_mean(values: np.ndarray, k: int, straight: bool) -> np.ndarray:
+    """The K x K box mean of (H, W, C), rounded to nearest; colours of straight alpha are weighted by it."""
+    alpha = straight and values.shape[2] in (2, 4)
+    total = np.zeros((values.shape[0] // k, values.shape[1] // k, values.shape[2]))
+    for i in range(k):
+        for j in range(k):
+            part = values[i::k, j::k].astype(np.float64)
+            if alpha:
+                part[..., :-1] *= part[..., -1:]
+            total += part
+    if alpha:
+        total[..., :-1] /= np.maximum(total[..., -1:], 1)
+        total[..., -1:] /= k * k
+    else:
+        total /= k * k
+    return (
+        total.astype(values.dtype)
+        if values.dtype == np.float32
+        else np.floor(total + 0.5).astype(values.dtype)
+    )

@@ -1,0 +1,40 @@
+"""What a checkpoint must hold to be one of a fit: tensors by shape and type, plain state by type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+
+
+def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> None:
+    """Refuse tensors that are of another field; expected are the shapes, as `shape` gives them, that each may have."""
+    for name in sorted(expected.keys() | found.keys()):
+        wanted = expected.get(name, {"nothing"})
+        there = shape(found[name]) if name in found else "nothing"
+        if there not in wanted:
+            raise PolyfieldError(
+                f"checkpoint: tensor {name} is {there}; the field of config.json has {', '.join(sorted(wanted))}"
+            )
+
+
+def check_state(found: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse a state that was edited: every value must be of the type that the fit's own has."""
+    for key, value in own.items():
+        there = found.get(key)
+        same = type(there) is type(value)
+        if not same or (isinstance(there, dict) and there.keys() != value.keys()):
+            raise PolyfieldError(f"checkpoint: {key} is {there!r}; expected {type(value).__name__}")
+
+
+def shape(tensor: Tensor) -> str:
+    """Type and shape of a tensor, in words."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def part(tensors: dict[str, Tensor], name: str, device: Any) -> dict[str, Tensor]:
+    """The tensors whose names begin with a part's, without it."""
+    start = f"{name}."
+    return {key.removeprefix(start): t.to(device) for key, t in tensors.items() if key.startswith(start)}

@@ -1,0 +1,63 @@
+"""Points near a shape and what its field should say there: a pool off the surface, and the surface itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyfield.fields import Domain
+from polyfield.kernels import random_bits
+
+POOL = 4_000_000  # points off the surface
+_UNIFORM = 0.25  # share of the pool that lies anywhere in the domain; the rest lies near the surface
+_NEAR = (0.004, 0.02, 0.1)  # as far from it as normal numbers of these deviations, in half longest sides
+_AT_ONCE = 500_000
+
+Surface = Callable[[int, int], np.ndarray]  # so many points (N, 3) float64 of the shape, from a seed
+Label = Callable[[np.ndarray], np.ndarray]  # points (N, 3) float64 to raw values (N,) float32
+
+
+class ShapeSamples:
+    """Draws are of the pool; with `on_surface` half of them are of the surface instead, where the value is 0."""
+
+    def __init__(
+        self,
+        surface: Surface,
+        label: Label,
+        domain: Domain,
+        *,
+        seed: int,
+        on_surface: bool,
+        device: str,
+        progress: Callable[[float], None],
+    ) -> None:
+        random = np.random.Generator(np.random.Philox(seed))
+        centre, half = np.array(domain.centre), np.array(domain.half_size)
+        points, values = np.empty((POOL, 3), np.float32), np.empty((POOL, 1), np.float32)
+        for start in range(0, POOL, _AT_ONCE):
+            stop = min(start + _AT_ONCE, POOL)
+            anywhere = round((stop - start) * _UNIFORM)
+            near = stop - start - anywhere
+            away = random.standard_normal((near, 3)) * np.resize(_NEAR, near)[:, None] * half.max()
+            x = np.concatenate(
+                (centre + half * random.uniform(-1, 1, (anywhere, 3)), surface(near, start + 1) + away)
+            )
+            points[start:stop] = np.clip(x, centre - half, centre + half)  # beyond, a field has no values
+            values[start:stop, 0] = label(points[start:stop].astype(np.float64))
+            progress(stop / POOL)
+        self._points, self._values = torch.from_numpy(points).to(device), torch.from_numpy(values).to(device)
+        self._surface: Tensor | None = None
+        if on_surface:
+            self._surface = torch.from_numpy(surface(POOL, 0).astype(np.float32)).to(device)
+
+    def draw(self, count: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
+        bits = random_bits((count,), seed=seed, stream="shape", step=step, device=self._points.device)
+        row = bits * POOL >> 32  # scaled, not taken modulo: none is favoured
+        if self._surface is None:
+            return self._points[row], self._values[row]
+        half = count // 2
+        x = torch.cat((self._surface[row[:half]], self._points[row[half:]]))
+        return x, torch.cat((self._values.new_zeros(half, 1), self._values[row[half:]]))

@@ -1,0 +1,231 @@
+"""A field of distances or occupancy to be fitted to a mesh or a cloud, and measured against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyfield.data.clouds import Cloud
+from polyfield.data.mesh_queries import distance, inside_mesh, signed_distance
+from polyfield.data.meshes import Mesh
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Domain, Field, Points
+from polyfield.fit.shape_metrics import compare_surfaces, interior_iou, sample_surface
+from polyfield.fit.shape_samples import POOL, ShapeSamples
+from polyfield.fit.task import Evaluation, Progress
+from polyfield.fit.value_task import ValueTask
+from polyfield.render.meshing import mesh as level_set
+from polyfield.render.shape_pictures import shape_pictures
+
+# Against the source: IoU of the interiors at 10^7 uniform points of the domain; chamfer distance (mean of both
+# directions' means, not squared, in longest sides of the source's box), F-score at 0.5 % of the longest side, and
+# the angle between normals of nearest points (0 to 180 degrees, mean of both directions), each of 10^6 points of either
+# surface; the field's surface by marching cubes of 512 cells along the domain. Distances without sign have no such
+# surface: points are led to where they vanish, and normals are left out. Distance error: mean over 10^6 points of the
+# domain, in longest sides.
+PROTOCOL = "polyfield-shape-1"
+
+IOU_POINTS = 10**7
+SURFACE_POINTS = 10**6
+RESOLUTION = 512
+_F_SCORE = 0.005  # of the longest side
+_MARGIN = 1.1  # the domain's side, in longest sides
+_SLOPE = 2.0  # no learned distance is thought to change faster
+_FAR = 64.0  # half longest sides from zero on which a source gets an origin of its own
+_DEFAULT_SIZE = 2_000_000  # bytes
+_AT_ONCE = 1 << 18
+
+
+class ShapeTask(ValueTask):
+    """The task of a mesh or a cloud, in a cube round it."""
+
+    resolution = None
+    default_size = _DEFAULT_SIZE
+
+    def __init__(
+        self, name: str, sha256: str, points: np.ndarray, faces: np.ndarray | None, signal: str
+    ) -> None:
+        """points (V, 3) float64 are a mesh's vertices, or a cloud."""
+        self.name, self.signal, self._sha256, self._faces = name, signal, sha256, faces
+        low, high = points.min(0), points.max(0)
+        self._side = float((high - low).max())
+        if not self._side > 0:
+            raise PolyfieldError(f"{name}: all its points are in one place; expected a shape")
+        centre = (low + high) / 2
+        if np.abs(centre).max() > _FAR * self._side / 2:
+            self.origin = tuple(float(number) for number in centre)
+            points, centre = points - centre, np.zeros(3)
+        self._points = points
+        half = _MARGIN * self._side / 2
+        self.domain = Domain("box", tuple(float(number) for number in centre), (half,) * 3)
+        self.bytes = POOL * 28 + points.nbytes + (0 if faces is None else faces.nbytes)
+
+    @staticmethod
+    def of_mesh(mesh: Mesh, signal: str) -> ShapeTask:
+        used, faces = np.unique(mesh.faces, return_inverse=True)
+        return ShapeTask(mesh.name, mesh.sha256, mesh.vertices[used], faces.reshape(-1, 3), signal)
+
+    @staticmethod
+    def of_cloud(cloud: Cloud) -> ShapeTask:
+        return ShapeTask(cloud.name, cloud.sha256, cloud.points, None, "udf")
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "kind": "cloud" if self._faces is None else "mesh",
+            "sha256": self._sha256,
+            "points": len(self._points),
+            "faces": None if self._faces is None else len(self._faces),
+        }
+
+    # -- what is fitted to
+
+    def samples(self, seed: int, device: str, progress: Progress) -> ShapeSamples:
+        return ShapeSamples(
+            lambda count, stream: self._surface(count, seed + stream)[0],
+            self._label(),
+            self.domain,
+            seed=seed,
+            on_surface=self.signal != "occupancy",
+            device=device,
+            progress=lambda share: progress("distances", share),
+        )
+
+    def _label(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Points (N, 3) to what the field's raw values should be: distances in domain sizes, or 1 inside and 0 outside."""
+        unit = np.float32(self.domain.size)
+        if self.signal == "occupancy":
+            return lambda x: self._inside(x).astype(np.float32)
+        if self.signal == "sdf":
+            return lambda x: signed_distance(self._points, self._mesh_faces, x) / unit
+        return lambda x: self._unsigned(x) / unit
+
+    def _unsigned(self, x: np.ndarray) -> np.ndarray:
+        if self._faces is not None:
+            return distance(self._points, self._faces, x)
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self._points).query(x, workers=-1)[0].astype(np.float32)
+
+    def _inside(self, x: np.ndarray) -> np.ndarray:
+        return inside_mesh(self._points, self._mesh_faces, x)
+
+    @property
+    def _mesh_faces(self) -> np.ndarray:
+        assert self._faces is not None
+        return self._faces
+
+    def _surface(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points (count, 3) of the source and their normals, which those of a cloud do not have."""
+        if self._faces is not None:
+            return sample_surface(self._points, self._faces, count, seed=seed)
+        points = self._points[
+            np.random.Generator(np.random.Philox(seed)).integers(len(self._points), size=count)
+        ]
+        return points, np.ones_like(points)
+
+    # -- what is measured
+
+    def measure(self, field: Field, progress: Progress) -> Evaluation:
+        values = _batched(lambda x: field.raw(Points(x)))
+        device = str(next(field.parameters()).device)
+        figures: dict[str, Any] = {"protocol": PROTOCOL}
+        x = np.random.Generator(np.random.Philox(1)).uniform(-1, 1, (IOU_POINTS, 3)) * self.domain.half_size
+        x += self.domain.centre
+        if self.signal != "udf":
+            progress("interior", 0.1)
+            raw = values(torch.from_numpy(x.astype(np.float32)).to(device)).cpu().numpy()
+            progress("interior", 0.2)
+            figures["iou"] = interior_iou((raw < 0) == (self.signal == "sdf"), self._inside(x))
+        progress("surface", 0.5)
+        found = self._found_surface(values, device)
+        progress("surface", 0.7)
+        if found is None:
+            figures |= {"chamfer": None, "f_score": 0.0, "normal_error_degrees": None}
+        else:
+            wanted = self._surface(SURFACE_POINTS, 1)
+            figures |= compare_surfaces(found, wanted, threshold=_F_SCORE * self._side)
+            figures["chamfer"] /= self._side
+            if self.signal == "udf":
+                figures["normal_error_degrees"] = None
+        if self.signal != "occupancy":
+            some = x[:SURFACE_POINTS]
+            raw = values(torch.from_numpy(some.astype(np.float32)).to(device)).cpu().numpy()
+            away = np.abs(raw - self._label()(some)).mean() * self.domain.size / self._side
+            figures["distance_error"] = float(away)
+        progress("pictures", 0.9)
+        pictures = shape_pictures(self.signal, values, self.domain, device)
+        progress("pictures", 1.0)
+        return Evaluation(
+            figures,
+            _said(figures),
+            pictures,
+            "the field's surface from four sides, and sections",
+            "shape.png",
+        )
+
+    def _found_surface(
+        self, values: Callable[[Tensor], Tensor], device: str
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Points and normals of the field's surface, or None if it has none."""
+        low, high = (np.add(self.domain.centre, sign * np.array(self.domain.half_size)) for sign in (-1, 1))
+        if self.signal == "udf":
+            return self._led(values, device)
+        sign = 1.0 if self.signal == "sdf" else -1.0
+        # Raw values are distances in domain sizes.
+        band = _SLOPE / self.domain.size if self.signal == "sdf" else None
+        vertices, faces = level_set(
+            lambda x: sign * values(x), low, high, resolution=RESOLUTION, band=band, device=device
+        )
+        return sample_surface(vertices, faces, SURFACE_POINTS, seed=2) if len(faces) else None
+
+    def _led(self, values: Callable[[Tensor], Tensor], device: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Points that are led down an unsigned distance to where it vanishes: p - u grad u / |grad u|, five times."""
+        unit, epsilon = self.domain.size, self.domain.size / RESOLUTION
+        start = torch.from_numpy(
+            np.random.Generator(np.random.Philox(3))
+            .uniform(-1, 1, (4 * SURFACE_POINTS, 3))
+            .astype(np.float32)
+        ).to(device)
+        x = self.domain.to_world(start)
+        distances = values(x).clamp(min=0) * unit
+        nearest = distances.argsort()[: 2 * SURFACE_POINTS]
+        x = x[nearest]
+        for _ in range(5):
+            gradient = torch.stack(
+                [(values(x + step) - values(x - step)) for step in epsilon * torch.eye(3, device=device)],
+                1,
+            )
+            direction = torch.nn.functional.normalize(gradient, dim=1)
+            x = x - values(x).clamp(min=0)[:, None] * unit * direction
+        there = values(x) * unit < 2 * epsilon
+        if not there.any():
+            return None
+        x = x[there][:SURFACE_POINTS]
+        points = x.double().cpu().numpy()
+        return points, np.ones_like(points)
+
+
+def _batched(values: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, asked some points at a time and without gradients."""
+
+    def asked(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([values(part) for part in x.split(_AT_ONCE)]) if len(x) else x[:, 0]
+
+    return asked
+
+
+def _said(figures: dict[str, Any]) -> str:
+    words = {
+        "iou": "interior IoU {:.4f}",
+        "chamfer": "chamfer distance {:.5f}",
+        "f_score": "F-score {:.4f}",
+        "normal_error_degrees": "normal error {:.2f} degrees",
+        "distance_error": "distance error {:.5f}",
+    }
+    known = [text.format(figures[key]) for key, text in words.items() if figures.get(key) is not None]
+    return f"{', '.join(known)} ({PROTOCOL})"
