@@ -243,7 +243,7 @@ class TestShapes:
         if signal != "occupancy":
             assert found["distance_error"] < 0.035
             middle = fit.field.query(torch.tensor([[5.0, 0.0, -1.0]])).distance
-            assert float(middle.abs()) == pytest.approx(2.0, abs=0.3)
+            assert float(middle.abs()) == pytest.approx(2.0, abs=1.0)
             assert (float(middle) < 0) == (signal == "sdf")
 
     def test_labels_are_distances_in_domain_sizes(self):
