@@ -17,7 +17,7 @@ from polyfield.fit.interrupt import Stopped, stoppable
 if TYPE_CHECKING:
     from benchmarks.results import Cell
 
-KINDS = ("limits", "kernels", "network", "step", "fit")
+KINDS = ("limits", "kernels", "network", "step", "fit", "scene", "pictures", "shape", "ngpc")
 HERE = Path(__file__).parent
 
 
@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[15.0, 45.0, 90.0],
         metavar="S",
         help="lengths of the fits; the step is measured half-way through the first",
+    )
+    parser.add_argument(
+        "--pictures", type=Path, help="a folder of PNG pictures that every architecture is fitted to"
+    )
+    parser.add_argument(
+        "--meshes", type=Path, nargs="+", default=[], metavar="FILE", help="shapes to be fitted"
     )
     parser.add_argument("--quick", action="store_true", help="toy sizes, one round: to see that it runs")
     parser.add_argument("--list", action="store_true", help="only say which cells there are")
@@ -132,6 +138,34 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
     for seconds in sorted(set(asked.seconds)):
         what = f"{scene['scene']} {seconds:g}"
         cells.append(cell("fit", what, fit, seconds, order=seconds, **scene))
+    return [*cells, *_matrix(asked, cell, scene)]
+
+
+def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
+    """Cells of every architecture, of shapes, and of the four applications."""
+    from benchmarks import matrix, ngpc
+    from polyfield.fields import ARCHITECTURES
+    from polyfield.fields.registry import refusal
+
+    cells = []
+    for order, name in enumerate(ARCHITECTURES):
+        what = f"{scene['scene']} {name}"
+        cells.append(cell("scene", what, matrix.scene, name, asked.scene, order=order, **scene))
+    if asked.pictures is not None:
+        files = sorted(asked.pictures.glob("*.png"))
+        if not files:
+            raise PolyfieldError(f"--pictures {asked.pictures}: holds no .png files")
+        for order, name in enumerate(ARCHITECTURES):
+            if refusal(name, "image") is None:
+                options = {"order": order, "files": [file.name for file in files]}
+                cells.append(cell("pictures", name, matrix.pictures, name, files, **options))
+    for mesh in asked.meshes:
+        if not mesh.is_file():
+            raise PolyfieldError(f"--meshes {mesh}: no such file")
+        for order, kind in enumerate(matrix.SHAPE_SECONDS):
+            cells.append(cell("shape", f"{mesh.stem} {kind}", matrix.shape, kind, mesh, order=order))
+    for order, application in enumerate(ngpc.APPLICATIONS):
+        cells.append(cell("ngpc", application, ngpc.measure, application, order=order))
     return cells
 
 

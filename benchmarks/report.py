@@ -32,6 +32,19 @@ SECTIONS = {
         "dB against seconds",
         "Whole fits. Frames are test views; without stopping, rays go on where no light is.",
     ),
+    "scene": (
+        "Architectures on a scene",
+        "Whole fits of every architecture as it comes. Training dB are those of the rays drawn, a mean over a tenth of the fit.",
+    ),
+    "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
+    "shape": (
+        "Shapes",
+        "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fit/shape_task.py` has the protocol.",
+    ),
+    "ngpc": (
+        "Where the time of a frame goes",
+        "Four applications by three encodings, after Mubarik et al. 2023; `benchmarks/ngpc.py` says what is timed.",
+    ),
 }
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

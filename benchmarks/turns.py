@@ -22,9 +22,12 @@ class Budget:
         16  # of the native form's turns: as many as there are between updates of the occupancy grid
     )
     compile_seconds: int = 300  # after which torch.compile is given up; 0 for not even trying
+    share: float = 1.0  # of the seconds that fits of the matrix take
 
 
-QUICK = Budget(rounds=1, least_seconds=1e-3, size=1 << 8, step_seconds=0.05, least_steps=2, compile_seconds=0)
+QUICK = Budget(
+    rounds=1, least_seconds=1e-3, size=1 << 8, step_seconds=0.05, least_steps=2, compile_seconds=0, share=1e-3
+)
 
 
 def in_turns(contenders: Mapping[str, Callable[[], Figures]], rounds: int) -> dict[str, Figures]:

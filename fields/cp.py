@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from polyfield.fields.growing import GrowingTables
 from polyfield.fields.options import NetworkOptions, option
@@ -21,6 +22,11 @@ class Cp(GrowingTables):
     size_option = "rank"
     size_step = 8
     first = (-0.4, 0.4)
+    rate = 3.0
 
     def __init__(self, dimensions: int, options: CpOptions) -> None:
         super().__init__((tuple((axis,) for axis in range(dimensions)),), options.resolution, options.rank)
+
+    @staticmethod
+    def suited(resolution: int) -> dict[str, Any]:
+        return {"resolution": resolution}

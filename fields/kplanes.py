@@ -22,6 +22,7 @@ class KPlanes(Tables):
     Options = KPlanesOptions
     size_option = "finest"
     first = (0.1, 0.5)
+    rate = 8.0
 
     def __init__(self, dimensions: int, options: KPlanesOptions) -> None:
         coarsest = min(options.coarsest, options.finest)

@@ -17,8 +17,8 @@ from polyfield.fields.plan import Factor
 @dataclass(frozen=True)
 class MlpOptions(NetworkOptions):
     frequencies: int = option(8, 16)  # octaves of sine and cosine on each axis; a network of sines takes none
-    width: int = option(128, 1024)
-    layers: int = option(4, 16)
+    width: int = option(64, 1024)
+    layers: int = option(3, 16)
     colour_layers: int = option(1, 16)
 
 
@@ -26,7 +26,7 @@ class Mlp(Encoding):
     Options = MlpOptions
     size_option = "width"
     size_step = 16
-    learning_rate = 1e-3
+    learning_rate = 5e-3
 
     def __init__(self, dimensions: int, options: MlpOptions) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from polyfield.kernels import Levels
 @dataclass(frozen=True)
 class TriplaneOptions(NetworkOptions):
     resolution: int = option(256, 1 << 14)  # nodes along an axis
-    features: int = option(32, 256)  # of each node
+    features: int = option(16, 256)  # of each node
     frequencies: int = option(0, 16, least=0)  # octaves of sines and cosines beside the features
 
 
@@ -29,6 +29,7 @@ class Triplane(Tables):
     size_option = "resolution"
     summed = True
     first = (-1e-3, 1e-3)
+    rate = 8.0
 
     def __init__(self, dimensions: int, options: TriplaneOptions) -> None:
         nodes = options.resolution
