@@ -5,7 +5,6 @@ Heavy modules are imported inside, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import os
 import signal as signals
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ import tyro
 
 from polyfield.apps.progress import say, showing
 from polyfield.apps.results import plain
-from polyfield.errors import PolyfieldError, naming, shown
+from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from polyfield.fit.config import FitConfig
     from polyfield.fit.run import Run
     from polyfield.fit.task import Fit, Task
-    from polyfield.render.cameras import Cameras
 
 _DEFAULT_SECONDS = 120.0
 
@@ -212,107 +210,73 @@ def render(
     source: tyro.conf.Positional[Path],
     /,
     *,
-    path: str = "orbit",
+    path: str | None = None,
     out: Path | None = None,
     frames: int = 60,
     fps: float = 30.0,
     size: tuple[int, int] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field: a turntable, the test views, or a camera path. A rendering replaces an earlier one.
+    """Render a fitted field: a turntable, test views, a camera path, sections, or a picture. It replaces an earlier one.
 
     Args:
         source: A run's folder or a .field file.
-        path: orbit, test, or a nerfstudio camera_path.json.
+        path: Of radiance: orbit, test, or a nerfstudio camera_path.json. Of shapes and volumes: orbit or slices. Of an
+            image: picture. The first of these if not given.
         out: A video (.mp4), replaced if it is there, or a folder of PNG files: a new one, or one that an earlier
-            rendering made, whose frames then go. renders/PATH.mp4 in the run, or a folder renders/test.
+            rendering made, whose frames then go; of slices and pictures a PNG file. In the run's renders if not given.
         frames: How many frames an orbit has.
         fps: Frames per second of a video of an orbit or of test views.
-        size: Width and height in pixels of an orbit. Those of the first training view if not given.
+        size: Width and height in pixels of an orbit, slices or a picture. Those of the first training view or of the
+            picture if not given; 512 x 512 of shapes and volumes.
         device: cpu, cuda, or auto: cuda where there is one.
     """
     import time
 
     from polyfield.apps.frames import write_frames
-    from polyfield.export.pictures import write_video
+    from polyfield.apps.rendering import draw
+    from polyfield.export.pictures import write_png, write_video
     from polyfield.fit.run import Run
     from polyfield.fit.session import open_field
-    from polyfield.render.sampling import sampler_of
 
     source = Path(source)
     run = Run.open(source) if source.is_dir() else None
     file = run.field_path if run else source
     field, context = open_field(file, device)
-    with naming(file):
-        sampler = sampler_of(field, context)
-    cameras, fps = _path_cameras(path, file, context.cameras, run, frames, size, fps)
+    drawing = draw(file, field, context, run, path=path, frames=frames, size=size, fps=fps)
     if out is None:
-        name = "test" if path == "test" else f"{Path(path).stem}.mp4"
-        out = (run.renders if run else Path("renders")) / name
+        name = drawing.name if drawing.still or drawing.name == "test" else f"{drawing.name}.mp4"
+        out = (run.renders if run else Path("renders")) / (f"{name}.png" if drawing.still else name)
     out, start = Path(out), time.perf_counter()
     with showing("rendering") as progress:
-        pictures = _pictures(field, context.background, cameras, sampler, progress)
-        if out.suffix == ".mp4":
-            write_video(out, pictures, fps=fps)
+        pictures = _shown(drawing.pictures, drawing.count, progress)
+        if drawing.still:
+            if out.suffix != ".png":
+                raise PolyfieldError(f"--out {out}: expected a name that ends in .png")
+            write_png(out, next(pictures))
+        elif out.suffix == ".mp4":
+            write_video(out, pictures, fps=drawing.fps)
         elif out.suffix:
             raise PolyfieldError(f"--out {out}: expected a name that ends in .mp4, or a folder for PNG files")
         else:
-            write_frames(out, pictures, {"source": str(source), "path": path, "frames": len(cameras)})
+            write_frames(
+                out, pictures, {"source": str(source), "path": drawing.name, "frames": drawing.count}
+            )
     seconds = time.perf_counter() - start
-    say(f"{out}: {len(cameras)} frames")
+    say(f"{out}: {drawing.count} frames" if not drawing.still else f"{out}")
     return {
         "out": str(out),
-        "frames": len(cameras),
+        "frames": drawing.count,
         "seconds": seconds,
-        "seconds_per_frame": seconds / len(cameras),
+        "seconds_per_frame": seconds / drawing.count,
     }
 
 
-def _path_cameras(
-    path: str,
-    file: Path,
-    fitted: dict[str, Any],
-    run: Run | None,
-    frames: int,
-    size: tuple[int, int] | None,
-    fps: float,
-) -> tuple[Cameras, float]:
-    """The cameras along a path, for a field file with its fitted cameras, and the frames per second to show them at."""
-    from polyfield.data.camera_path import read_camera_path
-    from polyfield.data.views import read_views
-    from polyfield.render.cameras import Cameras
-    from polyfield.render.orbit import orbit
-
-    if size is not None and not all(1 <= side <= 1 << 15 for side in size):
-        raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
-    if path == "orbit":
-        if not 1 <= frames <= 100_000:
-            raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
-        with naming(file):
-            return orbit(Cameras.from_json(fitted), frames=frames, size=size), fps
-    if path == "test":
-        if run is None:
-            raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
-        return read_views(run.path / "scene.json", "test"), fps
-    if not os.path.isfile(path):
-        raise PolyfieldError(f"--path {shown(path)}: expected orbit, test, or the file of a camera path")
-    return read_camera_path(path)
-
-
-def _pictures(
-    field: Any, background: tuple[float, ...], cameras: Cameras, sampler: Any, progress: Any
-) -> Iterator[Tensor]:
-    """The pictures (H, W, 3) of a field along a path, one after the other."""
-    import torch
-
-    from polyfield.render.volume import render_images
-
-    device = next(field.parameters()).device
-    cameras, behind = cameras.to(device), torch.tensor(background, device=device)
-    renderings = render_images(field, cameras, range(len(cameras)), sampler)
-    for number, rendering in enumerate(renderings):
-        yield rendering.over(behind)
-        progress((number + 1) / len(cameras))
+def _shown(pictures: Iterator[Tensor], count: int, progress: Any) -> Iterator[Tensor]:
+    """The pictures, with progress."""
+    for number, image in enumerate(pictures):
+        yield image
+        progress((number + 1) / count)
 
 
 def doctor(

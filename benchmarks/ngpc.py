@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.turns import Budget, Figures, in_turns
-from polyfield.fields import Domain, Field, FieldSpec, Points, create
+from polyfield.fields import Domain, Field, FieldSpec, create
 from polyfield.fields.encoding import Encoding
 from polyfield.fields.network import Layers
 from polyfield.render.cameras import Cameras, look_at
 from polyfield.render.emission import TransferFunction, render_emission
 from polyfield.render.fused import FusedField
 from polyfield.render.sampling import Lattice, MarchingSampler
-from polyfield.render.shape_pictures import image_rays, surface_picture
+from polyfield.render.shape_pictures import surface_picture
 from polyfield.render.slices import picture
+from polyfield.render.turntable import image_rays
 from polyfield.render.volume import render_image
 
 SIZE = (1920, 1080)
@@ -37,7 +38,6 @@ APPLICATIONS = ("NeRF", "signed distance", "volume", "gigapixel image")
 _SIGNALS = dict(zip(APPLICATIONS, ("radiance", "sdf", "volume", "image")))
 _BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
 _FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
-_AT_ONCE = 1 << 18  # points
 _STEP = 1 / 256  # between samples of a ray, in the box's diagonal: of radiance and of a volume
 
 
@@ -120,28 +120,20 @@ class _Frame:
 
             def ball(x: Tensor) -> Tensor:
                 # The field's own value is all but 0, and is asked as it would be.
-                return (self._raw(x) * 1e-6 + x.norm(dim=1) - 0.8) / _BOX.size
+                return (self.field.raw_at(x) * 1e-6 + x.norm(dim=1) - 0.8) / _BOX.size
 
             surface_picture("sdf", ball, _BOX, self._cameras, 0)
         elif self._application == "volume":
 
             def cloud(x: Tensor) -> Tensor:
-                return self._raw(x)[:, None] * 1e-6 + (1 - x.norm(dim=1, keepdim=True)).clamp(min=0)
+                return self.field.raw_at(x)[:, None] * 1e-6 + (1 - x.norm(dim=1, keepdim=True)).clamp(min=0)
 
             for rays in image_rays(self._cameras, 0):
                 step, background = _STEP * 12**0.5, torch.ones(3)
                 render_emission(cloud, low, high, rays, TransferFunction(), step=step, background=background)
         else:
             width, height = self._size
-            picture(self._colour, width, height)
-
-    def _raw(self, x: Tensor) -> Tensor:
-        return torch.cat([self.field.raw(Points(part)) for part in x.split(_AT_ONCE)])
-
-    def _colour(self, x: Tensor) -> Tensor:
-        colour = self.field.query(x).colour
-        assert colour is not None
-        return colour
+            picture(self.field.colour_at, width, height)
 
 
 def _watch(module: nn.Module, part: str, spent: dict[str, float]) -> list[Any]:

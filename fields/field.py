@@ -16,6 +16,8 @@ from polyfield.fields.points import Features, FieldOutput, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.kernels import uniform
 
+_AT_ONCE = 1 << 18  # points
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -67,6 +69,17 @@ class Field(nn.Module):
         self._check(x, directions, times)
         points = Points(x, directions, times)
         return self.head(self.features(points), points)
+
+    @torch.no_grad()
+    def raw_at(self, x: Tensor) -> Tensor:
+        """`raw` at any number of x (N, D), some at a time and without gradients."""
+        return torch.cat([self.raw(Points(part)) for part in x.split(_AT_ONCE)]) if len(x) else x[:, 0]
+
+    @torch.no_grad()
+    def colour_at(self, x: Tensor) -> Tensor:
+        """Colours (N, C) of a field without directions at any number of x (N, D), likewise."""
+        colours = [self.query(part).colour for part in x.split(_AT_ONCE)]
+        return torch.cat([colour for colour in colours if colour is not None])
 
     @abstractmethod
     def raw(self, points: Points) -> Tensor:

@@ -47,6 +47,11 @@ class ValueTransform:
             plain = torch.logit(plain)
         return plain.clamp(*self.clamp)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values of raw 0 and 1, where there is no function between."""
+        return self.offset, self.offset + self.scale
+
     def to_json(self) -> dict:
         return {
             "function": self.function,

@@ -14,6 +14,7 @@ from polyfield.fit.metrics import ms_ssim, ssim, to_8_bits
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.fit.value_task import ValueTask
 from polyfield.kernels import random_bits
+from polyfield.render.slices import as_rgb, pixel_centres
 
 # Values over the picture's peak, picture and field clipped to [0, 1] and rounded to 8 bits; PSNR over all pixels and
 # channels; SSIM 11 x 11, sigma 1.5; MS-SSIM over five scales.
@@ -36,7 +37,7 @@ class PictureSamples:
         bits = random_bits((count,), seed=seed, stream="pixels", step=step)
         row = bits * (height * width) >> 32
         values = self._picture.values.reshape(-1, channels)[row.numpy()]
-        x = torch.stack(((row % width + 0.5) / width, (row // width + 0.5) / height), 1)
+        x = pixel_centres(row, width, height)
         return x.to(self._device), torch.from_numpy(values).float().to(self._device) / self._picture.peak
 
 
@@ -74,7 +75,9 @@ class PictureTask(ValueTask):
         rows = max(_ROWS_AT_ONCE // width, 1)
         for top in range(0, height, rows):
             bottom = min(top + rows, height)
-            found = to_8_bits(render_rows(field, width, height, top, bottom).cpu())
+            pixel = torch.arange(top * width, bottom * width)
+            x = pixel_centres(pixel, width, height).to(next(field.parameters()).device)
+            found = to_8_bits(field.colour_at(x).cpu().reshape(bottom - top, width, channels))
             wanted = torch.from_numpy(self.picture.values[top:bottom].copy()).float() / self.picture.peak
             wanted = to_8_bits(wanted)
             squared += float((found - wanted).double().square().sum())
@@ -98,25 +101,3 @@ class PictureTask(ValueTask):
         return Evaluation(
             figures, said, sheet, "the picture, the field, and their difference times eight", "picture.png"
         )
-
-
-def render_rows(field: Field, width: int, height: int, top: int, bottom: int) -> Tensor:
-    """Rows top to bottom of the field as a picture of that size: (bottom - top, width, C)."""
-    device = next(field.parameters()).device
-    y, x = torch.meshgrid(
-        torch.arange(top, bottom, device=device), torch.arange(width, device=device), indexing="ij"
-    )
-    points = torch.stack(((x + 0.5) / width, (y + 0.5) / height), -1).reshape(-1, 2)
-    colour = field.query(points).colour
-    assert colour is not None
-    return colour.reshape(bottom - top, width, -1)
-
-
-def as_rgb(picture: Tensor) -> Tensor:
-    """(H, W, C) as (H, W, 3) in [0, 1]: grey, colour, or the first three channels on white by a fourth."""
-    picture = picture.clamp(0, 1)
-    channels = picture.shape[-1]
-    if channels in (2, 4):
-        alpha = picture[..., -1:]
-        picture = picture[..., :-1] * alpha + 1 - alpha
-    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].expand(-1, -1, 3)

@@ -13,7 +13,7 @@ from polyfield.data.clouds import Cloud
 from polyfield.data.mesh_queries import distance, inside_mesh, signed_distance
 from polyfield.data.meshes import Mesh
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Domain, Field, Points
+from polyfield.fields import Domain, Field
 from polyfield.fit.shape_metrics import compare_surfaces, interior_iou, sample_surface
 from polyfield.fit.shape_samples import POOL, ShapeSamples
 from polyfield.fit.task import Evaluation, Progress
@@ -37,7 +37,6 @@ _MARGIN = 1.1  # the domain's side, in longest sides
 _SLOPE = 2.0  # no learned distance is thought to change faster
 _FAR = 64.0  # half longest sides from zero on which a source gets an origin of its own
 _DEFAULT_SIZE = 2_000_000  # bytes
-_AT_ONCE = 1 << 18
 
 
 class ShapeTask(ValueTask):
@@ -130,7 +129,7 @@ class ShapeTask(ValueTask):
     # -- what is measured
 
     def measure(self, field: Field, progress: Progress) -> Evaluation:
-        values = _batched(lambda x: field.raw(Points(x)))
+        values = field.raw_at
         device = str(next(field.parameters()).device)
         figures: dict[str, Any] = {"protocol": PROTOCOL}
         x = np.random.Generator(np.random.Philox(1)).uniform(-1, 1, (IOU_POINTS, 3)) * self.domain.half_size
@@ -207,16 +206,6 @@ class ShapeTask(ValueTask):
         x = x[there][:SURFACE_POINTS]
         points = x.double().cpu().numpy()
         return points, np.ones_like(points)
-
-
-def _batched(values: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function, asked some points at a time and without gradients."""
-
-    def asked(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([values(part) for part in x.split(_AT_ONCE)]) if len(x) else x[:, 0]
-
-    return asked
 
 
 def _said(figures: dict[str, Any]) -> str:

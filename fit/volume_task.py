@@ -12,16 +12,20 @@ from torch import Tensor
 
 from polyfield.data.volumes import Volume
 from polyfield.fields import SIGNALS, Domain, Field
-from polyfield.fit.picture_task import as_rgb
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.fit.value_task import ValueTask
 from polyfield.kernels import random_bits
+from polyfield.render.emission import TransferFunction
+from polyfield.render.slices import as_rgb
+from polyfield.render.turntable import turntable
+from polyfield.render.volume_pictures import emission_picture
 
 # Of all voxels and channels, with the volume's own range as the peak; nothing is clipped or rounded.
 PROTOCOL = "polyfield-volume-1"
 
 _LARGEST_FIELD = 64 << 20  # bytes, of the default size
 _AT_ONCE = 1 << 18  # voxels
+_SIDE = 256  # pixels of a view
 
 
 class VolumeSamples:
@@ -51,7 +55,7 @@ class VolumeTask(ValueTask):
         self.resolution = max(volume.values.shape[:3])
         self.domain = _grid(volume)
         self.bytes = volume.values.nbytes
-        self.default_size = min(volume.values.size, _LARGEST_FIELD)
+        self.default_size = min(4 * volume.values.size, _LARGEST_FIELD)
         low, high = float(volume.values.min()), float(volume.values.max())
         self._low, self._scale = low, high - low or 1.0
         self.transform = replace(SIGNALS["volume"].transform, scale=self._scale, offset=low)
@@ -68,8 +72,7 @@ class VolumeTask(ValueTask):
         for start in range(0, len(flat), _AT_ONCE):
             wanted = torch.from_numpy(flat[start : start + _AT_ONCE].astype(np.float32))
             row = torch.arange(start, start + len(wanted))
-            found = field.query(voxel_centres(row, values.shape[:3], self.domain).to(device)).colour
-            assert found is not None
+            found = field.colour_at(voxel_centres(row, values.shape[:3], self.domain).to(device))
             squared += float((found.cpu() - wanted).double().square().sum())
             progress("evaluating", (start + len(wanted)) / len(flat))
         mse = squared / values.size / self._scale**2
@@ -77,7 +80,18 @@ class VolumeTask(ValueTask):
         figures = {"protocol": PROTOCOL, "psnr": psnr}
         said = f"PSNR {psnr:.2f} dB over {len(flat):,} voxels ({PROTOCOL})"
         sheet = [list(row) for row in zip(*(self._slices(field, axis) for axis in range(3)))]
-        return Evaluation(figures, said, sheet, "middle slices of the volume, and of the field", "slices.png")
+        if self.channels in (1, 3, 4):
+            sheet.append(self._views(field))
+        caption = "middle slices of the volume and of the field, and the field from three sides"
+        return Evaluation(figures, said, sheet, caption, "volume.png")
+
+    def _views(self, field: Field) -> list[Tensor]:
+        """The field from three sides."""
+        cameras = turntable(self.domain, 3, (_SIDE, _SIDE)).to(next(field.parameters()).device)
+        transfer = TransferFunction(field.spec.transform.range)
+        return [
+            emission_picture(field.colour_at, self.domain, cameras, view, transfer).cpu() for view in range(3)
+        ]
 
     def _slices(self, field: Field, axis: int) -> tuple[Tensor, Tensor]:
         """The middle slice across an axis, of the volume and of the field."""
@@ -88,11 +102,13 @@ class VolumeTask(ValueTask):
             self.volume.values.reshape(-1, self.channels)[row.numpy()].astype(np.float32)
         )
         x = voxel_centres(row, sizes, self.domain).to(next(field.parameters()).device)
-        found = field.query(x).colour
-        assert found is not None
+        found = field.colour_at(x)
+
+        times = max(_SIDE // max(sizes), 1)  # small ones are shown larger
 
         def shown(values: Tensor) -> Tensor:
-            return as_rgb((values.cpu() - self._low).div(self._scale).reshape(*index.shape, -1))
+            picture = (values.cpu() - self._low).div(self._scale).reshape(*index.shape, -1)
+            return as_rgb(picture.repeat_interleave(times, 0).repeat_interleave(times, 1))
 
         return shown(wanted), shown(found)
 

@@ -34,10 +34,24 @@ def picture(
 
     def part(start: int) -> Tensor:
         pixel = torch.arange(start, min(start + tile, width * height), device=device)
-        column, row = pixel % width, pixel // width
-        return values(torch.stack(((column + 0.5) / width, (row + 0.5) / height), 1))
+        return values(pixel_centres(pixel, width, height))
 
     return _filled(part, width * height, tile).view(height, width, -1)
+
+
+def pixel_centres(pixel: Tensor, width: int, height: int) -> Tensor:
+    """Points (N, 2) of the unit square at the middle of pixels (N,), which are counted row by row."""
+    return torch.stack(((pixel % width + 0.5) / width, (pixel // width + 0.5) / height), 1)
+
+
+def as_rgb(picture: Tensor) -> Tensor:
+    """(H, W, C) as (H, W, 3) in [0, 1]: grey, colour, or the first three channels on white by a fourth."""
+    picture = picture.clamp(0, 1)
+    channels = picture.shape[-1]
+    if channels in (2, 4):
+        alpha = picture[..., -1:]
+        picture = picture[..., :-1] * alpha + 1 - alpha
+    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].expand(-1, -1, 3)
 
 
 def slice_points(

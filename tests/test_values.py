@@ -17,7 +17,7 @@ from polyfield.fields.registry import architecture, refusal
 from polyfield.fit import shape_samples, shape_task, values
 from polyfield.fit.config import FitConfig
 from polyfield.fit.loop import Diverged
-from polyfield.fit.picture_task import PictureSamples, PictureTask, as_rgb
+from polyfield.fit.picture_task import PictureSamples, PictureTask
 from polyfield.fit.schedule import Length
 from polyfield.fit.shape_task import ShapeTask
 from polyfield.fit.sizing import stored_bytes, suited
@@ -25,6 +25,7 @@ from polyfield.fit.task import Task
 from polyfield.fit.values import ValueFit
 from polyfield.fit.volume_task import VolumeTask, voxel_centres
 from polyfield.render import shape_pictures
+from polyfield.render.slices import as_rgb
 
 SMALL = {
     "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32},

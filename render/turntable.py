@@ -1,0 +1,43 @@
+"""Views all the way round a box, for fields that no camera belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from polyfield.fields import Domain
+from polyfield.render.cameras import Cameras, look_at
+from polyfield.render.rays import Rays
+
+_DISTANCE, _ANGLE = 3.2, 0.35  # of the camera from the centre, in half sizes; above the horizon, in radians
+# A sphere of so many half sizes fills the shorter side: corners of the box, which may be cut, are hardly ever filled.
+_FILLED = 1.3
+_UP = 1  # the axis that they go round
+_AT_ONCE = 1 << 16  # rays
+
+
+def turntable(domain: Domain, frames: int, size: tuple[int, int]) -> Cameras:
+    """`frames` views (width, height) of a box, all the way round its y axis, a little from above."""
+    centre = torch.tensor(domain.centre)
+    angle = torch.arange(frames) / frames * 2 * math.pi
+    level, height = math.cos(_ANGLE), torch.full_like(angle, math.sin(_ANGLE))
+    around = torch.stack((level * angle.sin(), height, level * angle.cos()), 1)
+    poses = look_at(centre + _DISTANCE * max(domain.half_size) * around, centre, torch.eye(3)[_UP])
+    return Cameras.perspective(
+        poses, focal=min(size) / 2 / math.tan(math.asin(_FILLED / _DISTANCE)), size=size
+    )
+
+
+def image_rays(cameras: Cameras, view: int) -> Iterator[Rays]:
+    """The rays of a view, row by row, some at a time."""
+    count = int(cameras.sizes[view].prod())
+    for start in range(0, count, _AT_ONCE):
+        yield cameras.image_rays(view, start, min(start + _AT_ONCE, count))
+
+
+def corners(domain: Domain) -> tuple[list[float], list[float]]:
+    """The lowest and the highest corner of a box without rotation."""
+    low = [c - h for c, h in zip(domain.centre, domain.half_size)]
+    return low, [c + h for c, h in zip(domain.centre, domain.half_size)]

@@ -1,0 +1,173 @@
+"""The command on pictures, meshes, clouds and volumes: detection, fit, eval, resume, render, and refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polyfield.apps.command import main
+from polyfield.fit import shape_samples, shape_task, values
+from polyfield.render import shape_pictures
+
+OPTIONS = ["--options", "levels", "2", "log2_size", "8", "finest", "16", "width", "16"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch) -> Path:
+    """A working folder with a source of each kind, and as few points as tests have time for."""
+    import trimesh
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(values, "POINTS", (512, 512))
+    monkeypatch.setattr(shape_samples, "POOL", 4000)
+    for name, value in (("IOU_POINTS", 4000), ("SURFACE_POINTS", 2000), ("RESOLUTION", 24)):
+        monkeypatch.setattr(shape_task, name, value)
+    monkeypatch.setattr(shape_pictures, "_SIDE", 16)
+    y, x = np.mgrid[:20, :30]
+    Image.fromarray(np.uint8(np.stack((x * 8, y * 12, x + y), -1))).save("waves.png")
+    ball = trimesh.creation.icosphere(2)
+    ball.export("ball.ply")
+    trimesh.Trimesh(ball.vertices, ball.faces[1:]).export("open.obj")
+    np.save("cloud.npy", np.asarray(ball.vertices))
+    z, y, x = np.mgrid[:8, :10, :12]
+    np.save("scan.npy", np.float32(np.exp(-((x - 6) ** 2 + (y - 5) ** 2 + (z - 4) ** 2) / 8)))
+    return tmp_path
+
+
+def run(capsys, *arguments: object) -> tuple[dict, str]:
+    """What a command printed, and what it said."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    return json.loads(said.out), said.err
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The line with which a command was refused."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    assert ended.value.code == 1 and "Traceback" not in said.err
+    return said.err.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    "source, signal, protocol, figures",
+    [
+        ("waves.png", "image", "polyfield-picture-1", {"psnr", "ssim", "ms_ssim"}),
+        (
+            "ball.ply",
+            "sdf",
+            "polyfield-shape-1",
+            {"iou", "chamfer", "normal_error_degrees", "distance_error"},
+        ),
+        ("open.obj", "udf", "polyfield-shape-1", {"chamfer", "f_score", "distance_error"}),
+        ("cloud.npy", "udf", "polyfield-shape-1", {"chamfer", "f_score", "distance_error"}),
+        ("scan.npy", "volume", "polyfield-volume-1", {"psnr"}),
+    ],
+)
+def test_each_kind_is_found_fitted_measured_and_drawn(source, signal, protocol, figures, capsys):
+    printed, said = run(capsys, "fit", source, "--steps", 30, *OPTIONS, "--out", "run")
+    assert f"fitting {signal}" in said and f"({protocol})" in said
+    common = {
+        "protocol",
+        "steps",
+        "train_seconds",
+        "prepare_seconds",
+        "points_per_second",
+        "parameters",
+        "bytes",
+    }
+    assert figures | common <= printed.keys() and printed["protocol"] == protocol
+    assert printed["deterministic"] is True and printed["bytes"] == 4 * printed["parameters"]
+    assert printed == json.loads(Path("run/eval.json").read_text())
+    config, scene = (json.loads(Path("run", name).read_text()) for name in ("config.json", "scene.json"))
+    assert config["signal"] == signal and len(scene["sha256"]) == 64
+    again, _ = run(capsys, "eval", "run")
+    assert {key: again[key] for key in figures} == {key: printed[key] for key in figures}
+    still = {"image": "picture"}.get(signal, "slices")
+    drawn, _ = run(capsys, "render", "run", "--path", still, "--size", 32, 24)
+    with Image.open(drawn["out"]) as image:
+        assert image.size[0] >= 32
+    if signal != "image":
+        run(capsys, "render", "run/field.field", "--frames", 2, "--size", 16, 12, "--out", "frames")
+        assert len(list(Path("frames").glob("*.png"))) == 2
+
+
+def test_a_picture_is_drawn_as_large_as_it_was(capsys):
+    run(capsys, "fit", "waves.png", "--downscale", 2, "--steps", 3, *OPTIONS, "--out", "run")
+    drawn, _ = run(capsys, "render", "run")
+    with Image.open(drawn["out"]) as image:
+        assert drawn["out"] == "run/renders/picture.png" and image.size == (15, 10)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_a_resumed_fit_too(capsys):
+    from polyfield.fit import checkpoints
+
+    for out in ("one", "two"):
+        run(
+            capsys,
+            "fit",
+            "ball.ply",
+            "--field",
+            "vm",
+            "--steps",
+            20,
+            "--options",
+            "resolution",
+            16,
+            "--out",
+            out,
+        )
+    assert Path("one/field.field").read_bytes() == Path("two/field.field").read_bytes()
+    before = Path("one/field.field").read_bytes()
+    # As if it had been stopped on its way, before it had grown for the last time.
+    run(capsys, "fit", "ball.ply", "--field", "vm", "--steps", 20, "--options", "resolution", 16,
+        "--save-seconds", "0.001", "--out", "three")  # fmt: skip
+    first = checkpoints.generations(Path("three"))[0]
+    assert 0 < first < 20
+    run(capsys, "fit", "--resume", "three", "--generation", first)
+    assert Path("three/field.field").read_bytes() == before
+
+
+def test_sizes_are_asked_in_bytes(capsys):
+    printed, said = run(capsys, "fit", "waves.png", "--size", 20_000, "--steps", 2, "--out", "run")
+    assert printed["bytes"] <= 20_000 and f"{printed['bytes']:,} bytes stored" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["open.obj", "--signal", "sdf"], "--signal sdf: open.obj has no inside: "),
+        (["open.obj", "--signal", "occupancy"], "take --signal udf"),
+        (["waves.png", "--signal", "sdf"], "waves.png is a picture, to which image can be fitted"),
+        (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud, to which udf can be fitted"),
+        (["waves.png", "--field", "vm"], "vm does not carry image: it parts three axes"),
+        (["scan.npy", "--downscale", "2"], "--downscale 2: is for photographs and pictures"),
+        (["waves.png", "--size", "10"], "--size 10: the smallest hashgrid takes"),
+        (["notes.txt"], "no such file or folder"),
+        (
+            ["waves.png", "--options", "activation", "tanh"],
+            "option activation is 'tanh'; expected one of relu, sine",
+        ),
+    ],
+)
+def test_what_makes_no_sense_gets_one_line(arguments, words, capsys, place):
+    line = refused(capsys, "fit", *arguments, "--steps", 2)
+    assert words in line
+    assert not (place / "runs").exists()
+
+
+def test_a_source_that_changed_is_not_resumed(capsys):
+    run(capsys, "fit", "scan.npy", "--steps", 2, *OPTIONS, "--out", "run")
+    np.save("scan.npy", np.zeros((8, 10, 12), np.float32) + np.arange(12, dtype=np.float32))
+    assert "sha256 of" in refused(capsys, "eval", "run")
+    assert "--path orbit: of image there is picture" in refused_of_picture(capsys)
+
+
+def refused_of_picture(capsys) -> str:
+    run(capsys, "fit", "waves.png", "--steps", 2, *OPTIONS, "--out", "flat")
+    return refused(capsys, "render", "flat", "--path", "orbit")
