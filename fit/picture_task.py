@@ -33,11 +33,11 @@ class PictureSamples:
         self._picture, self._device = picture, device
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        height, width, channels = self._picture.values.shape
+        height, width, _ = self._picture.values.shape
         bits = random_bits((count,), seed=seed, stream="pixels", step=step)
-        row = bits * (height * width) >> 32
-        values = self._picture.values.reshape(-1, channels)[row.numpy()]
-        x = pixel_centres(row, width, height)
+        pixel = bits * (height * width) >> 32  # scaled, not taken modulo: none is favoured
+        values = self._picture.values[(pixel // width).numpy(), (pixel % width).numpy()]
+        x = pixel_centres(pixel, width, height)
         return x.to(self._device), torch.from_numpy(values).float().to(self._device) / self._picture.peak
 
 

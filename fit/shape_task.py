@@ -126,6 +126,9 @@ class ShapeTask(ValueTask):
         ]
         return points, np.ones_like(points)
 
+    def figures(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {**super().figures(state), "points_off_surface": POOL}
+
     # -- what is measured
 
     def measure(self, field: Field, progress: Progress) -> Evaluation:

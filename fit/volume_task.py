@@ -39,8 +39,7 @@ class VolumeSamples:
         sizes = self._values.shape[:3]
         bits = random_bits((count,), seed=seed, stream="voxels", step=step)
         row = bits * math.prod(sizes) >> 32
-        values = self._values.reshape(-1, self._values.shape[3])[row.numpy()].astype(np.float32)
-        raw = (torch.from_numpy(values) - self._low) / self._scale
+        raw = (_values_of(self._values, row) - self._low) / self._scale
         return voxel_centres(row, sizes, self._domain).to(self._device), raw.to(self._device)
 
 
@@ -68,17 +67,17 @@ class VolumeTask(ValueTask):
 
     def measure(self, field: Field, progress: Progress) -> Evaluation:
         values, device = self.volume.values, next(field.parameters()).device
-        flat, squared = values.reshape(-1, self.channels), 0.0
-        for start in range(0, len(flat), _AT_ONCE):
-            wanted = torch.from_numpy(flat[start : start + _AT_ONCE].astype(np.float32))
-            row = torch.arange(start, start + len(wanted))
+        count, squared = math.prod(values.shape[:3]), 0.0
+        for start in range(0, count, _AT_ONCE):
+            row = torch.arange(start, min(start + _AT_ONCE, count))
+            wanted = _values_of(values, row)
             found = field.colour_at(voxel_centres(row, values.shape[:3], self.domain).to(device))
             squared += float((found.cpu() - wanted).double().square().sum())
-            progress("evaluating", (start + len(wanted)) / len(flat))
+            progress("evaluating", (start + len(row)) / count)
         mse = squared / values.size / self._scale**2
         psnr = -10 * math.log10(mse) if mse else math.inf
         figures = {"protocol": PROTOCOL, "psnr": psnr}
-        said = f"PSNR {psnr:.2f} dB over {len(flat):,} voxels ({PROTOCOL})"
+        said = f"PSNR {psnr:.2f} dB over {count:,} voxels ({PROTOCOL})"
         sheet = [list(row) for row in zip(*(self._slices(field, axis) for axis in range(3)))]
         if self.channels in (1, 3, 4):
             sheet.append(self._views(field))
@@ -98,9 +97,7 @@ class VolumeTask(ValueTask):
         sizes = self.volume.values.shape[:3]
         index = np.arange(math.prod(sizes)).reshape(sizes).take(sizes[axis] // 2, axis).T
         row = torch.from_numpy(index.reshape(-1).copy())
-        wanted = torch.from_numpy(
-            self.volume.values.reshape(-1, self.channels)[row.numpy()].astype(np.float32)
-        )
+        wanted = _values_of(self.volume.values, row)
         x = voxel_centres(row, sizes, self.domain).to(next(field.parameters()).device)
         found = field.colour_at(x)
 
@@ -111,6 +108,13 @@ class VolumeTask(ValueTask):
             return as_rgb(picture.repeat_interleave(times, 0).repeat_interleave(times, 1))
 
         return shown(wanted), shown(found)
+
+
+def _values_of(values: np.ndarray, row: Tensor) -> Tensor:
+    """Values (N, C) float32 of an array (X, Y, Z, C) at rows (N,) of its voxels; it may be a view that is not in order."""
+    _, y, z = values.shape[:3]
+    index = ((row // (y * z)).numpy(), (row // z % y).numpy(), (row % z).numpy())
+    return torch.from_numpy(values[index].astype(np.float32))
 
 
 def voxel_centres(row: Tensor, sizes: tuple[int, ...], domain: Domain) -> Tensor:

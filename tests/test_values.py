@@ -228,7 +228,7 @@ class TestVolumes:
         centre = voxel_centres(torch.tensor([9 * 16 * 12 + 8 * 12 + 5]), (20, 16, 12), task.domain)
         wanted = float(volume().values[9, 8, 5, 0])
         assert float(fit.field.query(centre).colour) == pytest.approx(wanted, abs=40)
-        assert [len(row) for row in found.sheet] == [3, 3]
+        assert [len(row) for row in found.sheet] == [3, 3, 3]
 
 
 class TestShapes:

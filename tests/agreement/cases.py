@@ -32,8 +32,9 @@ INTERPOLATE = {
         (11, 4, 3),
         (21, 3, None),
         (19, 8, None),
+        (13, 12, None),
     )
-}
+} | {"line, 9 points, 96 features, bank None": (LEVELS["line"], 9, 96, None)}
 # With more points than one task takes.
 MANY = {f"{name}, {features} features": (LEVELS[name], features) for name in LEVELS for features in (3, 4)}
 
