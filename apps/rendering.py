@@ -27,7 +27,6 @@ PATHS = {
     "volume": ("orbit", "slices"),
 }
 _SIZE = (512, 512)  # of fields that no camera belongs to
-_TRANSFER = 12.0  # optical depth of a volume's diagonal where it is densest
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Drawing:
     fps: float
     name: str  # of the file
     still: bool = False  # one picture rather than a film
+    folder: bool = False  # pictures by themselves are more use than a film
 
 
 def draw(
@@ -61,7 +61,13 @@ def draw(
         raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
     if signal == "radiance":
         cameras, fps = _cameras(path, file, context.cameras, run, frames, size, fps)
-        return Drawing(_radiance(file, field, context, cameras), len(cameras), fps, Path(path).stem)
+        return Drawing(
+            _radiance(file, field, context, cameras),
+            len(cameras),
+            fps,
+            Path(path).stem,
+            folder=path == "test",
+        )
     if path not in PATHS[signal]:
         raise PolyfieldError(f"--path {shown(path)}: of {signal} there is {' or '.join(PATHS[signal])}")
     if path == "orbit":
@@ -122,7 +128,7 @@ def _orbit(field: Field, frames: int, size: tuple[int, int]) -> Iterator[Tensor]
     cameras = turntable(domain, frames, size).to(next(field.parameters()).device)
     for view in range(frames):
         if signal == "volume":
-            transfer = TransferFunction(field.spec.transform.range, extinction=_TRANSFER)
+            transfer = TransferFunction(field.spec.transform.range)
             yield emission_picture(field.colour_at, domain, cameras, view, transfer)
         else:
             yield surface_picture(signal, field.raw_at, domain, cameras, view)

@@ -41,9 +41,7 @@ def open_task(source: str, signal: str | None, downscale: int) -> Task:
         raise PolyfieldError(
             f"--downscale {downscale}: is for photographs and pictures; {shown(source)} is a {kind}"
         )
-    task = _OPEN[kind](source, signal, downscale)
-    say(f"fitting {task.signal}")
-    return task
+    return _OPEN[kind](source, signal, downscale)
 
 
 def open_again(run: Run, config: FitConfig) -> Task:

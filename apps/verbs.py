@@ -63,7 +63,7 @@ def fit(
         seed: What all randomness follows from.
         device: cpu, cuda, or auto: cuda where there is one.
         deterministic: On a GPU, sum gradients in fixed point, so that a fit of so many steps can be repeated bit for bit
-            there too, at some cost in speed.
+            there too, at some cost in speed: of radiance in a hash grid or a dense grid.
         out: The run's folder; it must not exist. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
         resume: Go on with this run, by the options it was begun with.
@@ -118,6 +118,7 @@ def fit(
         device_of(device)
         task = open_task(source, signal, downscale)
         config = replace(config, signal=task.signal)
+    say(f"fitting {task.signal}")
     say(f"memory: about {task.memory(config)}")
     with showing("preparing") as progress:
         fitting = task.begin(config, lambda doing, share: progress(share, doing))
@@ -245,8 +246,8 @@ def render(
     field, context = open_field(file, device)
     drawing = draw(file, field, context, run, path=path, frames=frames, size=size, fps=fps)
     if out is None:
-        name = drawing.name if drawing.still or drawing.name == "test" else f"{drawing.name}.mp4"
-        out = (run.renders if run else Path("renders")) / (f"{name}.png" if drawing.still else name)
+        suffix = ".png" if drawing.still else "" if drawing.folder else ".mp4"
+        out = (run.renders if run else Path("renders")) / f"{drawing.name}{suffix}"
     out, start = Path(out), time.perf_counter()
     with showing("rendering") as progress:
         pictures = _shown(drawing.pictures, drawing.count, progress)

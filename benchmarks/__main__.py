@@ -144,6 +144,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
     """Cells of every architecture, of shapes, and of the four applications."""
     from benchmarks import matrix, ngpc
+    from polyfield.data.kinds import fingerprint
     from polyfield.fields import ARCHITECTURES
     from polyfield.fields.registry import refusal
 
@@ -157,13 +158,23 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
             raise PolyfieldError(f"--pictures {asked.pictures}: holds no .png files")
         for order, name in enumerate(ARCHITECTURES):
             if refusal(name, "image") is None:
-                options = {"order": order, "files": [file.name for file in files]}
+                options = {"order": order, "files": [fingerprint(file) for file in files]}
                 cells.append(cell("pictures", name, matrix.pictures, name, files, **options))
     for mesh in asked.meshes:
         if not mesh.is_file():
             raise PolyfieldError(f"--meshes {mesh}: no such file")
         for order, kind in enumerate(matrix.SHAPE_SECONDS):
-            cells.append(cell("shape", f"{mesh.stem} {kind}", matrix.shape, kind, mesh, order=order))
+            cells.append(
+                cell(
+                    "shape",
+                    f"{mesh.stem} {kind}",
+                    matrix.shape,
+                    kind,
+                    mesh,
+                    order=order,
+                    file=fingerprint(mesh),
+                )
+            )
     for order, application in enumerate(ngpc.APPLICATIONS):
         cells.append(cell("ngpc", application, ngpc.measure, application, order=order))
     return cells

@@ -55,7 +55,10 @@ def pictures(architecture: str, files: list[Path], budget: Budget) -> dict[str, 
     row: dict[str, Any] = {"architecture": architecture}
     row |= {f"{file.stem} dB": found["psnr"] for file, found in zip(files, figures)}
     for column, key in (("mean dB", "psnr"), ("mean ms-ssim", "ms_ssim"), ("mean bytes stored", "bytes")):
-        row[column] = sum(found[key] for found in figures) / len(figures)
+        known = [
+            found[key] for found in figures if found[key] is not None
+        ]  # none of what is perfect, or too small
+        row[column] = sum(known) / len(known) if known else None
     note = f"{seconds:g} s a picture, at most {PICTURE_BYTES:,} bytes stored; {figures[0]['protocol']}"
     return {"rows": [row], "notes": [note]}
 

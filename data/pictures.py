@@ -1,4 +1,4 @@
-"""Pictures as sources: a file's own channels and depth, of any size, beyond a limit in a file rather than in memory."""
+"""Pictures as sources: a file's own channels and depth, beyond a limit in a file rather than in memory."""
 
 from __future__ import annotations
 

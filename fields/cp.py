@@ -11,7 +11,7 @@ from polyfield.fields.options import NetworkOptions, option
 
 @dataclass(frozen=True)
 class CpOptions(NetworkOptions):
-    resolution: int = option(256, 1 << 14)  # nodes of a line
+    resolution: int = option(256, 1 << 14, least=2)  # nodes of a line
     rank: int = option(96, 1024)  # products
 
 
@@ -29,4 +29,4 @@ class Cp(GrowingTables):
 
     @staticmethod
     def suited(resolution: int) -> dict[str, Any]:
-        return {"resolution": resolution}
+        return {"resolution": min(max(resolution, 2), 1 << 14)}

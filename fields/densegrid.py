@@ -13,8 +13,8 @@ from polyfield.kernels import Levels
 class DenseGridOptions(NetworkOptions):
     levels: int = option(4, 32)
     features: int = option(4, 8)  # of each entry
-    coarsest: int = option(16, 1 << 12)  # nodes along an axis; with one level it is the finest
-    finest: int = option(128, 1 << 14)
+    coarsest: int = option(16, 1 << 12, least=2)  # nodes along an axis; with one level it is the finest
+    finest: int = option(128, 1 << 14, least=2)
 
 
 class DenseGrid(Tables):

@@ -19,6 +19,7 @@ class EncodedField(Field):
         super().__init__(spec)
         self.encoding = encoding
         self.learning_rate = encoding.learning_rate
+        self.points_at_once = (1 << 24) // max(encoding.width, 64)
 
     def encode(self, points: Points) -> Tensor:
         """Codes (N, C)."""

@@ -16,8 +16,6 @@ from polyfield.fields.points import Features, FieldOutput, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.kernels import uniform
 
-_AT_ONCE = 1 << 18  # points
-
 
 @dataclass(frozen=True)
 class Traits:
@@ -46,13 +44,15 @@ class Group:
 
 
 class Field(nn.Module):
-    """A field over a source's own coordinates. Subclasses are the architectures.
+    """A field over a source's own coordinates. Subclasses say what stands behind an architecture's encoding.
 
     Structure that is not trained is a buffer. Densities are per unit of the source's length.
     """
 
     traits: ClassVar[Traits] = Traits()
     learning_rate: float  # a good one for Adam; the run's schedule multiplies it
+
+    points_at_once = 1 << 18  # that take a bearable amount of memory without gradients
 
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
@@ -64,21 +64,27 @@ class Field(nn.Module):
     def query(self, x: Tensor, directions: Tensor | None = None, times: Tensor | None = None) -> FieldOutput:
         """Values at x (N, D) in the source's coordinates, looking along unit directions (N, 3), at times (N,).
 
+        Where the spec has an origin, x is best in float64: it is taken off first.
+
         Raises PolyfieldError for other shapes, and where the signal needs what was not given.
         """
         self._check(x, directions, times)
+        if any(self.spec.origin):
+            x = (x.double() - x.new_tensor(self.spec.origin, dtype=torch.float64)).float()
         points = Points(x, directions, times)
         return self.head(self.features(points), points)
 
     @torch.no_grad()
     def raw_at(self, x: Tensor) -> Tensor:
-        """`raw` at any number of x (N, D), some at a time and without gradients."""
-        return torch.cat([self.raw(Points(part)) for part in x.split(_AT_ONCE)]) if len(x) else x[:, 0]
+        """`raw` at any number of x (N, D) from the spec's origin, some at a time and without gradients."""
+        parts = x.split(self.points_at_once)
+        return torch.cat([self.raw(Points(part)) for part in parts]) if len(x) else x[:, 0]
 
     @torch.no_grad()
     def colour_at(self, x: Tensor) -> Tensor:
         """Colours (N, C) of a field without directions at any number of x (N, D), likewise."""
-        colours = [self.query(part).colour for part in x.split(_AT_ONCE)]
+        points = [Points(part) for part in x.split(self.points_at_once)]
+        colours = [self.head(self.features(part), part).colour for part in points]
         return torch.cat([colour for colour in colours if colour is not None])
 
     @abstractmethod

@@ -15,8 +15,8 @@ class HashGridOptions(NetworkOptions):
     levels: int = option(8, 32)
     features: int = option(4, 8)  # of each entry
     log2_size: int = option(19, 26)  # entries of a hashed level
-    coarsest: int = option(16, 1 << 16)  # nodes along an axis
-    finest: int = option(1024, 1 << 16)
+    coarsest: int = option(16, 1 << 16, least=2)  # nodes along an axis
+    finest: int = option(1024, 1 << 16, least=2)
 
 
 class HashGrid(Tables):
@@ -34,4 +34,4 @@ class HashGrid(Tables):
 
     @staticmethod
     def suited(resolution: int) -> dict[str, Any]:
-        return {"finest": max(resolution // 2, 16)}
+        return {"finest": min(max(resolution // 2, 16), 1 << 16)}

@@ -13,8 +13,8 @@ from polyfield.kernels import Levels
 @dataclass(frozen=True)
 class KPlanesOptions(NetworkOptions):
     levels: int = option(3, 16)
-    coarsest: int = option(64, 1 << 14)  # nodes along an axis
-    finest: int = option(256, 1 << 14)
+    coarsest: int = option(64, 1 << 14, least=2)  # nodes along an axis
+    finest: int = option(256, 1 << 14, least=2)
     features: int = option(16, 256)  # of each node
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 
-_MOST = 1e9  # of scale and offset
+_MOST = 1e37  # of scale and offset: beyond, values are no float32
 _FUNCTIONS = {
     "exp": 80.0,
     "identity": 1e9,
@@ -28,6 +28,13 @@ class ValueTransform:
     clamp: tuple[float, float]  # raw is held inside; gradients pass straight through
     scale: float = 1.0
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.scale <= _MOST and -_MOST <= self.offset <= _MOST):
+            raise PolyfieldError(
+                f"transform: scale is {self.scale:g}, offset {self.offset:g}; expected a scale from 0 to {_MOST:g}, an "
+                f"offset within {_MOST:g}: rescale the source"
+            )
 
     def __call__(self, raw: Tensor) -> Tensor:
         """raw to value, of any shape."""
@@ -70,8 +77,7 @@ class ValueTransform:
                 "offset": int() | float() as offset,
             } if function in _FUNCTIONS:
                 widest = _FUNCTIONS[function]
-                sound = 0 < scale <= _MOST and -_MOST <= offset <= _MOST
-                if -widest <= low < high <= widest and sound:
+                if -widest <= low < high <= widest:
                     return ValueTransform(function, (float(low), float(high)), float(scale), float(offset))
         raise PolyfieldError(
             f"field spec: transform {data!r:.200} is unknown; expected function {', '.join(_FUNCTIONS)}, a clamp "

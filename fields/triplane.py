@@ -19,7 +19,7 @@ from polyfield.kernels import Levels
 
 @dataclass(frozen=True)
 class TriplaneOptions(NetworkOptions):
-    resolution: int = option(256, 1 << 14)  # nodes along an axis
+    resolution: int = option(256, 1 << 14, least=2)  # nodes along an axis
     features: int = option(16, 256)  # of each node
     frequencies: int = option(0, 16, least=0)  # octaves of sines and cosines beside the features
 

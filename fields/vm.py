@@ -10,7 +10,7 @@ from polyfield.fields.options import NetworkOptions, option
 
 @dataclass(frozen=True)
 class VmOptions(NetworkOptions):
-    resolution: int = option(192, 1 << 14)  # nodes along an axis
+    resolution: int = option(192, 1 << 14, least=2)  # nodes along an axis
     rank: int = option(16, 256)  # products for each way to part the axes
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from polyfield.fields import FieldSpec
-from polyfield.fields.registry import build
+from polyfield.fields.encoded import EncodedField
+from polyfield.fields.registry import build, options_of
 from polyfield.fit.batches import POOL
 from polyfield.fit.radiance import MOST_CELLS
 from polyfield.fit.step_size import CPU, GPU
@@ -33,19 +34,18 @@ _SAMPLE_ON_GPU = 16 + 8  # bytes of a sample whose density is asked, beside its 
 _SHADED_ON_GPU = 8 * 4 + 10 * 4 + 16  # and of one with a colour, beside the gradient to its code
 
 
-_POINT = 8_000  # bytes of a point that passes through a field operation by operation
+_NUMBERS = 4 * 4  # bytes of a number of a point's code or layers: itself, its gradient, and copies on the way
 
 
 @dataclass(frozen=True)
 class Memory:
     """Bytes of main memory, or of a GPU's."""
 
-    images: float
+    images: float  # or what else the source is
     rest: float
 
     def __str__(self) -> str:
-        images = f", {self.images / 1e9:.1f} of it images" if self.images else ""
-        return f"{(self.images + self.rest) / 1e9:.1f} GB{images}"
+        return f"{(self.images + self.rest) / 1e9:.1f} GB, {self.images / 1e9:.1f} of it the source"
 
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
@@ -78,12 +78,19 @@ def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: 
     return Memory(8.0 * pixels, rest)
 
 
-def predict_values(spec: FieldSpec, *, source: float, on_gpu: bool) -> Memory:
-    """The most that a fit to values takes, with a source of so many bytes, of main memory or of a GPU's."""
-    base = _CONTEXT if on_gpu else _PROGRAMS + source
+def predict_values(spec: FieldSpec, *, source: float, to_come: float, on_gpu: bool) -> Memory:
+    """The most that a fit to values takes, of main memory or of a GPU's.
+
+    There already is a source of so many bytes, and as many are to come.
+    """
+    options = options_of(spec.architecture, spec.options)
     with torch.device("meta"):
-        parameters = build(spec).parameter_count()
-    return Memory(0.0, base + parameters * _ADAM + POINTS[1] * _POINT)
+        field = build(spec)
+    code = field.encoding.width if isinstance(field, EncodedField) else 0
+    point = _NUMBERS * (3 * code + (options.layers + 2) * options.width)  # factors of a code are numbers too
+    steps = max(POINTS[1], field.points_at_once / 4) * point
+    base = _CONTEXT if on_gpu else _PROGRAMS
+    return Memory(0.0 if on_gpu else source, base + to_come + field.parameter_count() * _ADAM + steps)
 
 
 def _field(spec: FieldSpec, parameter: int) -> float:

@@ -25,6 +25,11 @@ def psnr(found: Tensor, wanted: Tensor, peak: float = 1.0) -> float:
     return -10 * math.log10(mse / peak**2) if mse else math.inf
 
 
+def psnr_of(mse: float) -> float:
+    """dB of a mean squared error, of values with a peak of 1."""
+    return -10 * math.log10(mse) if mse else math.inf
+
+
 def ssim(found: Tensor, wanted: Tensor) -> float:
     """Structural similarity (Wang et al. 2004): Gaussian window of 11 x 11 and sigma 1.5, data range 1, without borders.
 

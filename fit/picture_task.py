@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from polyfield.data.pictures import Picture
 from polyfield.fields import Domain, Field
-from polyfield.fit.metrics import ms_ssim, ssim, to_8_bits
+from polyfield.fit.metrics import ms_ssim, psnr_of, ssim, to_8_bits
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.fit.value_task import ValueTask
 from polyfield.kernels import random_bits
@@ -22,7 +21,7 @@ PROTOCOL = "polyfield-picture-1"
 
 _LARGEST_FIELD = 64 << 20  # bytes, of the default size
 _ROWS_AT_ONCE = 1 << 18  # pixels
-_LARGEST_SSIM = 1 << 24  # pixels: beyond, similarities would take more memory than the fit
+_LARGEST_SSIM = 1 << 23  # pixels: beyond, similarities would take more memory than the fit
 _SHOWN = 1024  # pixels along the longest side of the pictures that are shown
 
 
@@ -83,13 +82,14 @@ class PictureTask(ValueTask):
             squared += float((found - wanted).double().square().sum())
             step = 1 if whole else every
             first = -top % step
-            kept.append((wanted[first::step, ::step], found[first::step, ::step]))
+            # Copies: a view would keep all of a strip.
+            kept.append((wanted[first::step, ::step].clone(), found[first::step, ::step].clone()))
             progress("evaluating", bottom / height)
         mse = squared / (height * width * channels)
         wanted, found = (torch.cat(parts) for parts in zip(*kept))
         figures = {
             "protocol": PROTOCOL,
-            "psnr": -10 * math.log10(mse) if mse else math.inf,
+            "psnr": psnr_of(mse),
             "ssim": ssim(found, wanted) if whole else None,
             "ms_ssim": ms_ssim(found, wanted) if whole else None,
         }

@@ -195,8 +195,8 @@ class RadianceFit:
         self.steps += ahead
         self._rays, self._bad_in_a_row, self.totals = done.rays, done.bad_in_a_row, done.totals
         self.optimiser.step_count = done.moved
-        self._advance()
         self.seconds += time.perf_counter() - start
+        self._advance()  # by the seconds that a checkpoint of now has
         last = done.last
         return Step(
             self.steps,
@@ -230,13 +230,13 @@ class RadianceFit:
             self.optimiser.step(rate)
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.steps += 1
-        self._advance()
         done = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         self.totals = {key: total + done[key] for key, total in self.totals.items()}
         report = Step(self.steps, loss, _psnr(mse), self._rays, evaluated, shaded, bad)
         wanted = self._size.wanted(self.progress)
         self._rays = int(self._size.next_rays(*map(torch.tensor, (self._rays, evaluated, shaded, wanted))))
         self.seconds += time.perf_counter() - start
+        self._advance()
         return report
 
     def _descend(self, batch: Batch, rate: float) -> tuple[float, float, int, int, bool]:

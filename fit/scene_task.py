@@ -12,7 +12,7 @@ from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields import FieldSpec
 from polyfield.fields.field_file import FieldContext, save_field
-from polyfield.fields.registry import architecture
+from polyfield.fields.registry import architecture, build
 from polyfield.fit.config import FitConfig
 from polyfield.fit.devices import device_of
 from polyfield.fit.evaluate import evaluate
@@ -21,7 +21,7 @@ from polyfield.fit.pixels import PixelStore
 from polyfield.fit.radiance import RANGES, RadianceFit
 from polyfield.fit.run import Run
 from polyfield.fit.session import open_field
-from polyfield.fit.sizing import size_of, suited, with_size
+from polyfield.fit.sizing import largest, size_of, suited
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.kernels.dispatch import form
 from polyfield.render.depth import depth_picture
@@ -58,8 +58,8 @@ class SceneTask:
 
         def needed(spec: FieldSpec) -> Memory:
             if device.type == "cpu":
-                return predict(spec, pixels=pixels, fused=form(device) == "native")
-            fused, repeats = form(device) == "cuda", config.deterministic
+                return predict(spec, pixels=pixels, fused=_is_fused(spec, form(device)))
+            fused, repeats = _is_fused(spec, form(device)), config.deterministic
             return predict_on_gpu(spec, pixels=pixels, fused=fused, deterministic=repeats)
 
         def fits(memory: Memory) -> bool:
@@ -71,11 +71,10 @@ class SceneTask:
         asked = needed(spec)
         if not fits(asked):
             option = architecture(config.field).size_option
-            smaller = range(size_of(spec) - 1, 9, -1)
-            fitting = next((size for size in smaller if fits(needed(with_size(spec, size)))), None)
+            fitting = largest(spec, lambda smaller: fits(needed(smaller)))
             cure = "give a larger --downscale, or smaller --options"
             if fitting is not None:
-                cure = f"--options {option} {fitting} fits"
+                cure = f"--options {option} {size_of(fitting)} fits"
             raise PolyfieldError(
                 f"{self.name}: the fit needs about {asked}; {free / 1e9:.1f} GB are free on {device}: {cure}"
             )
@@ -157,3 +156,11 @@ class SceneTask:
         result |= {"parameters": field.parameter_count(), "bytes": field.stored_bytes()}
         sheet = [list(row) for row in zip(*columns, strict=True)]
         return Evaluation(result, said, sheet, caption, "test-views.png")
+
+
+def _is_fused(spec: FieldSpec, form: str) -> bool:
+    """Whether steps of the field are one kernel, or a queue of them, in a form of the kernels."""
+    with torch.device("meta"):
+        plan = build(spec).plan()
+    one = plan is not None and len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
+    return (form == "native" and plan is not None) or (form == "cuda" and one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ RESOLUTION = 512
 _F_SCORE = 0.005  # of the longest side
 _MARGIN = 1.1  # the domain's side, in longest sides
 _SLOPE = 2.0  # no learned distance is thought to change faster
-_FAR = 64.0  # half longest sides from zero on which a source gets an origin of its own
+_FAR = 1000.0  # longest sides from zero on which a source gets an origin of its own
 _DEFAULT_SIZE = 2_000_000  # bytes
 
 
@@ -55,18 +56,24 @@ class ShapeTask(ValueTask):
         if not self._side > 0:
             raise PolyfieldError(f"{name}: all its points are in one place; expected a shape")
         centre = (low + high) / 2
-        if np.abs(centre).max() > _FAR * self._side / 2:
+        if np.abs(centre).max() > _FAR * self._side:
             self.origin = tuple(float(number) for number in centre)
             points, centre = points - centre, np.zeros(3)
         self._points = points
         half = _MARGIN * self._side / 2
         self.domain = Domain("box", tuple(float(number) for number in centre), (half,) * 3)
-        self.bytes = POOL * 28 + points.nbytes + (0 if faces is None else faces.nbytes)
+        self.bytes = points.nbytes + (0 if faces is None else faces.nbytes)
+        self.to_come = POOL * 60  # bytes: the pool, the surface, and what they are made of
 
     @staticmethod
     def of_mesh(mesh: Mesh, signal: str) -> ShapeTask:
         used, faces = np.unique(mesh.faces, return_inverse=True)
-        return ShapeTask(mesh.name, mesh.sha256, mesh.vertices[used], faces.reshape(-1, 3), signal)
+        vertices, faces = mesh.vertices[used], faces.reshape(-1, 3)
+        if (
+            mesh.why_open is None and _volume(vertices, faces) < 0
+        ):  # wound the other way round, normals would point inwards
+            faces = faces[:, ::-1]
+        return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal)
 
     @staticmethod
     def of_cloud(cloud: Cloud) -> ShapeTask:
@@ -105,9 +112,13 @@ class ShapeTask(ValueTask):
     def _unsigned(self, x: np.ndarray) -> np.ndarray:
         if self._faces is not None:
             return distance(self._points, self._faces, x)
+        return self._tree.query(x, workers=-1)[0].astype(np.float32)
+
+    @cached_property
+    def _tree(self) -> Any:
         from scipy.spatial import cKDTree
 
-        return cKDTree(self._points).query(x, workers=-1)[0].astype(np.float32)
+        return cKDTree(self._points)
 
     def _inside(self, x: np.ndarray) -> np.ndarray:
         return inside_mesh(self._points, self._mesh_faces, x)
@@ -118,7 +129,7 @@ class ShapeTask(ValueTask):
         return self._faces
 
     def _surface(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (count, 3) of the source and their normals, which those of a cloud do not have."""
+        """Points (count, 3) of the source, and their normals, which of a cloud mean nothing."""
         if self._faces is not None:
             return sample_surface(self._points, self._faces, count, seed=seed)
         points = self._points[
@@ -156,6 +167,7 @@ class ShapeTask(ValueTask):
         if self.signal != "occupancy":
             some = x[:SURFACE_POINTS]
             raw = values(torch.from_numpy(some.astype(np.float32)).to(device)).cpu().numpy()
+            raw = np.maximum(raw, 0) if self.signal == "udf" else raw
             away = np.abs(raw - self._label()(some)).mean() * self.domain.size / self._side
             figures["distance_error"] = float(away)
         progress("pictures", 0.9)
@@ -209,6 +221,12 @@ class ShapeTask(ValueTask):
         x = x[there][:SURFACE_POINTS]
         points = x.double().cpu().numpy()
         return points, np.ones_like(points)
+
+
+def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """What a closed mesh holds, negative if its faces turn clockwise seen from outside."""
+    a, b, c = (vertices[faces[:, corner]] - vertices[0] for corner in range(3))
+    return float((a * np.cross(b, c)).sum()) / 6
 
 
 def _said(figures: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,11 @@ from polyfield.fields import FieldSpec
 from polyfield.fields.registry import architecture, build, options_of
 
 
-def suited(spec: FieldSpec, resolution: int | None, size: int | None) -> FieldSpec:
+def suited(spec: FieldSpec, resolution: int | None, size: int | None, *, asked: bool = True) -> FieldSpec:
     """The spec with options for a source of so many pixels or voxels along its longest side, and the largest field that
     stores at most `size` bytes. Options that are given stay.
 
-    Raises PolyfieldError where even the smallest field takes more.
+    Where even the smallest field takes more, raises PolyfieldError if it was asked for, and else takes that.
     """
     kind = architecture(spec.architecture)
     if resolution is not None:
@@ -29,19 +30,26 @@ def suited(spec: FieldSpec, resolution: int | None, size: int | None) -> FieldSp
                 f"{kind.size_option} out, or give more bytes"
             )
         return spec
-    least, most = _range(spec)
-    step = kind.size_step
-    low, high = -(-least // step), most // step
-    if stored_bytes(with_size(spec, low * step)) > size:
-        raise PolyfieldError(
-            f"--size {size}: the smallest {spec.architecture} takes {stored_bytes(with_size(spec, low * step)):,} "
-            "bytes with these options"
-        )
+    found = largest(spec, lambda larger: stored_bytes(larger) <= size)
+    if found is None:
+        found = with_size(spec, _sizes(spec)[0])
+        if asked:
+            raise PolyfieldError(
+                f"--size {size}: the smallest {spec.architecture} takes {stored_bytes(found):,} bytes with these options"
+            )
+    return found
+
+
+def largest(spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> FieldSpec | None:
+    """The spec with the largest value of its size option with which it fits, or None if it does with none."""
+    sizes = _sizes(spec)
+    if not fits(with_size(spec, sizes[0])):
+        return None
+    low, high = 0, len(sizes) - 1
     while low < high:  # low fits
         middle = (low + high + 1) // 2
-        fits = stored_bytes(with_size(spec, middle * step)) <= size
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return with_size(spec, low * step)
+        low, high = (middle, high) if fits(with_size(spec, sizes[middle])) else (low, middle - 1)
+    return with_size(spec, sizes[low])
 
 
 def stored_bytes(spec: FieldSpec) -> float:
@@ -63,8 +71,10 @@ def size_of(spec: FieldSpec) -> int:
     return getattr(options_of(spec.architecture, spec.options), architecture(spec.architecture).size_option)
 
 
-def _range(spec: FieldSpec) -> tuple[int, int]:
+def _sizes(spec: FieldSpec) -> range:
+    """The values of that option that are looked at."""
     kind = architecture(spec.architecture)
     fields: dict[str, Any] = {field.name: field for field in dataclasses.fields(kind.Options)}
     least, most = fields[kind.size_option].metadata["range"]
-    return max(least, 2), most
+    step = kind.size_step
+    return range(-(-least // step) * step, most + 1, step)

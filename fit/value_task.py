@@ -33,6 +33,7 @@ class ValueTask(ABC):
     resolution: int | None  # pixels or voxels along the longest side
     default_size: int  # bytes of a field where no size is asked for
     bytes: int  # of memory that the source takes
+    to_come: int = 0  # and of what is made of it
     channels: int = 1
     origin: tuple[float, ...] = ()
     transform: ValueTransform | None = None  # the signal's own if there is none
@@ -53,14 +54,14 @@ class ValueTask(ABC):
         spec = replace(spec, origin=self.origin or spec.origin, channels=self.channels)
         if self.transform is not None:
             spec = replace(spec, transform=self.transform)
-        size = config.size
-        if size is None and not config.options:
-            size = self.default_size
-        return suited(spec, self.resolution, size)
+        asked = config.size is not None
+        size = config.size if asked or config.options else self.default_size
+        return suited(spec, self.resolution, size, asked=asked)
 
     def memory(self, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
-        asked = predict_values(self.spec(config), source=self.bytes, on_gpu=device.type != "cpu")
+        on_gpu = device.type != "cpu"
+        asked = predict_values(self.spec(config), source=self.bytes, to_come=self.to_come, on_gpu=on_gpu)
         free = available() if device.type == "cpu" else available_on_gpu(device)
         if asked.rest > free:
             raise PolyfieldError(

@@ -32,10 +32,11 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 class Samples(Protocol):
-    """What a field is fitted to: any number of points with the values that they should have."""
+    """What a field is fitted to: any number of points with what they should have there."""
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """Points (N, D) in the field's coordinates and raw values (N, C). The same for the same seed and step."""
+        """Points (N, D) in the field's coordinates and raw values (N, C), of occupancy 0 or 1. The same for the same seed
+        and step."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ValueStep:
 
     step: int  # counted from 1
     loss: float
-    error: float  # root of the mean square, of raw values
+    error: float  # root of the mean square, of raw values, or of occupancy
     points: int
     skipped: bool  # because loss or gradients were not finite
 
@@ -76,6 +77,7 @@ class ValueFit:
         self.prepare_seconds = prepare_seconds
         self.totals = {"points": 0, "skipped": 0}
         self._samples, self._loss = samples, _LOSSES[spec.signal]
+        self._logits = spec.transform.function == "sigmoid"
         self._bad_in_a_row = 0
 
     @property
@@ -103,8 +105,11 @@ class ValueFit:
         bad = not (math.isfinite(value) and self.optimiser.finite())
         if not bad:
             self.optimiser.step(learning_rate(self.progress) * self.field.learning_rate)
+        values = self.field.spec.transform(found.detach()) if self._logits else found.detach()
+        error = float(mse_loss(values, wanted)) ** 0.5
         self.steps += 1
-        self._advance()
+        self.seconds += time.perf_counter() - start
+        self._advance()  # by the seconds that a checkpoint of now has
         self._bad_in_a_row = self._bad_in_a_row + 1 if bad else 0
         self.totals = {
             "points": self.totals["points"] + count,
@@ -112,8 +117,6 @@ class ValueFit:
         }
         if self._bad_in_a_row >= PATIENCE:
             raise Diverged(f"step {self.steps}: no finite loss in {PATIENCE} steps in a row; stopped")
-        error = float(mse_loss(found.detach(), wanted)) ** 0.5
-        self.seconds += time.perf_counter() - start
         return ValueStep(self.steps, value, error, count, bad)
 
     def tensors(self) -> dict[str, Tensor]:

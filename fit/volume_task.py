@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polyfield.data.volumes import Volume
 from polyfield.fields import SIGNALS, Domain, Field
+from polyfield.fit.metrics import psnr_of
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.fit.value_task import ValueTask
 from polyfield.kernels import random_bits
@@ -37,10 +38,10 @@ class VolumeSamples:
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
         sizes = self._values.shape[:3]
-        bits = random_bits((count,), seed=seed, stream="voxels", step=step)
-        row = bits * math.prod(sizes) >> 32
-        raw = (_values_of(self._values, row) - self._low) / self._scale
-        return voxel_centres(row, sizes, self._domain).to(self._device), raw.to(self._device)
+        bits = random_bits((3, count), seed=seed, stream="voxels", step=step)
+        voxel = bits * torch.tensor(sizes)[:, None] >> 32  # scaled, not taken modulo: none is favoured
+        raw = (_values_of(self._values, voxel) - self._low) / self._scale
+        return voxel_centres(voxel, sizes, self._domain).to(self._device), raw.to(self._device)
 
 
 class VolumeTask(ValueTask):
@@ -70,12 +71,13 @@ class VolumeTask(ValueTask):
         count, squared = math.prod(values.shape[:3]), 0.0
         for start in range(0, count, _AT_ONCE):
             row = torch.arange(start, min(start + _AT_ONCE, count))
-            wanted = _values_of(values, row)
-            found = field.colour_at(voxel_centres(row, values.shape[:3], self.domain).to(device))
+            voxel = torch.stack(torch.unravel_index(row, values.shape[:3]))
+            wanted = _values_of(values, voxel)
+            found = field.colour_at(voxel_centres(voxel, values.shape[:3], self.domain).to(device))
             squared += float((found.cpu() - wanted).double().square().sum())
             progress("evaluating", (start + len(row)) / count)
         mse = squared / values.size / self._scale**2
-        psnr = -10 * math.log10(mse) if mse else math.inf
+        psnr = psnr_of(mse)
         figures = {"protocol": PROTOCOL, "psnr": psnr}
         said = f"PSNR {psnr:.2f} dB over {count:,} voxels ({PROTOCOL})"
         sheet = [list(row) for row in zip(*(self._slices(field, axis) for axis in range(3)))]
@@ -95,33 +97,32 @@ class VolumeTask(ValueTask):
     def _slices(self, field: Field, axis: int) -> tuple[Tensor, Tensor]:
         """The middle slice across an axis, of the volume and of the field."""
         sizes = self.volume.values.shape[:3]
-        index = np.arange(math.prod(sizes)).reshape(sizes).take(sizes[axis] // 2, axis).T
-        row = torch.from_numpy(index.reshape(-1).copy())
-        wanted = _values_of(self.volume.values, row)
-        x = voxel_centres(row, sizes, self.domain).to(next(field.parameters()).device)
-        found = field.colour_at(x)
-
+        first, second = (torch.arange(n) for other, n in enumerate(sizes) if other != axis)
+        # To the right the first of the other axes, upwards the second.
+        up, right = torch.meshgrid(second.flip(0), first, indexing="ij")
+        places = [right.flatten(), up.flatten()]
+        places.insert(axis, torch.full_like(places[0], sizes[axis] // 2))
+        voxel = torch.stack(places)
+        wanted = _values_of(self.volume.values, voxel)
+        found = field.colour_at(voxel_centres(voxel, sizes, self.domain).to(next(field.parameters()).device))
         times = max(_SIDE // max(sizes), 1)  # small ones are shown larger
 
         def shown(values: Tensor) -> Tensor:
-            picture = (values.cpu() - self._low).div(self._scale).reshape(*index.shape, -1)
+            picture = (values.cpu() - self._low).div(self._scale).reshape(*up.shape, -1)
             return as_rgb(picture.repeat_interleave(times, 0).repeat_interleave(times, 1))
 
         return shown(wanted), shown(found)
 
 
-def _values_of(values: np.ndarray, row: Tensor) -> Tensor:
-    """Values (N, C) float32 of an array (X, Y, Z, C) at rows (N,) of its voxels; it may be a view that is not in order."""
-    _, y, z = values.shape[:3]
-    index = ((row // (y * z)).numpy(), (row // z % y).numpy(), (row % z).numpy())
-    return torch.from_numpy(values[index].astype(np.float32))
+def _values_of(values: np.ndarray, voxel: Tensor) -> Tensor:
+    """Values (N, C) float32 of an array (X, Y, Z, C), which may be a view that is not in order, at voxels (3, N)."""
+    x, y, z = voxel.numpy()
+    return torch.from_numpy(values[x, y, z].astype(np.float32))
 
 
-def voxel_centres(row: Tensor, sizes: tuple[int, ...], domain: Domain) -> Tensor:
-    """World points (N, 3) of voxels by their row (N,) in an array (X, Y, Z)."""
-    _, y, z = sizes
-    index = torch.stack((row // (y * z), row // z % y, row % z), 1)
-    return domain.from_unit((index + 0.5) / torch.tensor(sizes))
+def voxel_centres(voxel: Tensor, sizes: tuple[int, ...], domain: Domain) -> Tensor:
+    """World points (N, 3) of voxels (3, N) of so many along x, y and z."""
+    return domain.from_unit((voxel.T + 0.5) / torch.tensor(sizes))
 
 
 def _grid(volume: Volume) -> Domain:

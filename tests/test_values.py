@@ -121,6 +121,29 @@ def test_every_pair_learns(field, signal):
 
 
 class TestState:
+    @pytest.mark.parametrize("stop", [1, 3, 5])
+    def test_a_fit_by_seconds_is_restored_with_the_structure_it_had(self, stop, monkeypatch):
+        """Whatever a step took: here each takes 3.1 % of the fit, so that it grows in the third, the fifth and the seventh."""
+        given = dataclasses.replace(config("vm", "volume"), steps=None, seconds=100.0)
+        now = iter(x for k in range(1000) for x in (0.0, 3.1))
+        monkeypatch.setattr(values.time, "perf_counter", lambda: next(now))
+        first, second = (task_of("volume").begin(given, quiet) for _ in range(2))
+        for _ in range(stop):
+            first.step()
+        second.restore(first.tensors(), first.state())
+        assert second.seconds == first.seconds
+        for name, tensor in first.tensors().items():
+            assert torch.equal(tensor, second.tensors()[name]), name
+
+    def test_one_long_step_ends_with_the_whole_structure(self, tmp_path):
+        from polyfield.fields.field_file import FieldContext, load_field, save_field
+
+        given = dataclasses.replace(config("vm", "volume"), steps=None, seconds=1e-3)
+        fit = fitted(task_of("volume"), given)
+        assert fit.steps == 1
+        save_field(tmp_path / "a.field", fit.field, FieldContext())
+        assert load_field(tmp_path / "a.field")[0].spec == fit.field.spec
+
     @pytest.mark.parametrize("field", ["hashgrid", "vm"])
     def test_a_restored_fit_goes_on_to_the_byte(self, field):
         """Also where the field has grown: vm does at 7, 13 and 20 % of the way."""
@@ -225,13 +248,30 @@ class TestVolumes:
         fit = fitted(task, config(signal="volume", steps=250))
         found = task.measure(fit.field, quiet)
         assert found.figures["psnr"] > 35
-        centre = voxel_centres(torch.tensor([9 * 16 * 12 + 8 * 12 + 5]), (20, 16, 12), task.domain)
+        centre = voxel_centres(torch.tensor([[9], [8], [5]]), (20, 16, 12), task.domain)
         wanted = float(volume().values[9, 8, 5, 0])
         assert float(fit.field.query(centre).colour) == pytest.approx(wanted, abs=40)
         assert [len(row) for row in found.sheet] == [3, 3, 3]
 
+    def test_values_of_any_size_survive_a_file(self, tmp_path):
+        from polyfield.fields.field_file import FieldContext, load_field, save_field
+
+        large = dataclasses.replace(volume(), values=volume().values * np.float32(1e20))
+        fit = fitted(VolumeTask(large), config(signal="volume", steps=2))
+        save_field(tmp_path / "a.field", fit.field, FieldContext())
+        assert load_field(tmp_path / "a.field")[0].spec.transform.scale > 1e22
+        with pytest.raises(PolyfieldError, match="transform: scale is .*: rescale the source"):
+            VolumeTask(dataclasses.replace(volume(), values=volume().values * np.float32(1e35)))
+
 
 class TestShapes:
+    def test_a_mesh_that_is_wound_inwards_is_the_same_shape(self):
+        turned = dataclasses.replace(ball(), faces=ball().faces[:, ::-1])
+        for mesh in (ball(), turned):
+            x, normals = ShapeTask.of_mesh(mesh, "sdf")._surface(500, 0)
+            outwards = ((x - (5.0, 0.0, -1.0)) * normals).sum(1)
+            assert outwards.min() > 1.9
+
     @pytest.mark.parametrize("signal, iou", [("sdf", 0.97), ("occupancy", 0.97), ("udf", None)])
     def test_a_ball(self, signal, iou):
         task = task_of(signal)
@@ -261,6 +301,9 @@ class TestShapes:
         spec = task.spec(config(signal="sdf"))
         assert spec.origin == pytest.approx((4e6, 5e5, 0.0)) and spec.domain.centre == (0.0, 0.0, 0.0)
         assert task_of("sdf").spec(config(signal="sdf")).origin == (0.0, 0.0, 0.0)
+        field, near = task.begin(config(signal="sdf", steps=1), quiet).field, torch.rand(20, 3)
+        far = near.double() + torch.tensor(spec.origin, dtype=torch.float64)
+        torch.testing.assert_close(field.query(far).raw, field.raw_at(near), rtol=1e-3, atol=1e-6)
 
     def test_a_cloud_has_distances_without_sign(self):
         points = np.random.default_rng(0).standard_normal((3000, 3))
@@ -305,6 +348,13 @@ class TestSizes:
         assert 0.2 * 512 * 256 * 3 < made.stored_bytes() <= 512 * 256 * 3
         asked = task.begin(config(options={}, size=100_000), quiet).field
         assert 30_000 < asked.stored_bytes() <= 100_000
+
+    @pytest.mark.parametrize("width, height, channels", [(1, 1, 3), (9, 7, 1), (32, 32, 3)])
+    def test_a_tiny_picture_gets_the_smallest_field(self, width, height, channels):
+        task = PictureTask(picture(width, height, channels), 1)
+        fit = task.begin(config(options={}, steps=2), quiet)
+        fit.step()
+        assert math.isfinite(task.measure(fit.field, quiet).figures["psnr"])
 
     def test_too_large_a_fit_is_refused(self, monkeypatch):
         from polyfield.fit import value_task
