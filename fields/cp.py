@@ -28,5 +28,5 @@ class Cp(GrowingTables):
         super().__init__((tuple((axis,) for axis in range(dimensions)),), options.resolution, options.rank)
 
     @staticmethod
-    def suited(resolution: int) -> dict[str, Any]:
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
         return {"resolution": min(max(resolution, 2), 1 << 14)}

@@ -40,8 +40,8 @@ class Encoding(nn.Module):
         return None
 
     @staticmethod
-    def suited(resolution: int) -> dict[str, Any]:
-        """Options for a source that has so many pixels or voxels along its longest side."""
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        """Options for a source of so many pixels or voxels along its longest side, and so many axes: measured."""
         return {}
 
     @abstractmethod

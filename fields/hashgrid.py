@@ -33,5 +33,7 @@ class HashGrid(Tables):
         super().__init__((((levels, tuple(range(dimensions))),),), options.features)
 
     @staticmethod
-    def suited(resolution: int) -> dict[str, Any]:
-        return {"finest": min(max(resolution // 2, 16), 1 << 16)}
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        # A small table serves few levels best: more would share it.
+        levels = 6 if dimensions == 2 else 5
+        return {"levels": levels, "features": 2, "finest": min(max(resolution // 2, 16), 1 << 16)}

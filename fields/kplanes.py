@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 from polyfield.fields.encoding import Tables
 from polyfield.fields.options import NetworkOptions, option
@@ -29,3 +30,7 @@ class KPlanes(Tables):
         levels = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
         pairs = itertools.combinations(range(dimensions), 2)
         super().__init__((tuple((levels, axes) for axes in pairs),), options.features)
+
+    @staticmethod
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        return {"features": 8} if dimensions == 2 else {}

@@ -34,7 +34,7 @@ class Mlp(Encoding):
         self.width = frequency_width(dimensions, self.frequencies)
 
     @staticmethod
-    def suited(resolution: int) -> dict[str, Any]:
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
         return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
 
     def forward(self, unit: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,10 @@ class Triplane(Tables):
         if options.frequencies:
             self.frequencies = options.frequencies
             self.width += frequency_width(dimensions, self.frequencies)
+
+    @staticmethod
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        return {"features": 8} if dimensions == 2 else {}
 
     def forward(self, unit: Tensor) -> Tensor:
         code = super().forward(unit)

@@ -22,7 +22,7 @@ def suited(spec: FieldSpec, resolution: int | None, size: int | None, *, asked: 
     """
     kind = architecture(spec.architecture)
     if resolution is not None:
-        spec = replace(spec, options=kind.suited(resolution) | spec.options)
+        spec = replace(spec, options=kind.suited(resolution, spec.domain.dimensions) | spec.options)
     if size is None or kind.size_option in spec.options:
         if size is not None and stored_bytes(spec) > size:
             raise PolyfieldError(

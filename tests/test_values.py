@@ -28,7 +28,7 @@ from polyfield.render import shape_pictures
 from polyfield.render.slices import as_rgb
 
 SMALL = {
-    "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32},
+    "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32, "features": 4},
     "densegrid": {"levels": 2, "finest": 24},
     "triplane": {"resolution": 32, "features": 16},
     "kplanes": {"levels": 2, "coarsest": 12, "finest": 32, "features": 8},
