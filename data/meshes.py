@@ -127,7 +127,9 @@ def _positions(vertices: np.ndarray) -> np.ndarray:
 def _refuse_cut(path: Path, suffix: str, data: bytes) -> None:
     """Raises for what trimesh would read in part, or as something else, without a word."""
     if suffix == ".ply" and (head := ply_head(path)).text:
-        _refuse_few_lines(data[head.start :].splitlines(), sum(head.elements.values()))
+        # Elements behind these, edges for one, may have fewer numbers.
+        least = 3 if list(head.elements)[-1] in ("vertex", "face") else 1
+        _refuse_few_lines(data[head.start :].splitlines(), sum(head.elements.values()), least)
     if suffix == ".off":
         lines = [line for line in (whole.split(b"#")[0].strip() for whole in data.splitlines()) if line]
         counts = lines[0].split()[1:] or lines[1].split()
@@ -147,10 +149,10 @@ def _stl_is_whole(data: bytes) -> bool:
     return binary or data.rstrip().rsplit(b"\n", 1)[-1].lstrip().lower().startswith(b"endsolid")
 
 
-def _refuse_few_lines(lines: list[bytes], count: int) -> None:
+def _refuse_few_lines(lines: list[bytes], count: int, least: int = 3) -> None:
     lines = [line for line in lines if line.strip()]
     if len(lines) < count:
         raise ValueError(f"{len(lines)} lines of data, its head says {count}")
     last = lines[count - 1].split()
-    if len(last) < 3:
+    if len(last) < least:
         raise ValueError("its last line is not whole")

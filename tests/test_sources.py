@@ -300,6 +300,18 @@ def test_why_a_cube_is_open(tmp_path, change, reason, form):
     assert open_mesh(written(tmp_path / f"a.{form}", export(cube, form))).why_open == reason
 
 
+def test_a_ply_may_end_in_edges(tmp_path):
+    """An element of two numbers a line behind the faces; a line that is missing is still noticed."""
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 1\nproperty list uchar int vertex_indices\nelement edge 2\nproperty int vertex1\n"
+    head += "property int vertex2\nend_header\n"
+    body = "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n0 1\n1 2\n"
+    mesh = open_mesh(written(tmp_path / "a.ply", (head + body).encode()))
+    assert mesh.faces.tolist() == [[0, 1, 2]]
+    with pytest.raises(PolyfieldError, match="5 lines of data, its head says 6"):
+        open_mesh(written(tmp_path / "b.ply", (head + body.removesuffix("1 2\n")).encode()))
+
+
 def test_faces_without_area_are_left_out_and_open_nothing(tmp_path):
     cube = trimesh.creation.box()
     a, b, c = cube.faces[0]
