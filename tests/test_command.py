@@ -276,7 +276,7 @@ class TestRefusedFits:
     @pytest.mark.parametrize(
         "options, words",
         [
-            (["finest", "1"], "levels: resolutions"),
+            (["finest", "1"], "option finest is 1; expected a whole number from 2"),
             (["log2_size", "26", "finest", "60000", "levels", "32", "features", "8"], "parameters; at most"),
         ],
     )

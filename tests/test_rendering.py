@@ -24,7 +24,7 @@ class Ball(Field):
     """A ball of even density round the domain's centre, coloured by direction."""
 
     def __init__(self, domain: Domain, radius: float, density: float) -> None:
-        super().__init__(FieldSpec.of("hashgrid", "radiance", domain), None)
+        super().__init__(FieldSpec.of("hashgrid", "radiance", domain))
         self.radius, self.inside = radius, density
         self.weight = torch.nn.Parameter(torch.ones(1))
 
