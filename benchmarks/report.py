@@ -102,7 +102,7 @@ def shown(column: str, value: Any) -> str:
     if "share" in column or column in ("of it multiply-adds", "reads", "updates"):
         return f"{value:.0%}"
     for size, prefix in _PREFIXES:
-        if value >= size:
+        if value >= 0.9995 * size:
             return f"{value / size:.3g} {prefix}"
     return f"{value:.3g}"
 
