@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from polyfield.apps.command import main
-from polyfield.fit import shape_samples, shape_task, values
+from polyfield.fit import shape_samples, shape_task, values, volume_task
 from polyfield.render import shape_pictures
 
 OPTIONS = ["--options", "levels", "2", "log2_size", "8", "finest", "16", "width", "16"]
@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch) -> Path:
     for name, value in (("IOU_POINTS", 4000), ("SURFACE_POINTS", 2000), ("RESOLUTION", 24)):
         monkeypatch.setattr(shape_task, name, value)
     monkeypatch.setattr(shape_pictures, "_SIDE", 16)
+    monkeypatch.setattr(volume_task, "_SIDE", 16)
     y, x = np.mgrid[:20, :30]
     Image.fromarray(np.uint8(np.stack((x * 8, y * 12, x + y), -1))).save("waves.png")
     ball = trimesh.creation.icosphere(2)
@@ -111,7 +112,7 @@ def test_the_same_seed_gives_the_same_bytes_and_a_resumed_fit_too(capsys, monkey
         run(
             capsys,
             "fit",
-            "ball.ply",
+            "scan.npy",
             "--field",
             "vm",
             "--steps",
@@ -126,7 +127,7 @@ def test_the_same_seed_gives_the_same_bytes_and_a_resumed_fit_too(capsys, monkey
     before = Path("one/field.field").read_bytes()
     # As if it had been stopped on its way, when it had grown once: it does at 7, 13 and 20 %.
     monkeypatch.setattr(checkpoints, "KEPT", 100)
-    run(capsys, "fit", "ball.ply", "--field", "vm", "--steps", 20, "--options", "resolution", 16,
+    run(capsys, "fit", "scan.npy", "--field", "vm", "--steps", 20, "--options", "resolution", 16,
         "--save-seconds", "0.001", "--out", "three")  # fmt: skip
     assert 2 in checkpoints.generations(Path("three"))
     run(capsys, "fit", "--resume", "three", "--generation", 2)

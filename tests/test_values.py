@@ -14,7 +14,7 @@ from polyfield.data.volumes import Volume
 from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldSpec
 from polyfield.fields.registry import architecture, refusal
-from polyfield.fit import shape_samples, shape_task, values
+from polyfield.fit import shape_samples, shape_task, values, volume_task
 from polyfield.fit.config import FitConfig
 from polyfield.fit.loop import Diverged
 from polyfield.fit.picture_task import PictureSamples, PictureTask
@@ -78,6 +78,7 @@ def few_points(monkeypatch):
     monkeypatch.setattr(shape_task, "SURFACE_POINTS", 30_000)
     monkeypatch.setattr(shape_task, "RESOLUTION", 48)
     monkeypatch.setattr(shape_pictures, "_SIDE", 24)
+    monkeypatch.setattr(volume_task, "_SIDE", 24)
 
 
 def task_of(signal: str) -> Task:
