@@ -31,7 +31,8 @@ def open_task(source: str, signal: str | None, downscale: int) -> Task:
     """What is to be fitted to the source at a path, or to a built-in scene. Raises PolyfieldError where nothing can be."""
     from polyfield.data.kinds import kind_of
 
-    kind = "scene" if source in BUILT_IN else kind_of(source).name
+    found = None if source in BUILT_IN else kind_of(source)
+    kind = found.name if found else "scene"
     signals = SIGNALS[kind]
     if signal is not None and signal not in signals:
         raise PolyfieldError(
@@ -41,6 +42,8 @@ def open_task(source: str, signal: str | None, downscale: int) -> Task:
         raise PolyfieldError(
             f"--downscale {downscale}: is for photographs and pictures; {shown(source)} is a {kind}"
         )
+    if found and kind != "scene":  # scenes say more, once they are looked into
+        say(f"{shown(source)} is taken for a {kind}: {found.reason}")
     return _OPEN[kind](source, signal, downscale)
 
 

@@ -10,11 +10,8 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 
 _MOST = 1e37  # of scale and offset: beyond, values are no float32
-_FUNCTIONS = {
-    "exp": 80.0,
-    "identity": 1e9,
-    "sigmoid": 80.0,
-}  # and the widest clamp: beyond, exp is no float32
+# And the widest clamp of each: beyond, exp is no float32.
+_FUNCTIONS = {"exp": 80.0, "identity": 1e9, "sigmoid": 80.0}
 
 
 @dataclass(frozen=True)

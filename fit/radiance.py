@@ -306,12 +306,9 @@ class RadianceFit:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor."""
-        parts = {
-            "field": self.field.state_dict(),
-            "adam": self.optimiser.tensors(),
-            "grid": self.grid.tensors(),
-        }
-        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+        return restoring.joined(
+            field=self.field.state_dict(), adam=self.optimiser.tensors(), grid=self.grid.tensors()
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything else, as plain data."""

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold to be one of a fit: tensors by shape and type, plain state by type."""
+"""The tensors of a fit's parts as one checkpoint, and what a checkpoint must hold to be one of a fit."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def check_state(found: dict[str, Any], own: dict[str, Any]) -> None:
 def shape(tensor: Tensor) -> str:
     """Type and shape of a tensor, in words."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def joined(**parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of all parts, each by its part's name and its own."""
+    return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
 
 
 def part(tensors: dict[str, Tensor], name: str, device: Any) -> dict[str, Tensor]:

@@ -69,9 +69,8 @@ class ShapeTask(ValueTask):
     def of_mesh(mesh: Mesh, signal: str) -> ShapeTask:
         used, faces = np.unique(mesh.faces, return_inverse=True)
         vertices, faces = mesh.vertices[used], faces.reshape(-1, 3)
-        if (
-            mesh.why_open is None and _volume(vertices, faces) < 0
-        ):  # wound the other way round, normals would point inwards
+        # Wound the other way round, normals would point inwards.
+        if mesh.why_open is None and _volume(vertices, faces) < 0:
             faces = faces[:, ::-1]
         return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal)
 
@@ -120,8 +119,8 @@ class ShapeTask(ValueTask):
 
         return cKDTree(self._points)
 
-    def _inside(self, x: np.ndarray) -> np.ndarray:
-        return inside_mesh(self._points, self._mesh_faces, x)
+    def _inside(self, x: np.ndarray, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        return inside_mesh(self._points, self._mesh_faces, x, progress=progress)
 
     @property
     def _mesh_faces(self) -> np.ndarray:
@@ -152,9 +151,11 @@ class ShapeTask(ValueTask):
             progress("interior", 0.1)
             raw = values(torch.from_numpy(x.astype(np.float32)).to(device)).cpu().numpy()
             progress("interior", 0.2)
-            figures["iou"] = interior_iou((raw < 0) == (self.signal == "sdf"), self._inside(x))
-        progress("surface", 0.5)
-        found = self._found_surface(values, device)
+            inside = self._inside(x, lambda done, all_: progress("interior", 0.2 + 0.3 * done / all_))
+            figures["iou"] = interior_iou((raw < 0) == (self.signal == "sdf"), inside)
+        found = self._found_surface(
+            values, device, lambda done, all_: progress("surface", 0.5 + 0.2 * done / all_)
+        )
         progress("surface", 0.7)
         if found is None:
             figures |= {"chamfer": None, "f_score": 0.0, "normal_error_degrees": None}
@@ -182,7 +183,7 @@ class ShapeTask(ValueTask):
         )
 
     def _found_surface(
-        self, values: Callable[[Tensor], Tensor], device: str
+        self, values: Callable[[Tensor], Tensor], device: str, progress: Callable[[int, int], None]
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Points and normals of the field's surface, or None if it has none."""
         low, high = (np.add(self.domain.centre, sign * np.array(self.domain.half_size)) for sign in (-1, 1))
@@ -192,7 +193,13 @@ class ShapeTask(ValueTask):
         # Raw values are distances in domain sizes.
         band = _SLOPE / self.domain.size if self.signal == "sdf" else None
         vertices, faces = level_set(
-            lambda x: sign * values(x), low, high, resolution=RESOLUTION, band=band, device=device
+            lambda x: sign * values(x),
+            low,
+            high,
+            resolution=RESOLUTION,
+            band=band,
+            device=device,
+            progress=progress,
         )
         return sample_surface(vertices, faces, SURFACE_POINTS, seed=2) if len(faces) else None
 

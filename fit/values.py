@@ -21,8 +21,6 @@ from polyfield.fit.schedule import Length, learning_rate
 POINTS = (1 << 12, 1 << 15)  # of a step, at first and at the end
 _DECAY = 1e-6
 _NEAR = 0.01  # errors of distances count relative to the distance, but for those below this part of the domain's size
-
-
 _COUNTS = ("steps", "seconds", "prepare_seconds", "adam_steps", "bad_in_a_row")
 # The least and the most that numbers of a fit's state can be; "totals.points" is points in totals.
 RANGES: dict[str, tuple[float, float]] = {
@@ -121,8 +119,7 @@ class ValueFit:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor."""
-        parts = {"field": self.field.state_dict(), "adam": self.optimiser.tensors()}
-        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+        return restoring.joined(field=self.field.state_dict(), adam=self.optimiser.tensors())
 
     def state(self) -> dict[str, Any]:
         """Everything else, as plain data."""
