@@ -1,0 +1,77 @@
+"""Files of sources as tests make them, and the one line with which a file is refused."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from polyfield.data import images
+from polyfield.data.clouds import open_cloud
+from polyfield.data.meshes import open_mesh
+from polyfield.data.pictures import open_picture
+from polyfield.data.volumes import open_volume
+from polyfield.errors import PolyfieldError
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+OPEN = {"picture": open_picture, "mesh": open_mesh, "cloud": open_cloud, "volume": open_volume}
+CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG colour types
+
+
+def noise(*shape: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    if np.issubdtype(dtype, np.floating):
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def png(pixels: np.ndarray, colour_type: int, *extra: bytes) -> bytes:
+    """A PNG of 8 or 16 bits, written out by hand: Pillow cannot write 16-bit colour."""
+    rows = b"".join(b"\0" + row.astype(pixels.dtype.newbyteorder(">")).tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", *pixels.shape[1::-1], 8 * pixels.itemsize, colour_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), *extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return images.PNG + b"".join(parts)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def written(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def refusal(path: Path, kind: str, **options) -> str:
+    """The one line that refuses this file, without its folder."""
+    with pytest.raises(PolyfieldError) as caught:
+        OPEN[kind](path, **options)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 400 and text.startswith(str(path))
+    return text.removeprefix(str(path.parent) + "/")
+
+
+def export(mesh: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, kind: str, **options) -> bytes:
+    data = mesh.export(file_type=kind, **options)
+    return data if isinstance(data, bytes) else data.encode()
+
+
+PLY = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+
+
+def pcd(points: np.ndarray, form: str, more: str = "") -> bytes:
+    n = len(points)
+    head = f"# .PCD v0.7\nVERSION 0.7\nFIELDS x y z{more}\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\n"
+    head += f"VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {n}\nDATA {form}\n"
+    text = "\n".join(" ".join(repr(float(v)) for v in row) for row in points)
+    return head.encode() + (text.encode() if form == "ascii" else points.tobytes())
+
+
+def real(name: str) -> Path:
+    if not (DATA / name).exists():
+        pytest.skip(f"evaluation data ../shared/data/{name} is not here")
+    return DATA / name
