@@ -109,4 +109,4 @@ class Tables(Encoding):
 
     def parameter_groups(self) -> list[Group]:
         tables = {f"tables.{index}": table for index, table in enumerate(self.tables)}
-        return [Group("encoding", tables, self.rate, 0.0, sparse=self.sparse)]
+        return [Group("encoding", tables, self.rate, 0.0, sparse=self.sparse, half=True)]

@@ -16,6 +16,8 @@ from polyfield.fields.points import Features, FieldOutput, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.kernels import uniform
 
+_MOST_HALF = torch.finfo(torch.float16).max
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -36,6 +38,7 @@ class Group:
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
+    half: bool = False  # files hold them in half precision
 
     def inside(self, module: str) -> Group:
         """The group by its parameters' names where it is part of that module."""
@@ -143,9 +146,17 @@ class Field(nn.Module):
         """Trained numbers."""
         return sum(p.numel() for p in self.parameters())
 
+    def stored(self) -> dict[str, Tensor]:
+        """Everything that a file must hold, as it holds it: parameters and buffers by name."""
+        halves = {name for group in self.parameter_groups() if group.half for name in group.parameters}
+        return {
+            name: tensor.clamp(-_MOST_HALF, _MOST_HALF).half() if name in halves else tensor
+            for name, tensor in self.state_dict().items()
+        }
+
     def stored_bytes(self) -> int:
-        """Bytes of everything that a file must hold: parameters and buffers."""
-        return sum(t.numel() * t.element_size() for t in self.state_dict().values())
+        """Bytes of that."""
+        return sum(tensor.nbytes for tensor in self.stored().values())
 
     def _check(self, x: Tensor, directions: Tensor | None, times: Tensor | None) -> None:
         dimensions = self.spec.domain.dimensions

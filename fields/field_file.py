@@ -53,9 +53,9 @@ class FieldContext:
 
 
 def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext) -> None:
-    """Write a field and its context, atomically. Raises PolyfieldError where that fails; nothing is then changed."""
+    """Write a field and its context, atomically; tables in half precision. Raises PolyfieldError where that fails; nothing is then changed."""
     where = shown(path)
-    tensors = {_FIELD + name: tensor for name, tensor in field.state_dict().items()}
+    tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
     shape = None
     if context.occupancy is not None:
         shape = list(context.occupancy.shape)
@@ -106,7 +106,7 @@ def _json(metadata: dict[str, str], key: str) -> Any:
 
 def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> Field:
     with torch.device("meta"):
-        expected = {_FIELD + name: tensor for name, tensor in build(spec).state_dict().items()}
+        expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
     _compare(tensors, expected)
     built = build(spec)
     built.load_state_dict({name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()})

@@ -13,7 +13,8 @@ from polyfield.kernels import random_bits
 
 POOL = 4_000_000  # points off the surface
 _UNIFORM = 0.25  # share of the pool that lies anywhere in the domain; the rest lies near the surface
-_NEAR = (0.004, 0.02, 0.1)  # as far from it as normal numbers of these deviations, in half longest sides
+_NEAR = (0.001, 0.004, 0.02)  # as far from it as normal numbers of these deviations, in half longest sides
+_ON_SURFACE = 0.2  # share of a draw that lies on the surface, where it may
 _AT_ONCE = 500_000
 
 Surface = Callable[[int, int], np.ndarray]  # so many points (N, 3) float64 of the shape, from a seed
@@ -21,7 +22,7 @@ Label = Callable[[np.ndarray], np.ndarray]  # points (N, 3) float64 to raw value
 
 
 class ShapeSamples:
-    """Draws are of the pool; with `on_surface` half of them are of the surface instead, where the value is 0."""
+    """Draws are of the pool; with `on_surface` a fifth of them are of the surface instead, where the value is 0."""
 
     def __init__(
         self,
@@ -58,6 +59,6 @@ class ShapeSamples:
         row = bits * POOL >> 32  # scaled, not taken modulo: none is favoured
         if self._surface is None:
             return self._points[row], self._values[row]
-        half = count // 2
-        x = torch.cat((self._surface[row[:half]], self._points[row[half:]]))
-        return x, torch.cat((self._values.new_zeros(half, 1), self._values[row[half:]]))
+        on, off = row.tensor_split((round(count * _ON_SURFACE),))
+        x = torch.cat((self._surface[on], self._points[off]))
+        return x, torch.cat((self._values.new_zeros(len(on), 1), self._values[off]))

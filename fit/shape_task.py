@@ -43,7 +43,7 @@ _DEFAULT_SIZE = 2_000_000  # bytes
 class ShapeTask(ValueTask):
     """The task of a mesh or a cloud, in a cube round it."""
 
-    resolution = 320  # finer grids than of half as many nodes are not worth their bytes in the default size
+    resolution = 640  # a shape has none of its own: this suits the default size
     default_size = _DEFAULT_SIZE
 
     def __init__(

@@ -151,8 +151,12 @@ class ValueFit:
 
 
 def _relative(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean of |error| / (|distance| + 0.01) (Mueller et al. 2022, section 5.2)."""
-    return ((found - wanted).abs() / (wanted.abs() + _NEAR)).mean()
+    """Mean of (error / (|distance| + 0.01))^2.
+
+    Mueller et al. 2022, section 5.2, take the magnitude instead of the square; it favours fields that are flat round the
+    surface, whose normals are noise.
+    """
+    return ((found - wanted) / (wanted.abs() + _NEAR)).square().mean()
 
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
