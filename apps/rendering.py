@@ -155,4 +155,6 @@ def _image(field: Field, context: FieldContext, size: tuple[int, int] | None) ->
         case [int(height), int(width), int()] if height > 0 and width > 0:
             size = size or (width, height)
     width, height = size or _SIZE
-    return as_rgb(picture(field.colour_at, width, height, device=next(field.parameters()).device))
+    drawn = picture(field.colour_at, width, height, device=next(field.parameters()).device)
+    drawn /= field.spec.transform.scale  # the brightest is white
+    return as_rgb(drawn, premultiplied=context.source.get("premultiplied") is True)

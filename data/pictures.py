@@ -26,13 +26,11 @@ DEEP = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as its file has it, upright.
-
-    Alpha is straight, and premultiplied in EXR, as these formats have it.
-    """
+    """A picture as its file has it, upright."""
 
     name: str  # the file's, without suffix
     values: np.ndarray  # (H, W, C) uint8 | uint16 | float32; C: grey 1, grey and alpha 2, RGB 3, RGBA 4
+    premultiplied: bool  # colours by alpha, as EXR has it; straight elsewhere
     peak: float  # what stands for full: 255, 65535; of floats 1, or the largest value where that is more
     found: str  # one sentence: what was detected
     sha256: str  # of the file
@@ -48,7 +46,7 @@ class _Decoded:
     rows: Callable[[int, int], np.ndarray]  # top, bottom -> (bottom - top, W, C)
     turns: int = 0  # quarter turns anticlockwise that set it upright,
     mirrored: bool = False  # then left to right
-    straight: bool = True  # alpha, where there is such
+    premultiplied: bool = False
     left_out: str = ""  # channels that are not read
 
 
@@ -73,6 +71,7 @@ def open_picture(path: str | Path, *, downscale: int = 1, progress: Progress | N
     return Picture(
         path.stem,
         values[:, ::-1] if decoded.mirrored else values,
+        decoded.premultiplied,
         peak,
         _found(path, decoded, downscale),
         digest,
@@ -162,7 +161,7 @@ def _exr(path: Path, label: str) -> _Decoded:
 
     shape = (height, width, count)
     return _Decoded(
-        shape, np.dtype(np.float32), f"{bits}-bit floats", rows, straight=False, left_out=left_out
+        shape, np.dtype(np.float32), f"{bits}-bit floats", rows, premultiplied=True, left_out=left_out
     )
 
 
@@ -222,7 +221,7 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
         strip = decoded.rows(first, last)[:, left:right]
         if decoded.dtype == np.float32:
             bad += strip.size - int(np.isfinite(strip).sum())
-        yield strip if k == 1 else _box_mean(strip, k, decoded.straight)
+        yield strip if k == 1 else _box_mean(strip, k, decoded.premultiplied)
         if progress is not None:
             progress(last - top, bottom - top)
     if bad:
@@ -240,9 +239,9 @@ def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:
     return low * (decoded.shape[0] % k), right * (decoded.shape[1] % k)
 
 
-def _box_mean(values: np.ndarray, k: int, straight: bool) -> np.ndarray:
-    """The K x K box mean of (H, W, C), rounded to nearest; colours of straight alpha are weighted by it."""
-    alpha = straight and values.shape[2] in (2, 4)
+def _box_mean(values: np.ndarray, k: int, premultiplied: bool) -> np.ndarray:
+    """The K x K box mean of (H, W, C), rounded to nearest; colours that are not premultiplied are weighted by alpha."""
+    alpha = not premultiplied and values.shape[2] in (2, 4)
     total = np.zeros((values.shape[0] // k, values.shape[1] // k, values.shape[2]))
     for i in range(k):
         for j in range(k):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polyfield.data.pictures import Picture
-from polyfield.fields import Domain, Field
+from polyfield.fields import SIGNALS, Domain, Field
 from polyfield.fit.metrics import ms_ssim, psnr_of, ssim, to_8_bits
 from polyfield.fit.task import Evaluation, Progress
 from polyfield.fit.value_task import ValueTask
@@ -19,7 +21,7 @@ from polyfield.render.slices import as_rgb, pixel_centres
 # channels; SSIM 11 x 11, sigma 1.5; MS-SSIM over five scales.
 PROTOCOL = "polyfield-picture-1"
 
-_LARGEST_FIELD = 64 << 20  # bytes, of the default size
+_LARGEST_FIELD = 32 << 20  # bytes, of the default size
 _ROWS_AT_ONCE = 1 << 18  # pixels
 _LARGEST_SSIM = 1 << 23  # pixels: beyond, similarities would take more memory than the fit
 _SHOWN = 1024  # pixels along the longest side of the pictures that are shown
@@ -53,12 +55,16 @@ class PictureTask(ValueTask):
         self.resolution = max(height, width)
         self.bytes = picture.values.nbytes
         self.default_size = min(picture.values.size, _LARGEST_FIELD)
+        # Floats keep their unit; whole numbers become 0 to 1.
+        self._unit = picture.peak if picture.values.dtype == np.float32 else 1.0
+        self.transform = replace(SIGNALS["image"].transform, scale=self._unit)
 
     def summary(self) -> dict[str, Any]:
         return {
             "kind": "picture",
             "sha256": self.picture.sha256,
             "shape": list(self.picture.values.shape),
+            "premultiplied": self.picture.premultiplied,
             "downscale": self._downscale,
         }
 
@@ -76,7 +82,8 @@ class PictureTask(ValueTask):
             bottom = min(top + rows, height)
             pixel = torch.arange(top * width, bottom * width)
             x = pixel_centres(pixel, width, height).to(next(field.parameters()).device)
-            found = to_8_bits(field.colour_at(x).cpu().reshape(bottom - top, width, channels))
+            colours = field.colour_at(x).cpu().reshape(bottom - top, width, channels)
+            found = to_8_bits(colours / self._unit)
             wanted = torch.from_numpy(self.picture.values[top:bottom].copy()).float() / self.picture.peak
             wanted = to_8_bits(wanted)
             squared += float((found - wanted).double().square().sum())
@@ -96,7 +103,12 @@ class PictureTask(ValueTask):
         if whole:
             wanted, found = wanted[::every, ::every], found[::every, ::every]
         error = ((found - wanted).abs().mean(-1, keepdim=True) * 8).clamp(max=1)
-        sheet = [[as_rgb(wanted), as_rgb(found), as_rgb(1 - error)]]
+        sheet = [
+            [
+                *(as_rgb(p, premultiplied=self.picture.premultiplied) for p in (wanted, found)),
+                as_rgb(1 - error),
+            ]
+        ]
         said = f"PSNR {figures['psnr']:.2f} dB over {height * width:,} pixels ({PROTOCOL})"
         return Evaluation(
             figures, said, sheet, "the picture, the field, and their difference times eight", "picture.png"

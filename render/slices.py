@@ -44,14 +44,16 @@ def pixel_centres(pixel: Tensor, width: int, height: int) -> Tensor:
     return torch.stack(((pixel % width + 0.5) / width, (pixel // width + 0.5) / height), 1)
 
 
-def as_rgb(picture: Tensor) -> Tensor:
-    """(H, W, C) as (H, W, 3) in [0, 1]: grey, colour, or the first three channels on white by a fourth."""
+def as_rgb(picture: Tensor, *, premultiplied: bool = False) -> Tensor:
+    """(..., C) as (..., 3) in [0, 1]: grey or colour, on white where a second or fourth channel is alpha.
+
+    Colours may be premultiplied by alpha. Of other channels the first, or the first three, are shown.
+    """
     picture = picture.clamp(0, 1)
-    channels = picture.shape[-1]
-    if channels in (2, 4):
-        alpha = picture[..., -1:]
-        picture = picture[..., :-1] * alpha + 1 - alpha
-    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].expand(-1, -1, 3)
+    if picture.shape[-1] in (2, 4):
+        colour, alpha = picture[..., :-1], picture[..., -1:]
+        picture = ((colour if premultiplied else colour * alpha) + 1 - alpha).clamp(max=1)
+    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].expand(*picture.shape[:-1], 3)
 
 
 def slice_points(
@@ -88,8 +90,8 @@ def slice_picture(
     """The picture (H, W, 3) in [0, 1] of a function of a kind at the points (H, W, 3) of a section.
 
     `sdf` and `udf`, distances (N, 3) -> (N,): contour bands, blue outside and orange inside, the surface a dark line.
-    `occupancy`, logits (N, 3) -> (N,): the probability in grey. `volume`, (N, 3) -> (N, C): grey, or RGB, in front of
-    black where there is an alpha; the values of `window` become 0 and 1. Raises PolyfieldError for another kind.
+    `occupancy`, logits (N, 3) -> (N,): the probability in grey. `volume`, (N, 3) -> (N, C): grey, or RGB, on white where
+    there is an alpha; the values of `window` become 0 and 1. Raises PolyfieldError for another kind.
     """
     height, width, _ = points.shape
     flat = points.reshape(-1, 3)
@@ -100,7 +102,7 @@ def slice_picture(
         case "occupancy":
             shown = found.sigmoid()[:, None].expand(-1, 3)
         case "volume":
-            shown = _colours(windowed(found, window))
+            shown = as_rgb(windowed(found, window))
         case _:
             raise PolyfieldError(
                 f"slice: kind {kind!r} is unknown; expected one of sdf, udf, occupancy, volume"
@@ -143,10 +145,3 @@ def _bands(distance: Tensor, pixel: float, longest: int) -> Tensor:
     return torch.lerp(
         colours, colours.new_tensor(_SURFACE), (2 - distance.abs() / pixel).clamp(0, 1)[:, None]
     )
-
-
-def _colours(shares: Tensor) -> Tensor:
-    """Colours (N, 3) of a volume's values (N, C) in [0, 1]."""
-    if shares.shape[1] == 1:
-        return shares.expand(-1, 3)
-    return shares[:, :3] * shares[:, 3:] if shares.shape[1] == 4 else shares

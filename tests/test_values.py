@@ -50,7 +50,7 @@ def config(field: str = "hashgrid", signal: str = "image", steps: int = 60, **mo
 def picture(width: int = 40, height: int = 24, channels: int = 3) -> Picture:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 5 + k) * np.cos(y / 4 - k) for k in range(channels)]
-    return Picture("waves", np.uint8(127.5 + 127 * np.stack(waves, -1)), 255.0, "a picture", "00")
+    return Picture("waves", np.uint8(127.5 + 127 * np.stack(waves, -1)), False, 255.0, "a picture", "00")
 
 
 def volume() -> Volume:
@@ -232,6 +232,18 @@ class TestPictures:
         assert torch.equal(as_rgb(torch.tensor([[[0.5, 0.0]]])), torch.ones(1, 1, 3))
         assert torch.equal(as_rgb(torch.tensor([[[0.25]]])), torch.full((1, 1, 3), 0.25))
         assert torch.equal(as_rgb(torch.tensor([[[0.0, 1.0, 0.0, 0.5]]])), torch.tensor([[[0.5, 1.0, 0.5]]]))
+        premultiplied = as_rgb(torch.tensor([[[0.0, 0.5, 0.25, 0.5]]]), premultiplied=True)
+        assert torch.equal(premultiplied, torch.tensor([[[0.5, 1.0, 0.75]]]))
+
+    def test_floats_keep_their_unit(self):
+        """A picture that is brighter than 1 has a field that says so, and is measured relative to its peak."""
+        bright = dataclasses.replace(picture(), values=np.float32(picture().values) / 16, peak=255 / 16)
+        fits = [fitted(PictureTask(source, 1), config(steps=100)) for source in (bright, picture())]
+        plain = fits[1].field.colour_at(torch.rand(50, 2, generator=torch.manual_seed(0)))
+        scaled = fits[0].field.colour_at(torch.rand(50, 2, generator=torch.manual_seed(0)))
+        torch.testing.assert_close(scaled, plain * 255 / 16, rtol=1e-3, atol=1e-2)
+        found, wanted = (PictureTask(p, 1).measure(f.field, quiet) for p, f in zip((bright, picture()), fits))
+        assert found.figures["psnr"] == pytest.approx(wanted.figures["psnr"], abs=0.1)
 
 
 class TestVolumes:
