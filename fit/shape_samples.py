@@ -1,4 +1,7 @@
-"""Points near a shape and what its field should say there: a pool off the surface, and the surface itself."""
+"""Points near a shape and what its field should say there.
+
+None lies on the surface itself: where many do, a field learns to be flat there, and its sign and normals are noise.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from torch import Tensor
 from polyfield.fields import Domain
 from polyfield.kernels import random_bits
 
-POOL = 4_000_000  # points off the surface
+POOL = 4_000_000  # points
 _UNIFORM = 0.25  # share of the pool that lies anywhere in the domain; the rest lies near the surface
 _NEAR = (0.001, 0.004, 0.02)  # as far from it as normal numbers of these deviations, in half longest sides
-_ON_SURFACE = 0.2  # share of a draw that lies on the surface, where it may
 _AT_ONCE = 500_000
 
 Surface = Callable[[int, int], np.ndarray]  # so many points (N, 3) float64 of the shape, from a seed
@@ -22,7 +24,7 @@ Label = Callable[[np.ndarray], np.ndarray]  # points (N, 3) float64 to raw value
 
 
 class ShapeSamples:
-    """Draws are of the pool; with `on_surface` a fifth of them are of the surface instead, where the value is 0."""
+    """Draws are of a pool, whose values are asked for once."""
 
     def __init__(
         self,
@@ -31,7 +33,6 @@ class ShapeSamples:
         domain: Domain,
         *,
         seed: int,
-        on_surface: bool,
         device: str,
         progress: Callable[[float], None],
     ) -> None:
@@ -50,15 +51,8 @@ class ShapeSamples:
             values[start:stop, 0] = label(points[start:stop].astype(np.float64))
             progress(stop / POOL)
         self._points, self._values = torch.from_numpy(points).to(device), torch.from_numpy(values).to(device)
-        self._surface: Tensor | None = None
-        if on_surface:
-            self._surface = torch.from_numpy(surface(POOL, 0).astype(np.float32)).to(device)
 
     def draw(self, count: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
         bits = random_bits((count,), seed=seed, stream="shape", step=step, device=self._points.device)
         row = bits * POOL >> 32  # scaled, not taken modulo: none is favoured
-        if self._surface is None:
-            return self._points[row], self._values[row]
-        on, off = row.tensor_split((round(count * _ON_SURFACE),))
-        x = torch.cat((self._surface[on], self._points[off]))
-        return x, torch.cat((self._values.new_zeros(len(on), 1), self._values[off]))
+        return self._points[row], self._values[row]

@@ -63,7 +63,7 @@ class ShapeTask(ValueTask):
         half = _MARGIN * self._side / 2
         self.domain = Domain("box", tuple(float(number) for number in centre), (half,) * 3)
         self.bytes = points.nbytes + (0 if faces is None else faces.nbytes)
-        self.to_come = POOL * 60  # bytes: the pool, the surface, and what they are made of
+        self.to_come = POOL * 40  # bytes: the pool, and what it is made of
 
     @staticmethod
     def of_mesh(mesh: Mesh, signal: str) -> ShapeTask:
@@ -94,7 +94,6 @@ class ShapeTask(ValueTask):
             self._label(),
             self.domain,
             seed=seed,
-            on_surface=self.signal != "occupancy",
             device=device,
             progress=lambda share: progress("distances", share),
         )

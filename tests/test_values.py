@@ -305,7 +305,7 @@ class TestShapes:
         size = task_of("sdf").domain.size
         wanted = (x - torch.tensor([5.0, 0.0, -1.0])).norm(dim=1) - 2.0
         assert (values[:, 0] * size - wanted).abs().max() < 0.02  # the ball has flat faces
-        assert (values[:800] == 0).all() and (values[800:] < 0).float().mean() > 0.3
+        assert (values < 0).float().mean() > 0.3 and (values == 0).float().mean() < 0.01
         _, values = task_of("occupancy").samples(0, "cpu", quiet).draw(4000, seed=0, step=0)
         assert set(values.unique().tolist()) == {0.0, 1.0}
 
