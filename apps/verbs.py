@@ -58,7 +58,7 @@ def fit(
         steps: How long: this many steps. Such a fit can be repeated and resumed bit for bit.
         seconds: Or how long: seconds of training. 120 if neither is given.
         downscale: Average K x K pixels into one.
-        size: Take the largest field that stores at most so many bytes.
+        size: Take the largest field that stores at most so many bytes; an mlp becomes no wider than 64.
         options: Options of the architecture, e.g. log2_size 19.
         seed: What all randomness follows from.
         device: cpu, cuda, or auto: cuda where there is one.

@@ -27,6 +27,7 @@ class Encoding(nn.Module):
     Options: ClassVar[type[NetworkOptions]]  # what a spec's options may set
     size_option: ClassVar[str]  # the option that makes it larger
     size_step: ClassVar[int] = 1  # sizes that are searched for are multiples of it
+    size_limit: ClassVar[int | None] = None  # and none is larger, where larger ones take too long to fit
     # A good learning rate for Adam in the networks; the run's schedule multiplies it.
     learning_rate: ClassVar[float] = 1e-2
     # As in `Plan`.

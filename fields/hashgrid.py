@@ -34,6 +34,6 @@ class HashGrid(Tables):
 
     @staticmethod
     def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        # A small table serves few levels best: more would share it.
-        levels = 6 if dimensions == 2 else 5
-        return {"levels": levels, "features": 2, "finest": min(max(resolution // 2, 16), 1 << 16)}
+        # A small table of a volume serves few levels best: more would share it.
+        levels, nodes = (8, resolution) if dimensions == 2 else (5, resolution // 2)
+        return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}

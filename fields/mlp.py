@@ -26,6 +26,7 @@ class Mlp(Encoding):
     Options = MlpOptions
     size_option = "width"
     size_step = 16
+    size_limit = 64
     learning_rate = 5e-3
 
     def __init__(self, dimensions: int, options: MlpOptions) -> None:

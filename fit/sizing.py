@@ -76,5 +76,5 @@ def _sizes(spec: FieldSpec) -> range:
     kind = architecture(spec.architecture)
     fields: dict[str, Any] = {field.name: field for field in dataclasses.fields(kind.Options)}
     least, most = fields[kind.size_option].metadata["range"]
-    step = kind.size_step
+    step, most = kind.size_step, min(most, kind.size_limit or most)
     return range(-(-least // step) * step, most + 1, step)
