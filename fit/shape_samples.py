@@ -16,7 +16,6 @@ from polyfield.kernels import random_bits
 
 POOL = 4_000_000  # points
 _UNIFORM = 0.25  # share of the pool that lies anywhere in the domain; the rest lies near the surface
-_NEAR = (0.001, 0.004, 0.02)  # as far from it as normal numbers of these deviations, in half longest sides
 _AT_ONCE = 500_000
 
 Surface = Callable[[int, int], np.ndarray]  # so many points (N, 3) float64 of the shape, from a seed
@@ -24,7 +23,10 @@ Label = Callable[[np.ndarray], np.ndarray]  # points (N, 3) float64 to raw value
 
 
 class ShapeSamples:
-    """Draws are of a pool, whose values are asked for once."""
+    """Draws are of a pool, whose values are asked for once.
+
+    Those near the surface are as far from it as normal numbers of the deviations `near`, in half longest sides.
+    """
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class ShapeSamples:
         label: Label,
         domain: Domain,
         *,
+        near: tuple[float, ...],
         seed: int,
         device: str,
         progress: Callable[[float], None],
@@ -42,10 +45,10 @@ class ShapeSamples:
         for start in range(0, POOL, _AT_ONCE):
             stop = min(start + _AT_ONCE, POOL)
             anywhere = round((stop - start) * _UNIFORM)
-            near = stop - start - anywhere
-            away = random.standard_normal((near, 3)) * np.resize(_NEAR, near)[:, None] * half.max()
+            others = stop - start - anywhere
+            away = random.standard_normal((others, 3)) * np.resize(near, others)[:, None] * half.max()
             x = np.concatenate(
-                (centre + half * random.uniform(-1, 1, (anywhere, 3)), surface(near, start + 1) + away)
+                (centre + half * random.uniform(-1, 1, (anywhere, 3)), surface(others, start + 1) + away)
             )
             points[start:stop] = np.clip(x, centre - half, centre + half)  # beyond, a field has no values
             values[start:stop, 0] = label(points[start:stop].astype(np.float64))

@@ -38,12 +38,14 @@ _MARGIN = 1.1  # the domain's side, in longest sides
 _SLOPE = 2.0  # no learned distance is thought to change faster
 _FAR = 1000.0  # longest sides from zero on which a source gets an origin of its own
 _DEFAULT_SIZE = 2_000_000  # bytes
+# Inside or outside says less of a point than its distance, so fields are coarser and points lie further apart.
+_FINE, _COARSE = 640, 320
+_CLOSE, _WIDE = (0.001, 0.004, 0.02), (0.004, 0.02, 0.1)
 
 
 class ShapeTask(ValueTask):
     """The task of a mesh or a cloud, in a cube round it."""
 
-    resolution = 640  # a shape has none of its own: this suits the default size
     default_size = _DEFAULT_SIZE
 
     def __init__(
@@ -51,6 +53,8 @@ class ShapeTask(ValueTask):
     ) -> None:
         """points (V, 3) float64 are a mesh's vertices, or a cloud."""
         self.name, self.signal, self._sha256, self._faces = name, signal, sha256, faces
+        # A shape has none of its own: this suits the default size.
+        self.resolution = _COARSE if signal == "occupancy" else _FINE
         low, high = points.min(0), points.max(0)
         self._side = float((high - low).max())
         if not self._side > 0:
@@ -93,6 +97,7 @@ class ShapeTask(ValueTask):
             lambda count, stream: self._surface(count, seed + stream)[0],
             self._label(),
             self.domain,
+            near=_WIDE if self.signal == "occupancy" else _CLOSE,
             seed=seed,
             device=device,
             progress=lambda share: progress("distances", share),

@@ -75,6 +75,14 @@ def test_a_field_goes_round(path, field, context):
     assert torch.equal(loaded.query(x, directions).colour, field.query(x, directions).colour)
 
 
+def test_numbers_beyond_half_precision_become_its_largest(tmp_path, field):
+    with torch.no_grad():
+        field.encoding.tables[0][:2] = torch.tensor([[1e9], [-1e9]])
+    save_field(tmp_path / "x.field", field, FieldContext())
+    loaded, _ = load_field(tmp_path / "x.field")
+    assert loaded.encoding.tables[0][:2, 0].tolist() == [65504, -65504]
+
+
 def test_a_context_without_occupancy_goes_round(tmp_path, field):
     save_field(tmp_path / "x.field", field, FieldContext((0.0, 0.0, 0.0), 1.0, 0.0, 0.0))
     assert load_field(tmp_path / "x.field")[1].occupancy is None
