@@ -75,7 +75,9 @@ class PictureTask(ValueTask):
         height, width, channels = self.picture.values.shape
         whole = height * width <= _LARGEST_SSIM
         every = max(-(-max(height, width) // _SHOWN), 1)
-        kept: list[tuple[Tensor, Tensor]] = []
+        step = 1 if whole else every
+        # Taken once: pieces by the thousand between strips would keep the heap from being used again.
+        kept = torch.empty(2, -(-height // step), -(-width // step), channels)
         squared = 0.0
         rows = max(_ROWS_AT_ONCE // width, 1)
         for top in range(0, height, rows):
@@ -87,13 +89,11 @@ class PictureTask(ValueTask):
             wanted = torch.from_numpy(self.picture.values[top:bottom].copy()).float() / self.picture.peak
             wanted = to_8_bits(wanted)
             squared += float((found - wanted).double().square().sum())
-            step = 1 if whole else every
-            first = -top % step
-            # Copies: a view would keep all of a strip.
-            kept.append((wanted[first::step, ::step].clone(), found[first::step, ::step].clone()))
+            first, lines = -top % step, slice(-(-top // step), -(-bottom // step))
+            kept[0, lines], kept[1, lines] = wanted[first::step, ::step], found[first::step, ::step]
             progress("evaluating", bottom / height)
         mse = squared / (height * width * channels)
-        wanted, found = (torch.cat(parts) for parts in zip(*kept))
+        wanted, found = kept
         figures = {
             "protocol": PROTOCOL,
             "psnr": psnr_of(mse),
