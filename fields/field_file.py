@@ -53,7 +53,10 @@ class FieldContext:
 
 
 def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext) -> None:
-    """Write a field and its context, atomically; tables in half precision. Raises PolyfieldError where that fails; nothing is then changed."""
+    """Write a field and its context, atomically; tables in half precision.
+
+    Raises PolyfieldError where that fails; nothing is then changed.
+    """
     where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
     shape = None
