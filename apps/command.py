@@ -12,7 +12,7 @@ from typing import Any
 
 from polyfield.apps.results import plain
 from polyfield.errors import PolyfieldError, shown
-from polyfield.fit.interrupt import Stopped, stoppable
+from polyfield.fit.runs.interrupt import Stopped, stoppable
 
 
 def prepare_torch() -> None:

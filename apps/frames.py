@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError, shown
 from polyfield.export.pictures import write_png
-from polyfield.fields.storage import write_json
+from polyfield.files.strict_json import write_json
 
 MARK = "render.json"  # says what was rendered, and that the folder's frames may be replaced
 _FRAME = re.compile(r"\d{4,}\.png")

@@ -13,10 +13,10 @@ from polyfield.errors import PolyfieldError, naming, shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from polyfield.cameras.cameras import Cameras
     from polyfield.fields import Field
     from polyfield.fields.field_file import FieldContext
-    from polyfield.fit.run import Run
-    from polyfield.render.cameras import Cameras
+    from polyfield.fit.runs.run import Run
 
 PATHS = {
     "radiance": ("orbit", "test"),
@@ -86,10 +86,10 @@ def _cameras(
     fps: float,
 ) -> tuple[Cameras, float]:
     """The cameras along a path, for a field file with its fitted cameras, and the frames per second to show them at."""
+    from polyfield.cameras.cameras import Cameras
+    from polyfield.cameras.orbit import orbit
     from polyfield.data.camera_path import read_camera_path
     from polyfield.data.views import read_views
-    from polyfield.render.cameras import Cameras
-    from polyfield.render.orbit import orbit
 
     if path == "orbit":
         with naming(file):
@@ -106,8 +106,8 @@ def _cameras(
 def _radiance(file: Path, field: Field, context: FieldContext, cameras: Cameras) -> Iterator[Tensor]:
     import torch
 
-    from polyfield.render.sampling import sampler_of
-    from polyfield.render.volume import render_images
+    from polyfield.render.radiance.rendering import render_images
+    from polyfield.render.radiance.sampling import sampler_of
 
     device = next(field.parameters()).device
     with naming(file):
@@ -119,10 +119,10 @@ def _radiance(file: Path, field: Field, context: FieldContext, cameras: Cameras)
 
 def _orbit(field: Field, frames: int, size: tuple[int, int]) -> Iterator[Tensor]:
     """All the way round a shape or a volume."""
-    from polyfield.render.emission import TransferFunction
-    from polyfield.render.shape_pictures import surface_picture
+    from polyfield.render.pictures.emission import TransferFunction
+    from polyfield.render.pictures.volume_pictures import emission_picture
+    from polyfield.render.surfaces.shape_pictures import surface_picture
     from polyfield.render.turntable import turntable
-    from polyfield.render.volume_pictures import emission_picture
 
     domain, signal = field.spec.domain, field.spec.signal
     cameras = turntable(domain, frames, size).to(next(field.parameters()).device)
@@ -137,7 +137,8 @@ def _orbit(field: Field, frames: int, size: tuple[int, int]) -> Iterator[Tensor]
 def _sections(field: Field, size: tuple[int, int]) -> Tensor:
     """Three sections beside each other."""
     from polyfield.export.pictures import sheet
-    from polyfield.render import shape_pictures, volume_pictures
+    from polyfield.render.pictures import volume_pictures
+    from polyfield.render.surfaces import shape_pictures
 
     spec, device, side = field.spec, str(next(field.parameters()).device), max(size)
     if spec.signal == "volume":
@@ -149,7 +150,7 @@ def _sections(field: Field, size: tuple[int, int]) -> Tensor:
 
 def _image(field: Field, context: FieldContext, size: tuple[int, int] | None) -> Tensor:
     """The picture, as large as the one that the field was fitted to."""
-    from polyfield.render.slices import as_rgb, picture
+    from polyfield.render.pictures.slices import as_rgb, picture
 
     match context.source.get("shape"):
         case [int(height), int(width), int()] if height > 0 and width > 0:

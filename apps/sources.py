@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.apps.progress import say, showing
 from polyfield.errors import PolyfieldError, shown
-from polyfield.fit.run import Run
+from polyfield.fit.runs.run import Run
 
 if TYPE_CHECKING:
     from polyfield.data.scene import Scene
-    from polyfield.fit.config import FitConfig
-    from polyfield.fit.task import Task
+    from polyfield.fit.runs.config import FitConfig
+    from polyfield.fit.tasks.task import Task
 
 BUILT_IN = {"demo": "still", "demo-moving": "moving"}
 
@@ -62,8 +62,8 @@ def open_again(run: Run, config: FitConfig) -> Task:
 
 def open_scene(source: str, downscale: int) -> Scene:
     """The scene at a path, or a built-in one by its name."""
-    from polyfield.data.demo import demo_scene
     from polyfield.data.readers import open_scene
+    from polyfield.demo.scenes import demo_scene
 
     path = source
     if source in BUILT_IN:
@@ -89,14 +89,14 @@ def open_scene(source: str, downscale: int) -> Scene:
 
 
 def _scene(source: str, signal: str | None, downscale: int) -> Any:
-    from polyfield.fit.scene_task import SceneTask
+    from polyfield.fit.tasks.scene_task import SceneTask
 
     return SceneTask(open_scene(source, downscale))
 
 
 def _picture(source: str, signal: str | None, downscale: int) -> Any:
     from polyfield.data.pictures import open_picture
-    from polyfield.fit.picture_task import PictureTask
+    from polyfield.fit.tasks.picture_task import PictureTask
 
     with showing("reading the picture") as progress:
         picture = open_picture(
@@ -108,7 +108,7 @@ def _picture(source: str, signal: str | None, downscale: int) -> Any:
 
 def _mesh(source: str, signal: str | None, downscale: int) -> Any:
     from polyfield.data.meshes import open_mesh
-    from polyfield.fit.shape_task import ShapeTask
+    from polyfield.fit.tasks.shape_task import ShapeTask
 
     mesh = open_mesh(source)
     say(mesh.found)
@@ -125,7 +125,7 @@ def _mesh(source: str, signal: str | None, downscale: int) -> Any:
 
 def _cloud(source: str, signal: str | None, downscale: int) -> Any:
     from polyfield.data.clouds import open_cloud
-    from polyfield.fit.shape_task import ShapeTask
+    from polyfield.fit.tasks.shape_task import ShapeTask
 
     cloud = open_cloud(source)
     say(cloud.found)
@@ -134,7 +134,7 @@ def _cloud(source: str, signal: str | None, downscale: int) -> Any:
 
 def _volume(source: str, signal: str | None, downscale: int) -> Any:
     from polyfield.data.volumes import open_volume
-    from polyfield.fit.volume_task import VolumeTask
+    from polyfield.fit.tasks.volume_task import VolumeTask
 
     volume = open_volume(source)
     say(volume.found)

@@ -20,9 +20,10 @@ from polyfield.errors import PolyfieldError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from polyfield.fit.config import FitConfig
-    from polyfield.fit.run import Run
-    from polyfield.fit.task import Fit, Task
+    from polyfield.fit.fit import Fit
+    from polyfield.fit.runs.config import FitConfig
+    from polyfield.fit.runs.run import Run
+    from polyfield.fit.tasks.task import Task
 
 _DEFAULT_SECONDS = 120.0
 
@@ -70,10 +71,10 @@ def fit(
         generation: With --resume, the step of the checkpoint to go on from. The newest if not given.
     """
     from polyfield.apps.sources import absolute, open_again, open_task
-    from polyfield.fit import session
-    from polyfield.fit.config import FitConfig
     from polyfield.fit.devices import device_of, machine
-    from polyfield.fit.run import Run
+    from polyfield.fit.runs import session
+    from polyfield.fit.runs.config import FitConfig
+    from polyfield.fit.runs.run import Run
 
     if resume is not None:
         given = (
@@ -139,8 +140,8 @@ def fit(
 
 
 def _fit(run: Run, config: FitConfig, task: Task, fitting: Fit) -> dict[str, Any]:
-    from polyfield.fit import session
-    from polyfield.fit.loop import train
+    from polyfield.fit.runs import session
+    from polyfield.fit.runs.loop import train
 
     made = fitting.field
     say(
@@ -173,10 +174,10 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
         device: cpu, cuda, or auto: cuda where there is one.
     """
     from polyfield.apps.sources import open_again
-    from polyfield.fit import session
-    from polyfield.fit.config import FitConfig
     from polyfield.fit.devices import device_of
-    from polyfield.fit.run import Run
+    from polyfield.fit.runs import session
+    from polyfield.fit.runs.config import FitConfig
+    from polyfield.fit.runs.run import Run
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
@@ -237,8 +238,8 @@ def render(
     from polyfield.apps.frames import write_frames
     from polyfield.apps.rendering import draw
     from polyfield.export.pictures import write_png, write_video
-    from polyfield.fit.run import Run
-    from polyfield.fit.session import open_field
+    from polyfield.fit.runs.run import Run
+    from polyfield.fit.runs.session import open_field
 
     source = Path(source)
     run = Run.open(source) if source.is_dir() else None

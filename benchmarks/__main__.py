@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.apps.command import prepare_torch
 from polyfield.errors import PolyfieldError
-from polyfield.fit.interrupt import Stopped, stoppable
+from polyfield.fit.runs.interrupt import Stopped, stoppable
 
 if TYPE_CHECKING:
     from benchmarks.results import Cell

@@ -14,12 +14,13 @@ import torch
 from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.apps import verbs
 from polyfield.data.scene import Scene
-from polyfield.fit.evaluate import evaluate
-from polyfield.fit.metrics import psnr
-from polyfield.fit.session import open_field
-from polyfield.render import fused, volume
-from polyfield.render.sampling import sampler_of
-from polyfield.render.volume import Rendering, render_image
+from polyfield.fit.metrics.images import psnr
+from polyfield.fit.metrics.views import evaluate
+from polyfield.fit.runs.session import open_field
+from polyfield.render.radiance import fused
+from polyfield.render.radiance import rendering as volume
+from polyfield.render.radiance.rendering import Rendering, render_image
+from polyfield.render.radiance.sampling import sampler_of
 
 _VIEWS = 4  # of the test views, for the time of a frame
 

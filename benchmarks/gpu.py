@@ -31,17 +31,17 @@ import torch
 
 from benchmarks.gpu_agreement import BOX, agreement, kernels
 from benchmarks.pack import PackedScene, unpack
+from polyfield.cameras.cameras import Cameras
 from polyfield.fields import FieldSpec, create
-from polyfield.fit import step_size
-from polyfield.fit.metrics import psnr, to_8_bits
-from polyfield.fit.pixels import PixelStore
-from polyfield.fit.radiance import RadianceFit
+from polyfield.fit.metrics.images import psnr, to_8_bits
+from polyfield.fit.rays import batch_size as step_size
+from polyfield.fit.rays.batch_size import StepSize
+from polyfield.fit.rays.pixels import PixelStore
+from polyfield.fit.rays.radiance import RadianceFit
 from polyfield.fit.schedule import Length
-from polyfield.fit.step_size import StepSize
 from polyfield.kernels import Levels, adam, interpolate, uniform
-from polyfield.render.cameras import Cameras
-from polyfield.render.fused import FusedField
-from polyfield.render.volume import render_images
+from polyfield.render.radiance.fused import FusedField
+from polyfield.render.radiance.rendering import render_images
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain, FieldSpec, create
 from polyfield.kernels import (
     Levels,
@@ -23,10 +24,9 @@ from polyfield.kernels import (
     uniform,
     weighted,
 )
-from polyfield.render.fused import FusedField
-from polyfield.render.rays import Rays
-from polyfield.render.sampling import Lattice, MarchingSampler
-from polyfield.render.volume import render_rays
+from polyfield.render.radiance.fused import FusedField
+from polyfield.render.radiance.rendering import render_rays
+from polyfield.render.radiance.sampling import Lattice, MarchingSampler
 
 BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPACE = Domain("contraction", (0.0, 0.0, 0.0), (0.8, 0.8, 0.8))

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.turns import Budget
 from polyfield.apps import verbs
-from polyfield.fit.run import Run
+from polyfield.fit.runs.run import Run
 
 SCENE_SECONDS = 120.0
 DOWNSCALE = 4  # of scenes

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.turns import Budget, Figures, in_turns
+from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.fields import Domain, Field, FieldSpec, create
-from polyfield.fields.encoding import Encoding
-from polyfield.fields.network import Layers
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.emission import TransferFunction, render_emission
-from polyfield.render.fused import FusedField
-from polyfield.render.sampling import Lattice, MarchingSampler
-from polyfield.render.shape_pictures import surface_picture
-from polyfield.render.slices import picture
+from polyfield.fields.parts.encoding import Encoding
+from polyfield.fields.parts.network import Layers
+from polyfield.render.pictures.emission import TransferFunction, render_emission
+from polyfield.render.pictures.slices import picture
+from polyfield.render.radiance.fused import FusedField
+from polyfield.render.radiance.rendering import render_image
+from polyfield.render.radiance.sampling import Lattice, MarchingSampler
+from polyfield.render.surfaces.shape_pictures import surface_picture
 from polyfield.render.turntable import image_rays
-from polyfield.render.volume import render_image
 
 SIZE = (1920, 1080)
 ENCODINGS = {

@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.fields import Domain
-from polyfield.render.cameras import Cameras
 
 
 @dataclass(frozen=True)

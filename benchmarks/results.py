@@ -16,7 +16,7 @@ import polyfield
 from benchmarks.forms import instruction_sets
 from polyfield.apps.results import plain
 from polyfield.errors import PolyfieldError
-from polyfield.fields import storage
+from polyfield.files.strict_json import read_json, write_json
 from polyfield.kernels.dispatch import form
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def keep(cell: Cell, folder: Path, say: Callable[[str], None]) -> dict[str, Any]
         "notes": results.get("notes", []),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    storage.write_json(path, record)
+    write_json(path, record)
     return record
 
 
@@ -89,7 +89,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any] | None:
     """A record, or None for a file that is absent or no record: it is then measured anew."""
     try:
-        record = storage.read_json(path) if path.exists() else None
+        record = read_json(path) if path.exists() else None
     except PolyfieldError:
         return None
     whole = isinstance(record, dict) and record.keys() >= {"kind", "inputs", "date", "rows", "notes"}

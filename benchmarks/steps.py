@@ -18,9 +18,9 @@ from benchmarks.compiling import compiles
 from benchmarks.forms import REFERENCE, instruction_sets, using, within
 from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.data.scene import Scene
-from polyfield.fit.config import FitConfig
-from polyfield.fit.radiance import RadianceFit
-from polyfield.fit.scene_task import SceneTask
+from polyfield.fit.rays.radiance import RadianceFit
+from polyfield.fit.runs.config import FitConfig
+from polyfield.fit.tasks.scene_task import SceneTask
 
 _COMPILED = ("features", "head", "raw")  # what the general path asks of a field
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.data.frames import check_focal, check_pose, times
 from polyfield.data.records import Record, brief, read_record
-from polyfield.render.cameras import Cameras
 
 LENS = "perspective"  # the one camera_type that is read
 LARGEST = 32768  # pixels along a side

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.data.records import Record, brief, read_record
 from polyfield.errors import PolyfieldError
-from polyfield.render.cameras import Cameras
 
 FOCAL = {"x": ("fl_x", "camera_angle_x", "x_fov"), "y": ("fl_y", "camera_angle_y", "y_fov")}
 PERSPECTIVE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")

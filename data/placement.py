@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.fields.domain import Domain
-from polyfield.render.cameras import Cameras
 
 NEAR = 0.05  # of the median distance from the cameras to the centre
 

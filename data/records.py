@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polyfield.errors import PolyfieldError, shown
-from polyfield.fields.storage import read_json
+from polyfield.files.strict_json import read_json
 
 LARGEST = 1e18  # of a number: its square still fits into float32
 

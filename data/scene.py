@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.fields.domain import Domain
-from polyfield.render.cameras import Cameras
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from polyfield.cameras.cameras import Cameras
+from polyfield.cameras.lenses import LENSES
 from polyfield.data.frames import check_centre, check_focal, check_pose, times
 from polyfield.data.records import Record, brief, read_record
-from polyfield.render.cameras import Cameras
-from polyfield.render.lenses import LENSES
 
 _LARGEST = 1 << 16  # pixels along a side
 

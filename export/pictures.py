@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields.storage import write_bytes
+from polyfield.files.atomic import write_bytes
 
 _GAP = 4  # pixels between the pictures of a sheet
 

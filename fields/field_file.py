@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError, naming, shown
-from polyfield.fields import storage
 from polyfield.fields.field import Field
 from polyfield.fields.registry import build
 from polyfield.fields.spec import FieldSpec
+from polyfield.files.atomic import write_bytes
+from polyfield.files.strict_json import json_text, parse_json
+from polyfield.files.tensors import read_tensors, tensors_to_bytes
 
 FORMAT = "polyfield-field"
 VERSION = "1"
@@ -75,10 +77,10 @@ def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "spec": storage.json_text(field.spec.to_json(), where),
-        "context": storage.json_text(plain, where),
+        "spec": json_text(field.spec.to_json(), where),
+        "context": json_text(plain, where),
     }
-    storage.write_bytes(path, storage.tensors_to_bytes(tensors, metadata))
+    write_bytes(path, tensors_to_bytes(tensors, metadata))
 
 
 def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
@@ -88,7 +90,7 @@ def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
     its tensors are not those of its spec. Memory is taken for what the file holds, not for what its spec asks.
     """
     where = shown(path)
-    tensors, metadata = storage.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise PolyfieldError(f"{where}: format {metadata.get('format')!r}; expected {FORMAT!r}, a field file")
     if metadata.get("version") != VERSION:
@@ -104,7 +106,7 @@ def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
 def _json(metadata: dict[str, str], key: str) -> Any:
     if key not in metadata:
         raise PolyfieldError(f"the metadata hold no {key}; save the field again")
-    return storage.parse_json(metadata[key].encode(errors="surrogatepass"), key)
+    return parse_json(metadata[key].encode(errors="surrogatepass"), key)
 
 
 def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> Field:

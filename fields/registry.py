@@ -9,22 +9,22 @@ import torch
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import options
-from polyfield.fields.encoding import Encoding
 from polyfield.fields.field import Field
-from polyfield.fields.latent_radiance import LatentRadiance
+from polyfield.fields.heads.latent_radiance import LatentRadiance
+from polyfield.fields.heads.values import ValueField
+from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.signals import signal
 from polyfield.fields.spec import FieldSpec
-from polyfield.fields.value_field import ValueField
 
 # name -> its class
 ARCHITECTURES = {
-    "hashgrid": "polyfield.fields.hashgrid:HashGrid",
-    "densegrid": "polyfield.fields.densegrid:DenseGrid",
-    "triplane": "polyfield.fields.triplane:Triplane",
-    "kplanes": "polyfield.fields.kplanes:KPlanes",
-    "vm": "polyfield.fields.vm:Vm",
-    "cp": "polyfield.fields.cp:Cp",
-    "mlp": "polyfield.fields.mlp:Mlp",
+    "hashgrid": "polyfield.fields.architectures.hashgrid:HashGrid",
+    "densegrid": "polyfield.fields.architectures.densegrid:DenseGrid",
+    "triplane": "polyfield.fields.architectures.triplane:Triplane",
+    "kplanes": "polyfield.fields.architectures.kplanes:KPlanes",
+    "vm": "polyfield.fields.architectures.vm:Vm",
+    "cp": "polyfield.fields.architectures.cp:Cp",
+    "mlp": "polyfield.fields.architectures.mlp:Mlp",
 }
 _MOST_PARAMETERS = 1 << 32
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.fields import Domain, FieldSpec
 from polyfield.fields.domain import KINDS
-from polyfield.fit.pixels import PixelStore
-from polyfield.fit.radiance import RadianceFit
+from polyfield.fit.rays.pixels import PixelStore
+from polyfield.fit.rays.radiance import RadianceFit
 from polyfield.fit.schedule import Length
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.volume import render_images
+from polyfield.render.radiance.rendering import render_images
 
 _STEPS = 64  # so that the occupancy grid comes to all of its resolutions
 

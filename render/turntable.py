@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.rays import Rays
 
 _DISTANCE, _ANGLE = 3.2, 0.35  # of the camera from the centre, in half sizes; above the horizon, in radians
 # A sphere of so many half sizes fills the shorter side: corners of the box, which may be cut, are hardly ever filled.

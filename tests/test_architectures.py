@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyfield.fields import Domain, FieldSpec, create
-from polyfield.fields.network import Layers
+from polyfield.fields.parts.network import Layers
 from polyfield.kernels import mlp
 
 BOX = Domain("box", (0.5, 0.0, -1.0), (1.5, 1.0, 2.0))

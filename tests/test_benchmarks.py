@@ -17,9 +17,9 @@ from benchmarks import __main__ as command
 from benchmarks import compiling, fits, forms, limits, operations, peers, report, results, steps
 from benchmarks import pack as packed
 from benchmarks.turns import QUICK, Budget, in_turns, rate, rate_by_count
-from polyfield.data.demo import make_scene
 from polyfield.data.readers import open_scene
 from polyfield.data.scene import Scene
+from polyfield.demo.scenes import make_scene
 from polyfield.fields import Domain, FieldSpec, create
 from polyfield.kernels.dispatch import form
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.orbit import orbit
 from polyfield.errors import PolyfieldError
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.orbit import orbit
 
 COEFFICIENTS = {
     "perspective": [0.0] * 8,

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields import storage
-from polyfield.fit import checkpoints
+from polyfield.files.tensors import tensors_to_bytes
+from polyfield.fit.runs import checkpoints
 
 
 def tensors(step: int) -> dict[str, torch.Tensor]:
@@ -355,7 +355,7 @@ def test_a_renamed_tensor_is_refused_even_under_a_manifest_that_agrees(run):
 def test_tensors_that_are_no_checkpoint_and_state_that_is_no_object_are_refused(run):
     path = folder(run, 1000)
     whole = (path / "tensors.safetensors").read_bytes()
-    (path / "tensors.safetensors").write_bytes(storage.tensors_to_bytes({}, {"format": "polyfield-field"}))
+    (path / "tensors.safetensors").write_bytes(tensors_to_bytes({}, {"format": "polyfield-field"}))
     reseal(path)
     assert "is not a polyfield-checkpoint of version 1" in check_refused(run, "tensors.safetensors")
     (path / "tensors.safetensors").write_bytes(whole)

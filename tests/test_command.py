@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from polyfield.data.demo import make_scene
-from polyfield.fit import checkpoints
+from polyfield.demo.scenes import make_scene
+from polyfield.fit.runs import checkpoints
 
 SMALL = ["--options", "levels", "3", "log2_size", "10", "finest", "48", "width", "16"]
 STEPS = 120
@@ -411,7 +411,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_while_evaluating(self, copy, capsys, monkeypatch, number, status):
-        from polyfield.fit.scene_task import SceneTask
+        from polyfield.fit.tasks.scene_task import SceneTask
 
         monkeypatch.setattr(SceneTask, "evaluate", lambda *_, **__: signal.raise_signal(number))
         before = (copy / "eval.json").read_bytes()

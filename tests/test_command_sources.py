@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from polyfield.apps.command import main
-from polyfield.fit import shape_samples, shape_task, values, volume_task
-from polyfield.render import shape_pictures
+from polyfield.fit.points import shape_samples, values
+from polyfield.fit.tasks import shape_task, volume_task
+from polyfield.render.surfaces.tracing import shape_pictures
 
 OPTIONS = ["--options", "levels", "2", "log2_size", "8", "finest", "16", "width", "16"]
 
@@ -107,7 +108,7 @@ def test_a_picture_is_drawn_as_large_as_it_was(capsys):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_a_resumed_fit_too(capsys, monkeypatch):
-    from polyfield.fit import checkpoints
+    from polyfield.fit.runs import checkpoints
 
     for out in ("one", "two"):
         run(

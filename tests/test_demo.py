@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from polyfield.data import demo, demo_shapes
-from polyfield.data.demo import demo_scene, make_scene
+from polyfield.demo import scenes as demo
+from polyfield.demo import shapes as demo_shapes
+from polyfield.demo.scenes import demo_scene, make_scene
 from polyfield.errors import PolyfieldError
 
 SOLIDS = {

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields import storage
 from polyfield.fields.domain import Domain
 from polyfield.fields.field import Field
 from polyfield.fields.field_file import FieldContext, load_field, save_field
 from polyfield.fields.registry import create
 from polyfield.fields.spec import FieldSpec
+from polyfield.files.tensors import read_tensors, tensors_to_bytes
 
 ROTATION = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 OPTIONS = {"levels": 2, "log2_size": 9, "coarsest": 4, "finest": 16, "width": 8}
@@ -94,7 +94,7 @@ def test_the_same_field_gives_the_same_bytes(path, tmp_path, field, context):
 
 
 def test_occupancy_takes_one_bit_a_cell(path):
-    tensors, _ = storage.read_tensors(path)
+    tensors, _ = read_tensors(path)
     assert tensors["context.occupancy"].shape == (-(-2 * 5**3 // 8),)
 
 
@@ -154,14 +154,14 @@ def test_one_flipped_bit_anywhere_is_refused(path):
 
 def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: Any) -> None:
     """Change tensors (None takes one out) and metadata, and make the checksum agree."""
-    old_tensors, old_metadata = storage.read_tensors(path)
+    old_tensors, old_metadata = read_tensors(path)
     both: list[dict[str, Any]] = [{**old_tensors, **(tensors or {})}, {**old_metadata, **metadata}]
-    data = storage.tensors_to_bytes(*({k: v for k, v in part.items() if v is not None} for part in both))
+    data = tensors_to_bytes(*({k: v for k, v in part.items() if v is not None} for part in both))
     path.write_bytes(data)
 
 
 def plain(path: Path, key: str) -> dict[str, Any]:
-    return json.loads(storage.read_tensors(path)[1][key])
+    return json.loads(read_tensors(path)[1][key])
 
 
 @pytest.mark.parametrize(

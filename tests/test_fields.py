@@ -10,9 +10,9 @@ import torch
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldOutput, FieldSpec, Points, create
-from polyfield.fields.directions import spherical_harmonics
 from polyfield.fields.field import Field
-from polyfield.fields.frequency import frequency_code
+from polyfield.fields.parts.directions import spherical_harmonics
+from polyfield.fields.parts.frequency import frequency_code
 from polyfield.fields.registry import refusal
 from polyfield.kernels import interpolate, mlp
 

@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from polyfield.data.demo import make_scene
+from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.data.readers import open_scene
+from polyfield.demo.scenes import make_scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, create
-from polyfield.fit import metrics, scene_task
-from polyfield.fit.config import FitConfig
-from polyfield.fit.contrast import contrast
-from polyfield.fit.evaluate import evaluate
-from polyfield.fit.interrupt import Interruption, Stopped, stoppable
-from polyfield.fit.lattice import lattice
-from polyfield.fit.memory import predict, predict_on_gpu
+from polyfield.fit.metrics.images import images as metrics
+from polyfield.fit.metrics.views import evaluate
 from polyfield.fit.optimiser import Optimiser
-from polyfield.fit.pixels import PixelStore
-from polyfield.fit.radiance import Diverged, RadianceFit
+from polyfield.fit.rays.contrast import contrast
+from polyfield.fit.rays.lattice import lattice
+from polyfield.fit.rays.pixels import PixelStore
+from polyfield.fit.rays.radiance import Diverged, RadianceFit
+from polyfield.fit.runs.config import FitConfig
+from polyfield.fit.runs.interrupt import Interruption, Stopped, stoppable
 from polyfield.fit.schedule import Length, learning_rate
+from polyfield.fit.tasks import scene_task
+from polyfield.fit.tasks.memory import predict, predict_on_gpu
 from polyfield.fit.warm import warm
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.fused import FusedField
+from polyfield.render.radiance.fused import FusedField
 
 BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, log2_size=10, finest=32, width=16)

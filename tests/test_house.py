@@ -7,8 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ["kernels", "fields", "render", "data", "fit", "export", "apps"]  # from the bottom
-LIGHT = {"kernels", "fields", "render", "fit"}
+FLOORS = [
+    "files",
+    "kernels",
+    "cameras",
+    "fields",
+    "data",
+    "render",
+    "demo",
+    "fit",
+    "export",
+    "apps",
+]  # from the bottom
+LIGHT = {"files", "kernels", "cameras", "fields", "render", "fit"}
 ALLOWED_IN_LIGHT = {"torch", "numpy", "safetensors", "polyfield"} | set(sys.stdlib_module_names)
 FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
 
@@ -47,6 +58,42 @@ def test_light_floors_import_only_torch_numpy_and_safetensors(path):
     for name, at_module_level in imported(ast.parse(path.read_text())):
         if at_module_level:
             assert name.split(".")[0] in allowed, f"{path}: imports {name} at module level"
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("polyfield", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return one circle of a graph of imports, or an empty list."""
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module in done:
+            return []
+        for other in sorted(graph.get(module, ())):
+            if found := visit(other, [*trail, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(graph) if (found := visit(module, []))), [])
+
+
+def test_no_import_is_part_of_a_circle():
+    """Imports inside functions and under TYPE_CHECKING count too."""
+    modules = {_module(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = [name for name, _ in imported(ast.parse(path.read_text()))]
+        # `from package import name` imports the module of that name, if there is one, else the package.
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module] = {name for name in found & modules.keys() if name != module}
+    assert cycle(graph) == []
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
 def test_the_checks_see_what_they_should():

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from polyfield.render import lenses
+from polyfield.cameras import lenses
 
 # lens, coefficients, degrees off the axis
 REAL = {

@@ -11,8 +11,8 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
-from polyfield.render import meshing
-from polyfield.render.meshing import Values, mesh
+from polyfield.render.surfaces.meshing import Values, mesh
+from polyfield.render.surfaces.tracing import meshing
 
 LOW, HIGH = (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)
 

@@ -12,8 +12,8 @@ import torch
 
 from polyfield.data import mesh_queries
 from polyfield.errors import PolyfieldError
-from polyfield.fit import metrics
-from polyfield.fit.shape_metrics import compare_surfaces, interior_iou, sample_surface, surface_distances
+from polyfield.fit.metrics.images import images as metrics
+from polyfield.fit.metrics.surfaces import compare_surfaces, interior_iou, sample_surface, surface_distances
 
 MESHES = Path(__file__).parents[2] / "shared" / "data" / "meshes"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyfield.data.demo import RECIPE, make_scene
+from polyfield.demo.scenes import RECIPE, make_scene
 
 ROOT = Path(__file__).parent.parent
 

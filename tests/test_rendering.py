@@ -5,16 +5,22 @@ import math
 import pytest
 import torch
 
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldOutput, FieldSpec, Traits
 from polyfield.fields.field import Field
 from polyfield.fields.points import Features
 from polyfield.kernels import march
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.occupancy import OccupancyGrid
-from polyfield.render.rays import Rays
-from polyfield.render.sampling import Lattice, MarchingSampler, StratifiedSampler, crossing, sampler_for
-from polyfield.render.volume import render_image, render_rays
+from polyfield.render.radiance.occupancy import OccupancyGrid
+from polyfield.render.radiance.rendering import render_image, render_rays
+from polyfield.render.radiance.sampling import (
+    Lattice,
+    MarchingSampler,
+    StratifiedSampler,
+    crossing,
+    sampler_for,
+)
 
 BOX = Domain("box", (1.0, 0.0, 0.0), (2.0, 2.0, 2.0))
 SPACE = Domain("contraction", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -159,7 +165,7 @@ def test_an_image_is_its_rays_whatever_the_chunk(monkeypatch):
     cameras = Cameras.perspective(c2w, focal=20.0, size=(24, 17))
     field = Ball(BOX, 1.0, 2.0)
     whole = render_image(field, cameras, 0, SAMPLERS["marching"])
-    monkeypatch.setattr("polyfield.render.volume._RAYS_AT_ONCE", 50)
+    monkeypatch.setattr("polyfield.render.radiance.rendering._RAYS_AT_ONCE", 50)
     pieces = render_image(field, cameras, 0, SAMPLERS["marching"])
     assert whole.colour.shape == (17, 24, 3) and whole.opacity.max() > 0.9 and whole.opacity.min() == 0
     torch.testing.assert_close(whole.colour, pieces.colour)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.data import open_scene, placement, read_camera_path
 from polyfield.fields.domain import Domain
-from polyfield.render.cameras import Cameras
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 GLOBAL = {"fl_x": 20.0, "fl_y": 21.0, "cx": 6.5, "cy": 4.5, "w": 12, "h": 9}

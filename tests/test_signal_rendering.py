@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
-from polyfield.render.emission import TransferFunction, ramp, render_emission
-from polyfield.render.rays import Rays
-from polyfield.render.shading import shade
-from polyfield.render.slices import picture, slice_picture, slice_points
-from polyfield.render.surfaces import KINDS, SurfaceHits, clip, surface_normals, trace_surface
+from polyfield.render.pictures.emission import TransferFunction, ramp, render_emission
+from polyfield.render.pictures.slices import picture, slice_picture, slice_points
+from polyfield.render.surfaces.shading import shade
+from polyfield.render.surfaces.tracing import KINDS, SurfaceHits, clip, surface_normals, trace_surface
 
 LOW, HIGH = (-1.5, -1.25, -1.5), (1.5, 1.75, 1.25)
 DIAGONAL = math.dist(LOW, HIGH)
@@ -441,7 +441,7 @@ class TestSlices:
     def test_slices_are_asked_in_parts(self, monkeypatch):
         points, whole = slice_points(LOW, HIGH, 1, 0.0, 30), []
         whole = slice_picture("sdf", ball, points)
-        monkeypatch.setattr("polyfield.render.slices._AT_ONCE", 70)
+        monkeypatch.setattr("polyfield.render.pictures.slices._AT_ONCE", 70)
 
         def part(x: Tensor) -> Tensor:
             assert len(x) <= 70

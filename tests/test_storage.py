@@ -20,7 +20,10 @@ import safetensors.torch
 import torch
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields import storage
+from polyfield.files import tensors as checked_tensors
+from polyfield.files.atomic import write_bytes
+from polyfield.files.strict_json import LONGEST_JSON, read_json, write_json
+from polyfield.files.tensors import digest, read_tensors, tensors_from_bytes, tensors_to_bytes
 
 TENSORS = {
     "table": torch.arange(300.0).reshape(100, 3),
@@ -69,7 +72,7 @@ def test_a_write_is_synced_before_its_name_and_the_folder_after(tmp_path, monkey
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
-    storage.write_bytes(tmp_path / "new", b"12345")
+    write_bytes(tmp_path / "new", b"12345")
     assert calls == ["file of 5", "rename", "folder"]
 
 
@@ -77,7 +80,7 @@ def test_a_write_is_synced_before_its_name_and_the_folder_after(tmp_path, monkey
 def test_the_mode_follows_the_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
-        storage.write_bytes(tmp_path / "file", b"")
+        write_bytes(tmp_path / "file", b"")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
@@ -94,19 +97,19 @@ def test_the_mode_follows_the_umask(tmp_path, umask):
 )
 def test_a_write_that_the_system_refuses_leaves_the_old_file(tmp_path, monkeypatch, call, number, words):
     path = tmp_path / "file"
-    storage.write_bytes(path, b"old")
+    write_bytes(path, b"old")
     monkeypatch.setattr(os, call, raiser(number))
-    assert words in refused(path, lambda: storage.write_bytes(path, b"x" * 2000))
+    assert words in refused(path, lambda: write_bytes(path, b"x" * 2000))
     assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"old"
 
 
 def test_a_disk_that_fills_half_way_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
-    storage.write_bytes(path, b"old")
+    write_bytes(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, hard))
     try:
-        message = refused(path, lambda: storage.write_bytes(path, bytes(4 << 20)))
+        message = refused(path, lambda: write_bytes(path, bytes(4 << 20)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "4,194,304 bytes" in message
@@ -122,21 +125,21 @@ def test_a_target_that_cannot_be_a_file_is_refused(tmp_path):
         ("file/file", "no such folder"),
     ]:
         path = tmp_path / name
-        assert words in refused(path, partial(storage.write_bytes, path, b""))
+        assert words in refused(path, partial(write_bytes, path, b""))
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
 @pytest.mark.parametrize("calls_lived", range(4))
 def test_a_kill_leaves_the_old_or_the_new_file(tmp_path, monkeypatch, calls_lived):
     path = tmp_path / "file"
-    storage.write_bytes(path, b"old")
+    write_bytes(path, b"old")
     child = os.fork()
     if child == 0:
         try:
             lived = iter(range(calls_lived))
             for name in ("fsync", "replace", "open"):
                 monkeypatch.setattr(os, name, dying(getattr(os, name), lived))
-            storage.write_bytes(path, b"new")
+            write_bytes(path, b"new")
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -158,18 +161,18 @@ def dying(call: Callable[..., Any], lived: Any) -> Callable[..., Any]:
 
 def test_json_goes_round_in_its_order_with_a_newline_at_the_end(tmp_path):
     value = {"b": [1, 0.1, -1e-300, None, True], "a": {"ü\udc80": "line\nbreak"}}
-    storage.write_json(tmp_path / "x.json", value)
+    write_json(tmp_path / "x.json", value)
     text = (tmp_path / "x.json").read_text()
     assert text.endswith("}\n") and text.index('"b"') < text.index('"a"')
-    assert storage.read_json(tmp_path / "x.json") == value
+    assert read_json(tmp_path / "x.json") == value
     (tmp_path / "x.json").write_text(text, encoding="utf-8-sig")  # a byte order mark is passed over
-    assert storage.read_json(tmp_path / "x.json") == value
+    assert read_json(tmp_path / "x.json") == value
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_json_that_nobody_could_read_is_not_written(tmp_path, number):
     path = tmp_path / "x.json"
-    refused(path, lambda: storage.write_json(path, {"a": [number]}))
+    refused(path, lambda: write_json(path, {"a": [number]}))
     assert not path.exists()
 
 
@@ -196,13 +199,13 @@ def test_json_that_nobody_could_read_is_not_written(tmp_path, number):
 def test_json_that_is_not_strict_is_refused_with_its_line(tmp_path, text, words):
     path = tmp_path / "x.json"
     path.write_bytes(text)
-    assert words in refused(path, lambda: storage.read_json(path))
+    assert words in refused(path, lambda: read_json(path))
 
 
 def test_json_that_is_no_file_of_bearable_size_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "long", "wb") as stream:
-        stream.truncate(storage.LONGEST_JSON + 1)
+        stream.truncate(LONGEST_JSON + 1)
     for name, words in [
         ("absent", "no such file"),
         ("", "a folder or a device"),
@@ -212,7 +215,7 @@ def test_json_that_is_no_file_of_bearable_size_is_refused(tmp_path):
         ("a\nb", "a\\nb': there is no such file"),
     ]:
         path = tmp_path / name
-        assert words in refused_anywhere(partial(storage.read_json, path))
+        assert words in refused_anywhere(partial(read_json, path))
 
 
 def refused_anywhere(call: Callable[[], Any]) -> str:
@@ -228,7 +231,7 @@ def refused_anywhere(call: Callable[[], Any]) -> str:
 @pytest.fixture
 def path(tmp_path) -> Path:
     path = tmp_path / "x.safetensors"
-    storage.write_bytes(path, storage.tensors_to_bytes(TENSORS, METADATA))
+    write_bytes(path, tensors_to_bytes(TENSORS, METADATA))
     return path
 
 
@@ -237,9 +240,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_tensors_and_metadata_go_round(path):
-    tensors, metadata = storage.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     assert same(tensors, TENSORS)
-    assert metadata == {**METADATA, "sha256": storage.digest(TENSORS, METADATA)}
+    assert metadata == {**METADATA, "sha256": digest(TENSORS, METADATA)}
 
 
 def test_any_safetensors_reader_reads_what_we_write(path):
@@ -248,7 +251,7 @@ def test_any_safetensors_reader_reads_what_we_write(path):
 
 def test_the_same_values_give_the_same_bytes_in_whatever_order_they_come(path):
     backwards = dict(reversed(TENSORS.items())), dict(reversed(METADATA.items()))
-    assert storage.tensors_to_bytes(*backwards) == path.read_bytes()
+    assert tensors_to_bytes(*backwards) == path.read_bytes()
 
 
 def test_views_of_one_memory_are_written_as_what_they_show(tmp_path):
@@ -261,7 +264,7 @@ def test_views_of_one_memory_are_written_as_what_they_show(tmp_path):
         "leaf": base.clone(),
     }
     views["leaf"].requires_grad_()
-    read, _ = storage.tensors_from_bytes(storage.tensors_to_bytes(views, {}), "x")
+    read, _ = tensors_from_bytes(tensors_to_bytes(views, {}), "x")
     assert same(read, views)
 
 
@@ -277,37 +280,37 @@ def test_the_digest_depends_on_every_part():
         (tensors, {"l": "v"}),
         (tensors, {}),
     ]
-    digests = {storage.digest(*other) for other in others}
-    assert len(digests) == len(others) and storage.digest(tensors, metadata) not in digests
-    assert storage.digest(tensors, {**metadata, "sha256": "0"}) == storage.digest(tensors, metadata)
+    digests = {digest(*other) for other in others}
+    assert len(digests) == len(others) and digest(tensors, metadata) not in digests
+    assert digest(tensors, {**metadata, "sha256": "0"}) == digest(tensors, metadata)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_values_that_are_not_finite_are_named_on_both_ways(tmp_path, monkeypatch, value):
     tensors = {"fine": torch.ones(3), "moments": torch.tensor([1.0, value, value])}
     with pytest.raises(PolyfieldError, match="'moments': 2 of 3 values are NaN or infinite"):
-        storage.tensors_to_bytes(tensors, {})
+        tensors_to_bytes(tensors, {})
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_refuse_non_finite", lambda *_: None)
-        data = storage.tensors_to_bytes(tensors, {})
+        patch.setattr(checked_tensors, "_refuse_non_finite", lambda *_: None)
+        data = tensors_to_bytes(tensors, {})
     path = tmp_path / "x.field"
     path.write_bytes(data)
-    assert "'moments': 2 of 3 values" in refused(path, lambda: storage.read_tensors(path))
+    assert "'moments': 2 of 3 values" in refused(path, lambda: read_tensors(path))
 
 
 def test_a_type_that_no_file_holds_is_refused():
     with pytest.raises(PolyfieldError, match="tensor z: torch.complex64; expected one of F64"):
-        storage.tensors_to_bytes({"z": torch.zeros(1, dtype=torch.complex64)}, {})
+        tensors_to_bytes({"z": torch.zeros(1, dtype=torch.complex64)}, {})
 
 
 def test_a_file_cut_anywhere_or_continued_is_refused(path):
     data = path.read_bytes()
     for length in [*range(20), *range(20, len(data), 97), len(data) - 1]:
         path.write_bytes(data[:length])
-        message = refused(path, lambda: storage.read_tensors(path))
+        message = refused(path, lambda: read_tensors(path))
         assert "is empty" in message if length == 0 else "cut short" in message
     path.write_bytes(data + b"\0")
-    assert "is too long" in refused(path, lambda: storage.read_tensors(path))
+    assert "is too long" in refused(path, lambda: read_tensors(path))
 
 
 def test_one_flipped_bit_anywhere_is_refused(path):
@@ -315,7 +318,7 @@ def test_one_flipped_bit_anywhere_is_refused(path):
     places = [*range(64), *draw.sample(range(64, len(data)), 200)]
     for place in places:
         path.write_bytes(flipped(data, place, 1 << draw.randrange(8)))
-        refused(path, lambda: storage.read_tensors(path))
+        refused(path, lambda: read_tensors(path))
 
 
 def test_any_flipped_bit_of_the_header_is_refused(path):
@@ -324,7 +327,7 @@ def test_any_flipped_bit_of_the_header_is_refused(path):
     for place in range(8, 8 + length, 3):
         for bit in range(8):
             with pytest.raises(PolyfieldError):
-                storage.tensors_from_bytes(flipped(data, place, 1 << bit), "x")
+                tensors_from_bytes(flipped(data, place, 1 << bit), "x")
 
 
 def flipped(data: bytes, place: int, mask: int) -> bytes:
@@ -365,7 +368,7 @@ def test_a_header_that_lies_is_refused(tmp_path, header, words):
     path = tmp_path / "x.field"
     text = (header if isinstance(header, str) else json.dumps(header)).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-    assert words in refused(path, lambda: storage.read_tensors(path))
+    assert words in refused(path, lambda: read_tensors(path))
 
 
 def test_a_header_of_absurd_length_is_refused_unread(tmp_path):
@@ -373,7 +376,7 @@ def test_a_header_of_absurd_length_is_refused_unread(tmp_path):
     with open(path, "wb") as stream:
         stream.write(struct.pack("<Q", 200_000_000) + b"{")
         stream.truncate(300_000_000)
-    assert "at most 100,000,000" in refused(path, lambda: storage.read_tensors(path))
+    assert "at most 100,000,000" in refused(path, lambda: read_tensors(path))
 
 
 class Canary:
@@ -394,7 +397,7 @@ def test_a_pickle_is_named_and_never_opened(tmp_path, name):
     bird.rmdir()
     for protocol in (2, 4, 5):
         path.write_bytes(pickle.dumps(Canary(bird), protocol))
-        assert "is a pickle, which polyfield never opens" in refused(path, lambda: storage.read_tensors(path))
+        assert "is a pickle, which polyfield never opens" in refused(path, lambda: read_tensors(path))
     torch.save(Canary(bird), path)
-    assert "is a pickle, which polyfield never opens" in refused(path, lambda: storage.read_tensors(path))
+    assert "is a pickle, which polyfield never opens" in refused(path, lambda: read_tensors(path))
     assert not bird.exists()

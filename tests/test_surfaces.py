@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from polyfield.render.rays import Rays
-from polyfield.render.surfaces import normals, sphere_trace
+from polyfield.cameras.rays import Rays
+from polyfield.render.surfaces.tracing import normals, sphere_trace
 
 
 def ball(points: Tensor) -> Tensor:

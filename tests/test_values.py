@@ -14,18 +14,19 @@ from polyfield.data.volumes import Volume
 from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldSpec
 from polyfield.fields.registry import architecture, refusal
-from polyfield.fit import shape_samples, shape_task, values, volume_task
-from polyfield.fit.config import FitConfig
-from polyfield.fit.loop import Diverged
-from polyfield.fit.picture_task import PictureSamples, PictureTask
+from polyfield.fit.points import shape_samples, values
+from polyfield.fit.points.values import ValueFit
+from polyfield.fit.runs.config import FitConfig
+from polyfield.fit.runs.loop import Diverged
 from polyfield.fit.schedule import Length
-from polyfield.fit.shape_task import ShapeTask
-from polyfield.fit.sizing import stored_bytes, suited
-from polyfield.fit.task import Task
-from polyfield.fit.values import ValueFit
-from polyfield.fit.volume_task import VolumeTask, voxel_centres
-from polyfield.render import shape_pictures
-from polyfield.render.slices import as_rgb
+from polyfield.fit.tasks import shape_task, volume_task
+from polyfield.fit.tasks.picture_task import PictureSamples, PictureTask
+from polyfield.fit.tasks.shape_task import ShapeTask
+from polyfield.fit.tasks.sizing import stored_bytes, suited
+from polyfield.fit.tasks.task import Task
+from polyfield.fit.tasks.volume_task import VolumeTask, voxel_centres
+from polyfield.render.pictures.slices import as_rgb
+from polyfield.render.surfaces.tracing import shape_pictures
 
 SMALL = {
     "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32, "features": 4},
@@ -216,7 +217,7 @@ class TestPictures:
         assert [image.shape for image in found.sheet[0]] == [(24, 40, 3)] * 3
 
     def test_large_pictures_are_measured_in_strips(self, monkeypatch):
-        from polyfield.fit import picture_task
+        from polyfield.fit.tasks import picture_task
 
         task = PictureTask(picture(), 1)
         fit = fitted(task, config(steps=20))
@@ -375,7 +376,7 @@ class TestSizes:
         assert math.isfinite(task.measure(fit.field, quiet).figures["psnr"])
 
     def test_too_large_a_fit_is_refused(self, monkeypatch):
-        from polyfield.fit import value_task
+        from polyfield.fit.tasks import value_task
 
         task = PictureTask(picture(), 1)
         assert task.memory(config()).rest > 1e8

@@ -1,6 +1,6 @@
 """polyfield: fit neural fields, convert them, process them, look at them.
 
-The floors, from the bottom: `kernels`, `fields`, `render`, `data`, `fit`, `export`, `apps`.
+The floors, from the bottom: `files`, `kernels`, `cameras`, `fields`, `data`, `render`, `demo`, `fit`, `export`, `apps`.
 A floor imports only from the floors below it.
 """
 

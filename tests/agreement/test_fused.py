@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import huber_loss
 
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain, Field, FieldSpec, Points, create
 from polyfield.kernels import uniform
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.fused import FusedField
-from polyfield.render.rays import Rays
-from polyfield.render.sampling import Lattice, MarchingSampler
-from polyfield.render.volume import render_image, render_rays
+from polyfield.render.radiance.fused import FusedField
+from polyfield.render.radiance.rendering import render_image, render_rays
+from polyfield.render.radiance.sampling import Lattice, MarchingSampler
 
 BOX = Domain("box", (0.2, 0.0, -0.1), (1.0, 1.5, 0.7))
 ALL_OF_SPACE = Domain("contraction", (0.0, 0.1, 0.0), (0.8, 0.8, 0.8))

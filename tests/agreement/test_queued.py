@@ -9,18 +9,19 @@ import torch
 from agreement import cases
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec
-from polyfield.fit import radiance, step_size
-from polyfield.fit.batches import draw
-from polyfield.fit.pixels import PixelStore
-from polyfield.fit.radiance import RadianceFit
+from polyfield.fit.rays import batch_size as step_size
+from polyfield.fit.rays import radiance
+from polyfield.fit.rays.batch_size import StepSize
+from polyfield.fit.rays.batches import draw
+from polyfield.fit.rays.pixels import PixelStore
+from polyfield.fit.rays.radiance import RadianceFit
 from polyfield.fit.schedule import Length
-from polyfield.fit.step_size import StepSize
 from polyfield.kernels import adam, fused_radiance, uniform
-from polyfield.render import queued
-from polyfield.render.cameras import Cameras, look_at
-from polyfield.render.volume import render_image, render_rays
+from polyfield.render.radiance import queued
+from polyfield.render.radiance.rendering import render_image, render_rays
 
 pytest.importorskip("triton")
 

@@ -1,0 +1,1 @@
+"""Cameras: poses, lenses and rays, and paths of them."""

@@ -1,0 +1,82 @@
+"""Orbit: a turntable round what cameras look at, or a swing to and fro where they stand on one side of it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.errors import PolyfieldError
+
+_SNAP = math.cos(math.radians(20))  # nearer than this to a world axis, up is that axis
+_WIDEST_GAP = math.radians(120)  # a wider sector without cameras is a side that nobody photographed
+_LEAST_SWING = math.radians(10)  # less than this shows nothing of the depth
+
+
+def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None) -> Cameras:
+    """A closed path of `frames` perspective views round the focus of the given (training) cameras.
+
+    It starts near the first camera's azimuth and keeps the median height and radius about the cameras' common up
+    axis. Views have the first camera's focal length and its size, or `size` (width, height) with the focal length
+    scaled so that the whole first view fits in; odd sizes lose one pixel, for video. Times, if the cameras have
+    any, run from 0 to 1. Raises PolyfieldError if there is nothing to go round.
+    """
+    if frames < 1 or len(cameras) == 0:
+        raise PolyfieldError(
+            f"orbit: found {len(cameras)} cameras and {frames} frames, expected 1 or more of each"
+        )
+    focus, up = cameras.focus(), _up(cameras)
+    offsets = cameras.c2w[:, :, 3] - focus
+    heights = offsets @ up
+    level = offsets - heights[:, None] * up
+    radius = level.norm(dim=1).median()
+    if radius <= 1e-5 * (1 + focus.norm()):
+        raise PolyfieldError(
+            "orbit: the cameras stand on the axis they would go round; render the test views instead"
+        )
+    ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
+    beside = torch.linalg.cross(up, ahead)
+    angle = _angles(torch.atan2(level @ beside, level @ ahead), frames)[:, None]
+    eyes = focus + heights.median() * up + radius * (angle.cos() * ahead + angle.sin() * beside)
+    size, focal = _picture(cameras, size)
+    times = None if cameras.times is None else torch.linspace(0, 1, frames, device=eyes.device)
+    return Cameras.perspective(look_at(eyes, focus, up), focal=focal, size=size, times=times)
+
+
+def _up(cameras: Cameras) -> Tensor:
+    """The cameras' mean up axis (3,), or the world axis within 20 degrees of it."""
+    up = cameras.c2w[:, :, 1].mean(dim=0)
+    if up.norm() < 0.2:  # cameras looking down and turned every way: up is where they look from
+        up = cameras.c2w[:, :, 2].mean(dim=0)
+    if up.norm() < 0.2:
+        up = up.new_tensor([0.0, 0.0, 1.0])
+    up = normalize(up, dim=0)
+    axis = int(up.abs().argmax())
+    snapped = torch.zeros_like(up)
+    snapped[axis] = up[axis].sign()
+    return snapped if up[axis].abs() > _SNAP else up
+
+
+def _angles(azimuths: Tensor, frames: int) -> Tensor:
+    """Azimuths (frames,) of the path: a full turn, or a swing over the range that azimuths (V,) cover."""
+    turn = torch.arange(frames, device=azimuths.device) * (math.tau / frames)
+    ordered = azimuths.sort().values
+    gaps = torch.cat([ordered, ordered[:1] + math.tau]).diff()
+    widest = int(gaps.argmax())
+    if gaps[widest] <= _WIDEST_GAP:
+        return azimuths[0] + turn
+    start, half = ordered[(widest + 1) % len(ordered)], (math.tau - gaps[widest]) / 2
+    swing = half.clamp(min=_LEAST_SWING / 2)
+    phase = (((azimuths[0] - start) % math.tau - half) / swing).clamp(-1, 1).asin()
+    return start + half + swing * (turn + phase).sin()
+
+
+def _picture(cameras: Cameras, size: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
+    """Even width and height, and the focal length with which the first camera's whole view fits in."""
+    first_width, first_height = cameras.sizes[0].tolist()
+    width, height = size or (first_width, first_height)
+    focal = float(cameras.intrinsics[0, :2].mean()) * min(width / first_width, height / first_height)
+    return (max(width // 2, 1) * 2, max(height // 2, 1) * 2), focal

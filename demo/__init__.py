@@ -1,0 +1,1 @@
+"""Demo: the built-in scenes, drawn by sphere tracing analytic shapes."""

@@ -1,0 +1,1 @@
+"""Architectures: how a field's values are stored, a file each."""

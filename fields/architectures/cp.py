@@ -1,0 +1,32 @@
+"""cp: a tensor as a sum of products of one line for each axis (Chen et al. 2022, TensoRF-CP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polyfield.fields.options import NetworkOptions, option
+from polyfield.fields.parts.growing import GrowingTables
+
+
+@dataclass(frozen=True)
+class CpOptions(NetworkOptions):
+    resolution: int = option(256, 1 << 14, least=2)  # nodes of a line
+    rank: int = option(96, 1024)  # products
+
+
+class Cp(GrowingTables):
+    """With no hidden layers the network sums the products, as TensoRF does."""
+
+    Options = CpOptions
+    size_option = "rank"
+    size_step = 8
+    first = (-0.4, 0.4)
+    rate = 3.0
+
+    def __init__(self, dimensions: int, options: CpOptions) -> None:
+        super().__init__((tuple((axis,) for axis in range(dimensions)),), options.resolution, options.rank)
+
+    @staticmethod
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        return {"resolution": min(max(resolution, 2), 1 << 14)}

@@ -1,0 +1,31 @@
+"""densegrid: tables with an entry for every node, at several resolutions or at one (Mubarik et al. 2023, NGPC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polyfield.fields.options import NetworkOptions, option
+from polyfield.fields.parts.encoding import Tables
+from polyfield.kernels import Levels
+
+
+@dataclass(frozen=True)
+class DenseGridOptions(NetworkOptions):
+    levels: int = option(4, 32)
+    features: int = option(4, 8)  # of each entry
+    coarsest: int = option(16, 1 << 12, least=2)  # nodes along an axis; with one level it is the finest
+    finest: int = option(128, 1 << 14, least=2)
+
+
+class DenseGrid(Tables):
+    Options = DenseGridOptions
+    size_option = "finest"
+    first = (-1e-4, 1e-4)
+    rate = 8.0
+    sparse = True
+
+    def __init__(self, dimensions: int, options: DenseGridOptions) -> None:
+        coarsest = min(options.coarsest, options.finest) if options.levels > 1 else options.finest
+        size = options.finest**dimensions
+        levels = Levels.geometric(options.levels, coarsest, options.finest, dimensions, size)
+        super().__init__((((levels, tuple(range(dimensions))),),), options.features)

@@ -1,0 +1,39 @@
+"""hashgrid: multi-resolution hashed tables (Mueller et al. 2022, instant-ngp)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polyfield.fields.options import NetworkOptions, option
+from polyfield.fields.parts.encoding import Tables
+from polyfield.kernels import Levels
+
+
+@dataclass(frozen=True)
+class HashGridOptions(NetworkOptions):
+    levels: int = option(8, 32)
+    features: int = option(4, 8)  # of each entry
+    log2_size: int = option(19, 26)  # entries of a hashed level
+    coarsest: int = option(16, 1 << 16, least=2)  # nodes along an axis
+    finest: int = option(1024, 1 << 16, least=2)
+
+
+class HashGrid(Tables):
+    Options = HashGridOptions
+    size_option = "log2_size"
+    first = (-1e-4, 1e-4)
+    rate = 8.0
+    sparse = True
+
+    def __init__(self, dimensions: int, options: HashGridOptions) -> None:
+        levels = Levels.geometric(
+            options.levels, options.coarsest, options.finest, dimensions, 1 << options.log2_size
+        )
+        super().__init__((((levels, tuple(range(dimensions))),),), options.features)
+
+    @staticmethod
+    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
+        # A small table of a volume serves few levels best: more would share it.
+        levels, nodes = (8, resolution) if dimensions == 2 else (5, resolution // 2)
+        return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}

@@ -1,0 +1,30 @@
+"""vm: a tensor as sums of products of a plane and a line, for each of the three ways to part the axes (Chen et al. 2022, TensoRF)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polyfield.fields.options import NetworkOptions, option
+from polyfield.fields.parts.growing import GrowingTables
+
+
+@dataclass(frozen=True)
+class VmOptions(NetworkOptions):
+    resolution: int = option(192, 1 << 14, least=2)  # nodes along an axis
+    rank: int = option(16, 256)  # products for each way to part the axes
+
+
+class Vm(GrowingTables):
+    """With no hidden layers the network sums the products, as TensoRF does."""
+
+    Options = VmOptions
+    size_option = "resolution"
+    first = (-0.2, 0.2)
+
+    def __init__(self, dimensions: int, options: VmOptions) -> None:
+        parts = tuple((tuple(a for a in range(3) if a != line), (line,)) for line in range(3))
+        super().__init__(parts, options.resolution, options.rank)
+
+    @staticmethod
+    def refusal(dimensions: int) -> str | None:
+        return None if dimensions == 3 else "it parts three axes into a plane and a line; take cp"

@@ -1,0 +1,1 @@
+"""Heads: what stands behind an encoding, for each kind of signal."""

@@ -1,0 +1,1 @@
+"""Parts of fields: encodings, networks, codes of points and directions."""

@@ -1,0 +1,51 @@
+"""Tables that begin coarse and are upsampled while a fit goes on (Chen et al. 2022, TensoRF, section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate as resample
+
+from polyfield.fields.parts.encoding import Tables
+from polyfield.kernels import Levels
+
+# From which part of a fit on tables have what part of their nodes along an axis.
+_STAGES = ((0.0, 0.4), (0.07, 0.55), (0.13, 0.75), (0.2, 1.0))
+
+
+class GrowingTables(Tables):
+    """One level, of as many nodes along every axis of every table."""
+
+    def __init__(self, axes: tuple[tuple[tuple[int, ...], ...], ...], nodes: int, features: int) -> None:
+        """axes of every table in every group; so many nodes at the end, which is what a new encoding has."""
+        self._axes, self._last, self._nodes = axes, nodes, nodes
+        super().__init__(self._levels(nodes), features)
+
+    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        share = max(part for since, part in _STAGES if progress >= since)
+        nodes = max(round(self._last * share), 2)
+        if nodes == self._nodes:
+            return {}
+        flat = [axes for group in self._axes for axes in group]
+        before, self._nodes, self._geometry = self._nodes, nodes, self._levels(nodes)
+        maps = {}
+        for index, axes in enumerate(flat):
+            change = partial(_resampled, axes=len(axes), before=before, after=nodes)
+            self.tables[index] = nn.Parameter(change(self.tables[index].detach()))
+            maps[f"tables.{index}"] = change
+        return maps
+
+    def _levels(self, nodes: int) -> tuple[tuple[tuple[Levels, tuple[int, ...]], ...], ...]:
+        def level(axes: tuple[int, ...]) -> Levels:
+            return Levels(((nodes,) * len(axes),), nodes ** len(axes))
+
+        return tuple(tuple((level(axes), axes) for axes in group) for group in self._axes)
+
+
+def _resampled(table: Tensor, *, axes: int, before: int, after: int) -> Tensor:
+    """A table (before^axes, F) as one of (after^axes, F), linear between its nodes."""
+    grid = table.T.reshape(1, -1, *(before,) * axes)
+    mode = "linear" if axes == 1 else "bilinear"
+    return resample(grid, size=(after,) * axes, mode=mode, align_corners=True)[0].flatten(1).T.contiguous()

@@ -1,0 +1,1 @@
+"""Metrics of pictures, views and surfaces."""

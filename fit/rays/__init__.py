@@ -1,0 +1,1 @@
+"""Fitting along rays: photographs, batches, the step."""

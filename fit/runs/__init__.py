@@ -1,0 +1,1 @@
+"""Runs: folders, checkpoints, configuration, the loop and its interruption."""

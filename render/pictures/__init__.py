@@ -1,0 +1,1 @@
+"""Flat pictures: images, sections, volumes, depth."""

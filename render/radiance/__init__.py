@@ -1,0 +1,1 @@
+"""Radiance fields in pictures: sampling, occupancy, volume rendering."""

@@ -1,0 +1,1 @@
+"""Surfaces of distances and occupancy: tracing, shading, meshing."""
