@@ -1,16 +1,20 @@
-# make demo: install, then fit the built-in scene. make test: install with the test extras, then lint, types, tests.
+# make demo: install, then fit the built-in scene. make check: install with the test extras, then lint, types, quick tests.
+# make test: the same with all tests.
 # make wheel: a wheel in dist/. make system: the system's packages that Open3D needs, where this user may install them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test sanitize wheel system install install-test lint types clean
+.PHONY: demo check test sanitize wheel system install install-test lint types clean
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
 	$(BIN)/polyfield fit --seconds 120 --out $$run && \
 	$(BIN)/polyfield render $$run --path orbit --frames 40 --out $$run/renders/turntable.mp4
+
+check: system install-test lint types
+	$(BIN)/pytest -m "not slow"
 
 test: system install-test lint types
 	$(BIN)/pytest

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from polyfield.apps.results import plain
+from polyfield.api.results import plain
 from polyfield.errors import PolyfieldError, shown
-from polyfield.fit.runs.interrupt import Stopped, stoppable
+from polyfield.fitting.runs.interrupt import Stopped, stoppable
 
 
 def prepare_torch() -> None:
-    """What torch reads as it is imported, unless the environment says otherwise."""
+    """Set what torch reads when it is imported, unless the environment says otherwise."""
     # A waiting OpenMP thread would take a core from the native kernels' own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -24,7 +24,7 @@ def prepare_torch() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb, print what it measured as JSON on stdout, and exit.
 
-    Exit status: 0 done; 1 a mistake that the user can mend, one line on stderr; 2 a call that cannot be parsed;
+    Exit status: 0 done; 1 user error, one line on stderr; 2 a call that cannot be parsed;
     128 + n stopped by signal n, with everything saved.
     """
     prepare_torch()
@@ -53,6 +53,7 @@ def _run(arguments: list[str]) -> int:
 
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
+        "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,
         "doctor": verbs.doctor,
@@ -77,7 +78,7 @@ def _failed(line: str, status: int) -> int:
 
 
 def refuse_unknown_kernels() -> None:
-    """What POLYFIELD_KERNELS and POLYFIELD_ISA ask for must be there, and is known before any work begins."""
+    """Refuse kernels or an instruction set that the environment asks for and that are not here, before any work begins."""
     import torch
 
     from polyfield.kernels.dispatch import form
@@ -86,10 +87,10 @@ def refuse_unknown_kernels() -> None:
 
 
 def warn_if_not_native() -> None:
-    """One line where the package was installed without a compiler."""
+    """Print one line where the package was installed without a compiler."""
     if importlib.util.find_spec("polyfield._core") is None:
         print(
-            "polyfield runs without its native part, which needs a C++ compiler at installation: "
-            "install one (Debian: apt install g++) and install polyfield again.",
+            "polyfield uses its slower PyTorch kernels: no C++ compiler was found at installation; "
+            "install one (Debian: apt install g++) and reinstall polyfield.",
             file=sys.stderr,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.apps.command import prepare_torch
 from polyfield.errors import PolyfieldError
-from polyfield.fit.runs.interrupt import Stopped, stoppable
+from polyfield.fitting.runs.interrupt import Stopped, stoppable
 
 if TYPE_CHECKING:
     from benchmarks.results import Cell
@@ -145,10 +145,10 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
     """Cells of every architecture, of shapes, and of the four applications."""
     from benchmarks import matrix, ngpc
     from polyfield.data.kinds import fingerprint
-    from polyfield.fields import ARCHITECTURES
-    from polyfield.fields.registry import refusal
+    from polyfield.fields import ARCHITECTURES, Domain, Meaning, architecture
 
     cells = []
+    image = Meaning.of("image", Domain("box", (0.5, 0.5), (0.5, 0.5)))
     for order, name in enumerate(ARCHITECTURES):
         what = f"{scene['scene']} {name}"
         cells.append(cell("scene", what, matrix.scene, name, asked.scene, order=order, **scene))
@@ -157,7 +157,7 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
         if not files:
             raise PolyfieldError(f"--pictures {asked.pictures}: holds no .png files")
         for order, name in enumerate(ARCHITECTURES):
-            if refusal(name, "image") is None:
+            if architecture(name).refusal(image) is None:
                 options = {"order": order, "files": [fingerprint(file) for file in files]}
                 cells.append(cell("pictures", name, matrix.pictures, name, files, **options))
     for mesh in asked.meshes:
@@ -183,7 +183,7 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
 def _scene(source: str) -> tuple[dict[str, str], Callable[[], Any]]:
     """A scene's name and what its files are known by, and how to open it, which is done once."""
     from benchmarks.results import files_digest
-    from polyfield.apps.sources import BUILT_IN, open_scene
+    from polyfield.api.sources import BUILT_IN, open_scene
 
     if source in BUILT_IN:
         options = {"scene": source}

@@ -1,4 +1,4 @@
-"""dB against seconds: whole fits by the command's own verb, and pictures of the fitted field."""
+"""dB against seconds: whole fits by `polyfield.fit`, and pictures of the fitted field."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from unittest import mock
 
 import torch
 
+import polyfield
 from benchmarks.turns import Budget, Figures, in_turns
-from polyfield.apps import verbs
 from polyfield.data.scene import Scene
-from polyfield.fit.metrics.images import psnr
-from polyfield.fit.metrics.views import evaluate
-from polyfield.fit.runs.session import open_field
-from polyfield.render.radiance import fused
-from polyfield.render.radiance import rendering as volume
-from polyfield.render.radiance.rendering import Rendering, render_image
-from polyfield.render.radiance.sampling import sampler_of
+from polyfield.fitting.metrics.images import psnr
+from polyfield.fitting.metrics.views import evaluate
+from polyfield.rendering.radiance import fused
+from polyfield.rendering.radiance import rendering as volume
+from polyfield.rendering.radiance.rendering import Rendering
+from polyfield.rendering.renderers import RadianceRenderer
 
 _VIEWS = 4  # of the test views, for the time of a frame
 
@@ -28,9 +27,8 @@ _VIEWS = 4  # of the test views, for the time of a frame
 def measure(source: str, scene: Scene, seconds: float, budget: Budget) -> dict[str, object]:
     """The cell: one row for a fit of so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        fitted = verbs.fit(source, seconds=seconds, out=run)
-        pictures = _pictures(run / "field.field", scene, budget)
+        result = polyfield.fit(source, seconds=seconds, out=Path(folder) / "run")
+        fitted, pictures = result.figures, _pictures(result.run, scene, budget)
     row = {
         "seconds": seconds,
         "test dB": fitted["psnr"],
@@ -43,24 +41,27 @@ def measure(source: str, scene: Scene, seconds: float, budget: Budget) -> dict[s
     return {"rows": [row | pictures], "notes": [f"{fitted['views']} test views, {fitted['protocol']}"]}
 
 
-def _pictures(file: Path, scene: Scene, budget: Budget) -> dict[str, Any]:
-    """Seconds of a frame that stops rays whose light is spent and of one that does not, and how far they are apart."""
-    field, context = open_field(file, "cpu")
-    sampler = sampler_of(field, context)
+def _pictures(run: Path, scene: Scene, budget: Budget) -> dict[str, Any]:
+    """Return seconds of a frame that stops rays whose light is spent, of one that does not, and how far they are apart.
+
+    A turn makes its renderer first, which is not timed: a renderer is kept over frames.
+    """
+    field = polyfield.load(run)
     chosen = sorted({round(i * (len(scene.test) - 1) / max(_VIEWS - 1, 1)) for i in range(_VIEWS)})
     views = [scene.test[i] for i in chosen]
     cameras = scene.cameras[views]
-    background = torch.tensor(context.background)
+    background = torch.tensor(field.context.background)
     shown: dict[str, list[Rendering]] = {}
 
     def draw(way: str) -> Figures:
+        renderer = RadianceRenderer(field, field.context)
         start = time.perf_counter()
-        shown[way] = [render_image(field, cameras, view, sampler) for view in range(len(views))]
+        shown[way] = [renderer.render(cameras, view) for view in range(len(views))]
         return {"seconds": (time.perf_counter() - start) / len(views)}
 
     def to_truth() -> float:
         images, masks = [scene.images[i] for i in views], [scene.masks[i] for i in views]
-        return evaluate(field, sampler, cameras, images, masks, background)["psnr"]
+        return evaluate(RadianceRenderer(field, field.context), cameras, images, masks)["psnr"]
 
     ways: dict[str, Callable[[], Figures]] = {
         "stopping": lambda: draw("stopping"),

@@ -33,15 +33,20 @@ from benchmarks.gpu_agreement import BOX, agreement, kernels
 from benchmarks.pack import PackedScene, unpack
 from polyfield.cameras.cameras import Cameras
 from polyfield.fields import FieldSpec, create
-from polyfield.fit.metrics.images import psnr, to_8_bits
-from polyfield.fit.rays import batch_size as step_size
-from polyfield.fit.rays.batch_size import StepSize
-from polyfield.fit.rays.pixels import PixelStore
-from polyfield.fit.rays.radiance import RadianceFit
-from polyfield.fit.schedule import Length
+from polyfield.fitting.fit import Fit
+from polyfield.fitting.metrics.images import psnr, to_8_bits
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.rays import batch_size
+from polyfield.fitting.rays.batch_size import BatchSize
+from polyfield.fitting.rays.lattice import lattice
+from polyfield.fitting.rays.photographs import Photographs
+from polyfield.fitting.rays.ray_objective import RayObjective
+from polyfield.fitting.rays.visible import visible
+from polyfield.fitting.schedule import Length
 from polyfield.kernels import Levels, adam, interpolate, uniform
-from polyfield.render.radiance.fused import FusedField
-from polyfield.render.radiance.rendering import render_images
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.pictures import RadiancePictures
+from polyfield.rendering.radiance.sampling import cascades
 
 
 @dataclass(frozen=True)
@@ -135,35 +140,59 @@ def kernel_row(log2_size: int, sizes: Sizes) -> dict[str, Any]:
     return {name: {"ms": ms, "per_second": count / ms * 1000} for name, (count, ms) in found.items()}
 
 
-def new_fit(scene: PackedScene, sizes: Sizes, length: Length, **options: Any) -> RadianceFit:
-    cameras = scene.cameras[list(range(scene.train))]
-    pixels = PixelStore(cameras, scene.images[: scene.train], [None] * scene.train, sizes.device)
-    if sizes.device == "cpu":
-        pixels._images = [torch.cat(pixels._images)]  # as on a GPU
-    spec = FieldSpec.of("hashgrid", "radiance", scene.domain, **sizes.options)
-    fit = RadianceFit(
-        spec, cameras, pixels, near=scene.near, length=length, seed=0, device=sizes.device, **options
-    )
-    if sizes.device != "cpu":  # the general path too, to be compared
-        fit._size, fit._rays = step_size.GPU, step_size.GPU.first_rays
-    return fit
+class SceneFit(Fit):
+    """A fit of the default field to a packed scene."""
+
+    objective: RayObjective
+
+    def __init__(
+        self, scene: PackedScene, sizes: Sizes, length: Length, *, deterministic: bool = False
+    ) -> None:
+        cameras, device = scene.cameras[list(range(scene.train))], sizes.device
+        source = Photographs(cameras, scene.images[: scene.train], [None] * scene.train, device)
+        if device == "cpu":
+            source._images = [torch.cat(source._images)]  # as on a GPU
+        spec = FieldSpec.of("hashgrid", "radiance", scene.domain, **sizes.options)
+        field = create(spec, device=device)
+        field.advance(0.0)
+        optimiser, count = Optimiser(field.parameter_groups(), decay=1e-6), cascades(scene.domain)
+        objective = RayObjective(
+            field,
+            optimiser,
+            source,
+            lattice=lattice(cameras, scene.domain, scene.near),
+            seed=0,
+            visible=visible(cameras, scene.domain, count).to(device) if count > 1 else None,
+            deterministic=deterministic,
+        )
+        if device != "cpu":  # the general path too, to be compared
+            objective._size, objective._rays = batch_size.GPU, batch_size.GPU.first_rays
+        super().__init__(field, optimiser, objective, length=length)
+
+    def pictures(self) -> RadiancePictures:
+        """Return what draws the field as it is now."""
+        return RadiancePictures(self.field, self.objective.sampler(self.progress))
 
 
-def rates(fit: RadianceFit, steps: int) -> dict[str, float]:
-    """Of some steps more."""
+def rates(fit: SceneFit, steps: int) -> dict[str, float]:
+    """Return the rates of some steps more."""
     before, since, at = dict(fit.totals), fit.seconds, fit.steps
     while fit.steps < at + steps:
         fit.step()
     seconds = fit.seconds - since
     per_second = {key: (fit.totals[key] - before[key]) / seconds for key in ("rays", "evaluated", "shaded")}
-    return {"steps_per_second": (fit.steps - at) / seconds, **per_second, "rays_of_a_step": fit._rays}
+    return {
+        "steps_per_second": (fit.steps - at) / seconds,
+        **per_second,
+        "rays_of_a_step": fit.state()["objective"]["rays"],
+    }
 
 
 def steps(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     """Rates half-way through a fit: queued as graphs, and by the general path in eager PyTorch. The first steps' time is
     that of a cold start, kernels compiled unless they were kept from an earlier run."""
     start = time.perf_counter()
-    fit = new_fit(scene, sizes, Length(steps=8 * sizes.steps))
+    fit = SceneFit(scene, sizes, Length(steps=8 * sizes.steps))
     fit.step()
     cold = time.perf_counter() - start
     while fit.progress < 0.5:
@@ -171,7 +200,7 @@ def steps(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     found: dict[str, Any] = {"cold_start_seconds": cold, "queued": rates(fit, sizes.steps)}
     tensors, state = fit.tensors(), fit.state()
     with kernels("reference"):
-        general = new_fit(scene, sizes, Length(steps=8 * sizes.steps))
+        general = SceneFit(scene, sizes, Length(steps=8 * sizes.steps))
         general.restore(tensors, state)
         general.step()
         found["eager"] = rates(general, max(sizes.steps // 20, 1))
@@ -179,17 +208,17 @@ def steps(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     return found
 
 
-def pictures_psnr(fit: RadianceFit, scene: PackedScene) -> float:
-    """Mean over the test views, on the scene's background, rounded to 8 bits."""
-    device = fit.grid.density.device
-    background = torch.tensor(scene.background, device=device)
-    found, views = [], range(scene.train, len(scene.images))
-    for view, rendering in zip(
-        views, render_images(fit.field, scene.cameras.to(device), views, fit.sampler())
-    ):
-        truth = torch.from_numpy(scene.images[view].astype("float32")).to(device) / 65535
+def pictures_psnr(fit: SceneFit, scene: PackedScene) -> float:
+    """Return the mean over the test views, on the scene's background, rounded to 8 bits."""
+    cameras, pictures = scene.cameras.to(fit.device), fit.pictures()
+    background = torch.tensor(scene.background, device=fit.device)
+    found = []
+    for view in range(scene.train, len(scene.images)):
+        rendering = pictures.render(cameras, view)
+        truth = torch.from_numpy(scene.images[view].astype("float32")).to(fit.device) / 65535
         wanted = truth[..., :3] + (1 - truth[..., 3:]) * background
         found.append(psnr(to_8_bits(rendering.over(background)), to_8_bits(wanted)))
+    pictures.close()
     return statistics.mean(found)
 
 
@@ -197,7 +226,7 @@ def fits(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     """PSNR on test views after fits of several lengths, kernels warm."""
     rows = {}
     for seconds in sizes.seconds:
-        fit = new_fit(scene, sizes, Length(seconds=seconds))
+        fit = SceneFit(scene, sizes, Length(seconds=seconds))
         while fit.progress < 1:
             fit.step()
         rows[f"{seconds:g} s"] = {
@@ -211,15 +240,15 @@ def fits(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     return {"rows": rows, "frames": frames(sizes, scene, fit)}
 
 
-def frames(sizes: Sizes, scene: PackedScene, fit: RadianceFit) -> dict[str, Any]:
-    """Milliseconds of whole pictures from a test view, of the fit's field."""
-    rows = {}
+def frames(sizes: Sizes, scene: PackedScene, fit: SceneFit) -> dict[str, Any]:
+    """Return milliseconds of whole pictures from a test view, of the fit's field."""
+    rows, pictures = {}, fit.pictures()
     for width, height in sizes.frames:
         focal = float(scene.cameras.intrinsics[0, 0]) * width / int(scene.cameras.sizes[0, 0])
         view = Cameras.perspective(scene.cameras.c2w[-1:], focal=focal, size=(width, height)).to(sizes.device)
-        pictures = render_images(fit.field, view, [0] * (sizes.repeats + 1), fit.sampler())
-        ms = milliseconds(partial(next, pictures), sizes)
+        ms = milliseconds(partial(pictures.render, view, 0), sizes)
         rows[f"{width} x {height}"] = {"ms": ms, "per_second": 1000 / ms}
+    pictures.close()
     return rows
 
 
@@ -229,7 +258,7 @@ def parity(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     length = Length(steps=sizes.parity_steps)
     for form in ("cuda", "reference"):
         with kernels(form):
-            fit = new_fit(scene, sizes, length)
+            fit = SceneFit(scene, sizes, length)
             while fit.progress < 1:
                 fit.step()
             found[form] = pictures_psnr(fit, scene)
@@ -237,7 +266,7 @@ def parity(sizes: Sizes, scene: PackedScene) -> dict[str, Any]:
     short = Length(steps=max(sizes.parity_steps // 4, 1))
     results = []
     for _ in range(2):
-        fit = new_fit(scene, sizes, short, deterministic=True)
+        fit = SceneFit(scene, sizes, short, deterministic=True)
         while fit.progress < 1:
             fit.step()
         results.append(fit.tensors())
@@ -272,7 +301,7 @@ def main() -> int:
     given = parser.parse_args()
     sizes, scene = (TOY if given.toy else GPU), unpack(given.scene)
     if given.toy:
-        step_size.CPU = StepSize(rays=(16, 64), first_rays=32, shaded=(128, 256), evaluated=512)
+        batch_size.CPU = BatchSize(rays=(16, 64), first_rays=32, shaded=(128, 256), evaluated=512)
     elif not torch.cuda.is_available():
         print("there is no GPU here; --toy runs all of it on the CPU", file=sys.stderr)
         return 1

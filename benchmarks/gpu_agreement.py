@@ -24,9 +24,9 @@ from polyfield.kernels import (
     uniform,
     weighted,
 )
-from polyfield.render.radiance.fused import FusedField
-from polyfield.render.radiance.rendering import render_rays
-from polyfield.render.radiance.sampling import Lattice, MarchingSampler
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.rendering import render_rays
+from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 
 BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPACE = Domain("contraction", (0.0, 0.0, 0.0), (0.8, 0.8, 0.8))

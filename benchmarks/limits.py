@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.forms import instruction_sets, within
 from benchmarks.turns import Budget, Figures, in_turns, rate_by_count
-from polyfield.fields.plan import Plan
+from polyfield.fields.plan import ColourNetwork, Plan
 
 FOOTPRINTS = tuple(1 << bits for bits in range(14, 27))  # bytes, 16 KB to 64 MB
 _MOST_MEMORY = 1 << 30  # bytes that updates by all threads may take together
@@ -43,14 +43,15 @@ class Shape:
     @staticmethod
     def of(plan: Plan) -> Shape:
         ((factor,),) = plan.groups
+        assert isinstance(plan.head, ColourNetwork)
 
         def sizes(layers: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
             return tuple((weight.shape[0], weight.shape[1]) for weight in layers)
 
         return Shape(
-            density=sizes(plan.density_layers),
-            colour=sizes(plan.colour_layers),
-            harmonics=plan.direction_degree**2,
+            density=sizes(plan.trunk),
+            colour=sizes(plan.head.layers),
+            harmonics=plan.head.degree**2,
             entries=factor.levels.sizes,
             corners=1 << factor.levels.dimensions,
             features=factor.table.shape[1],

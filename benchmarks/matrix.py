@@ -1,4 +1,4 @@
-"""Every architecture on scenes and pictures, and shapes by every signal: whole fits by the command's own verb."""
+"""Every architecture on scenes and pictures, and shapes by every signal: whole fits by `polyfield.fit`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import polyfield
 from benchmarks.turns import Budget
-from polyfield.apps import verbs
-from polyfield.fit.runs.run import Run
+from polyfield.fitting.runs.run import Run
 
 SCENE_SECONDS = 120.0
 DOWNSCALE = 4  # of scenes
@@ -24,8 +24,9 @@ def scene(architecture: str, source: str, budget: Budget) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         seconds = SCENE_SECONDS * budget.share
         run = Path(folder) / "run"
-        found = verbs.fit(source, field=architecture, seconds=seconds, downscale=DOWNSCALE, out=run)
+        fitted = polyfield.fit(source, field=architecture, seconds=seconds, downscale=DOWNSCALE, out=run)
         records, _ = Run.open(run).metrics()
+    found = fitted.figures
     row = {
         "architecture": architecture,
         "test dB": found["psnr"],
@@ -49,9 +50,8 @@ def pictures(architecture: str, files: list[Path], budget: Budget) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         for number, file in enumerate(files):
             run = Path(folder) / str(number)
-            figures.append(
-                verbs.fit(str(file), field=architecture, seconds=seconds, size=PICTURE_BYTES, out=run)
-            )
+            fitted = polyfield.fit(file, field=architecture, seconds=seconds, bytes=PICTURE_BYTES, out=run)
+            figures.append(fitted.figures)
     row: dict[str, Any] = {"architecture": architecture}
     row |= {f"{file.stem} dB": found["psnr"] for file, found in zip(files, figures)}
     for column, key in (("mean dB", "psnr"), ("mean ms-ssim", "ms_ssim"), ("mean bytes stored", "bytes")):
@@ -67,9 +67,9 @@ def shape(signal: str, file: Path, budget: Budget) -> dict[str, Any]:
     """The cell of a mesh and what is fitted to it."""
     seconds = SHAPE_SECONDS[signal] * budget.share
     with tempfile.TemporaryDirectory() as folder:
-        found = verbs.fit(
-            str(file), signal=signal, seconds=seconds, size=SHAPE_BYTES, out=Path(folder) / "run"
-        )
+        run = Path(folder) / "run"
+        fitted = polyfield.fit(file, signal=signal, seconds=seconds, bytes=SHAPE_BYTES, out=run)
+    found = fitted.figures
     row = {
         "shape": file.stem,
         "signal": signal,

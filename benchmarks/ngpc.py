@@ -8,25 +8,25 @@ networks. What is left is the rest: rays, marching, compositing, tracing, shadin
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+import polyfield
 from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.cameras.cameras import Cameras, look_at
-from polyfield.fields import Domain, Field, FieldSpec, create
+from polyfield.fields import SIGNALS, Domain
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.network import Layers
-from polyfield.render.pictures.emission import TransferFunction, render_emission
-from polyfield.render.pictures.slices import picture
-from polyfield.render.radiance.fused import FusedField
-from polyfield.render.radiance.rendering import render_image
-from polyfield.render.radiance.sampling import Lattice, MarchingSampler
-from polyfield.render.surfaces.shape_pictures import surface_picture
-from polyfield.render.turntable import image_rays
+from polyfield.rendering.pictures.emission import TransferFunction
+from polyfield.rendering.pictures.slices import picture
+from polyfield.rendering.pictures.volume_pictures import emission_picture
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.pictures import RadiancePictures
+from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
+from polyfield.rendering.surfaces.shape_pictures import surface_picture
 
 SIZE = (1920, 1080)
 ENCODINGS = {
@@ -38,7 +38,7 @@ APPLICATIONS = ("NeRF", "signed distance", "volume", "gigapixel image")
 _SIGNALS = dict(zip(APPLICATIONS, ("radiance", "sdf", "volume", "image")))
 _BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
 _FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
-_STEP = 1 / 256  # between samples of a ray, in the box's diagonal: of radiance and of a volume
+_STEP = 1 / 256  # between samples of a ray of radiance, in the box's diagonal; a volume's are as far apart
 
 
 def measure(application: str, budget: Budget) -> dict[str, Any]:
@@ -72,12 +72,14 @@ def measure(application: str, budget: Budget) -> dict[str, Any]:
 class _Frame:
     """A frame of an application: the same shape whatever the encoding, so that all ask for as many points."""
 
-    def __init__(self, application: str, architecture: str, options: dict[str, int], size: tuple[int, int]):
+    def __init__(self, application: str, architecture: str, options: dict[str, Any], size: tuple[int, int]):
         domain = _FLAT if application == "gigapixel image" else _BOX
         if application == "gigapixel image":
             options = options | {"finest": 8 * options["finest"]}
-        spec = FieldSpec.of(architecture, _SIGNALS[application], domain, **options)
-        self.field: Field = create(replace(spec, channels=3) if domain is _FLAT else spec)
+        channels = 3 if domain is _FLAT else None
+        self.field = polyfield.create(
+            architecture, _SIGNALS[application], domain, channels=channels, **options
+        )
         self.field.requires_grad_(False)
         self._application, self._size = application, size
         pose = look_at(torch.tensor([[1.6, 1.2, 2.4]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
@@ -110,27 +112,24 @@ class _Frame:
         return figures | spent
 
     def draw(self) -> None:
-        low, high = [-1.0] * 3, [1.0] * 3
         if self._application == "NeRF":
             cells = (torch.arange(128) + 0.5) / 64 - 1
             distance = (cells[:, None, None] ** 2 + cells[:, None] ** 2 + cells**2).sqrt()
             sampler = MarchingSampler(_BOX, (distance < 0.8)[None], Lattice(_STEP * 12**0.5, 0.0, 0.1))
-            render_image(self.field, self._cameras, 0, sampler)
+            RadiancePictures(self.field, sampler).render(self._cameras, 0)
         elif self._application == "signed distance":
 
             def ball(x: Tensor) -> Tensor:
                 # The field's own value is all but 0, and is asked as it would be.
                 return (self.field.raw_at(x) * 1e-6 + x.norm(dim=1) - 0.8) / _BOX.size
 
-            surface_picture("sdf", ball, _BOX, self._cameras, 0)
+            surface_picture(SIGNALS["sdf"], ball, _BOX, self._cameras, 0)
         elif self._application == "volume":
 
             def cloud(x: Tensor) -> Tensor:
                 return self.field.raw_at(x)[:, None] * 1e-6 + (1 - x.norm(dim=1, keepdim=True)).clamp(min=0)
 
-            for rays in image_rays(self._cameras, 0):
-                step, background = _STEP * 12**0.5, torch.ones(3)
-                render_emission(cloud, low, high, rays, TransferFunction(), step=step, background=background)
+            emission_picture(cloud, _BOX, self._cameras, 0, TransferFunction())
         else:
             width, height = self._size
             picture(self.field.colour_at, width, height)

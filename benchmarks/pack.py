@@ -43,7 +43,7 @@ def pack(source: str, path: Path, *, downscale: int = 1, test_views: int = 8) ->
     facts = {
         "cameras": scene.cameras[views].to_json(),
         "train": len(scene.train),
-        "domain": scene.summary()["domain"],
+        "domain": scene.domain.to_json(),
         "near": scene.near,
         "background": list(scene.background),
     }
@@ -67,11 +67,9 @@ def unpack(path: Path) -> PackedScene:
             data = zlib.decompress(file.get_tensor(f"image.{view}").numpy().tobytes())
             planes = np.frombuffer(data, np.uint8).reshape(4, height, width).transpose(1, 2, 0)
             images.append(np.cumsum(planes, axis=1, dtype=np.uint8).astype(np.uint16) * 257)
-    domain = facts["domain"]
-    turned = domain["rotation"] and tuple(map(tuple, domain["rotation"]))
-    box = Domain(domain["kind"], tuple(domain["centre"]), tuple(domain["half_size"]), turned or None)
+    domain = Domain.from_json(facts["domain"])
     red, green, blue = facts["background"]
-    return PackedScene(cameras, images, facts["train"], box, facts["near"], (red, green, blue))
+    return PackedScene(cameras, images, facts["train"], domain, facts["near"], (red, green, blue))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ SECTIONS = {
     "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
     "shape": (
         "Shapes",
-        "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fit/shape_task.py` has the protocol.",
+        "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fitting/tasks/shape_task.py` has the protocol.",
     ),
     "ngpc": (
         "Where the time of a frame goes",

@@ -14,13 +14,13 @@ import torch
 
 import polyfield
 from benchmarks.forms import instruction_sets
-from polyfield.apps.results import plain
+from polyfield.api.results import plain
 from polyfield.errors import PolyfieldError
 from polyfield.files.strict_json import read_json, write_json
 from polyfield.kernels.dispatch import form
 
 ROOT = Path(__file__).parent.parent
-_FLOORS = ("kernels", "fields", "render", "data", "fit")
+_FLOORS = ("files", "kernels", "cameras", "fields", "data", "rendering", "demo", "fitting")
 _SHOWING = ("__main__.py", "report.py")  # the benchmarks' files that no measurement hangs on
 
 

@@ -18,9 +18,10 @@ from benchmarks.compiling import compiles
 from benchmarks.forms import REFERENCE, instruction_sets, using, within
 from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.data.scene import Scene
-from polyfield.fit.rays.radiance import RadianceFit
-from polyfield.fit.runs.config import FitConfig
-from polyfield.fit.tasks.scene_task import SceneTask
+from polyfield.fitting.fit import Fit
+from polyfield.fitting.runs.config import FitConfig
+from polyfield.fitting.tasks.scene_task import SceneTask
+from polyfield.progress import silent
 
 _COMPILED = ("features", "head", "raw")  # what the general path asks of a field
 
@@ -59,22 +60,19 @@ def measure(scene: Scene, seconds: float, budget: Budget) -> dict[str, object]:
     return {"rows": rows, "notes": notes}
 
 
-def _begin(scene: Scene, seconds: float) -> RadianceFit:
+def _begin(scene: Scene, seconds: float) -> Fit:
     config = FitConfig(
         source=scene.name,
         field="hashgrid",
-        steps=None,
         seconds=seconds,
         downscale=scene.downscale,
         options={"log2_size": 17},  # the size that the limits were first worked out for
-        seed=0,
         device="cpu",
-        save_seconds=1e9,
     )
-    return SceneTask(scene).begin(config)
+    return SceneTask(scene).begin(config, silent)
 
 
-def _turn(fit: RadianceFit, state: State, budget: Budget, *, native: bool) -> Figures:
+def _turn(fit: Fit, state: State, budget: Budget, *, native: bool) -> Figures:
     """Steps from a state on, as many as the budget has: what they did a second."""
     fit.restore(*copy.deepcopy(state))
     then = state[1]
@@ -83,9 +81,14 @@ def _turn(fit: RadianceFit, state: State, budget: Budget, *, native: bool) -> Fi
         fit.step()
     spent = fit.seconds - then["seconds"]
     if not native:
-        spent -= fit.grid_seconds - then["grid_seconds"]
+        spent -= _grid_seconds(fit.state()) - _grid_seconds(then)
     did = {key: fit.totals[key] - then["totals"][key] for key in ("rays", "evaluated", "shaded")}
     return {key: count / spent for key, count in ({"steps": fit.steps - then["steps"]} | did).items()}
+
+
+def _grid_seconds(state: dict[str, Any]) -> float:
+    """Return the seconds that the occupancy grid took."""
+    return state["objective"]["grid_seconds"]
 
 
 @contextlib.contextmanager
@@ -99,7 +102,7 @@ def replaced(field: torch.nn.Module, methods: dict[str, Callable[..., Any]]) -> 
             del vars(field)[name]
 
 
-def _row(name: str, found: dict[str, Figures], fit: RadianceFit) -> dict[str, object]:
+def _row(name: str, found: dict[str, Figures], fit: Fit) -> dict[str, object]:
     figures = found[name]
     row: dict[str, object] = {
         "form": name,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from polyfield.data import photographs, placement
 from polyfield.data.frames import cameras
-from polyfield.data.photographs import Photograph, Progress
+from polyfield.data.photographs import Photograph
 from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields.domain import Domain
+from polyfield.progress import Progress
 
 HOLD = 8  # every 8th by sorted name, from the first
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, read_frames
-from polyfield.data.photographs import Progress, locate
+from polyfield.data.photographs import locate
 from polyfield.data.scene import Scene
 from polyfield.fields.domain import Domain
+from polyfield.progress import Progress
 
 TRAIN, VAL, TEST = "transforms_train.json", "transforms_val.json", "transforms_test.json"
 DOMAIN = Domain("box", (0.0, 0.0, 0.0), (1.5, 1.5, 1.5))

@@ -7,17 +7,15 @@ mesh with holes or without an inside has distances, but no signs worth having.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from polyfield.errors import PolyfieldError
+from polyfield.progress import Progress
 
 _BATCH = 2**19  # points at a time
 _CELLS = 64  # along an axis of a batch's box, cell by cell of which points are asked
-
-Progress = Callable[[int, int], None]  # points done, points
 
 
 def inside_mesh(
@@ -63,7 +61,7 @@ def _ask(
         order = _near_each_other(batch)
         found[begin + order] = getattr(scene, question)(_tensor(batch[order])).numpy()
         if progress:
-            progress(min(begin + _BATCH, len(points)), len(points))
+            progress(min(begin + _BATCH, len(points)) / len(points))
     return found, unit
 
 

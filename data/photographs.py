@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -16,11 +16,10 @@ from polyfield.data import images
 from polyfield.data.frames import Frame
 from polyfield.data.records import Record
 from polyfield.errors import PolyfieldError, shown
+from polyfield.progress import Progress
 
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # Blender leaves them out
 MISSING_ALLOWED = 0.1  # of all frames
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def load(photographs: Sequence[Photograph], downscale: int, progress: Progress |
             for pixels in pool.map(lambda photograph: _read(photograph, downscale), photographs):
                 results.append(pixels)
                 if progress is not None:
-                    progress(len(results), len(photographs))
+                    progress(len(results) / len(photographs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -12,9 +12,9 @@ import numpy as np
 
 from polyfield.data import images
 from polyfield.data.kinds import fingerprint
-from polyfield.data.photographs import Progress
 from polyfield.data.records import brief
 from polyfield.errors import PolyfieldError, shown
+from polyfield.progress import Progress
 
 IN_MEMORY = 256 << 20  # bytes; larger pictures lie in a temporary file
 STRIP = 16 << 20  # bytes of a file's rows that are copied at once
@@ -223,7 +223,7 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
             bad += strip.size - int(np.isfinite(strip).sum())
         yield strip if k == 1 else _box_mean(strip, k, decoded.premultiplied)
         if progress is not None:
-            progress(last - top, bottom - top)
+            progress((last - top) / (bottom - top))
     if bad:
         raise PolyfieldError(
             f"{label}: {bad} values are not finite (NaN or inf); expected numbers alone, export it again"

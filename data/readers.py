@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyfield.data import blender, transforms
-from polyfield.data.photographs import Progress
 from polyfield.data.records import brief
 from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError, shown
+from polyfield.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ FORMATS = (
 def open_scene(path: str | Path, *, downscale: int = 1, progress: Progress | None = None) -> Scene:
     """The scene in a folder, or the one that a JSON file describes.
 
-    `downscale` K takes K x K box means of all photographs. `progress` is called with (done, total) as they are decoded.
+    `downscale` K takes K x K box means of all photographs. `progress` follows the decoding.
     Raises PolyfieldError, one line with file, key and frame, on anything that cannot be read as it stands.
     """
     if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:

@@ -47,12 +47,7 @@ class Scene:
             "root": str(self.root),
             "frames": [self._frame(i) for i in range(len(self.names))],
             "background": list(self.background),
-            "domain": {
-                "kind": self.domain.kind,
-                "centre": list(self.domain.centre),
-                "half_size": list(self.domain.half_size),
-                "rotation": self.domain.rotation and [list(row) for row in self.domain.rotation],
-            },
+            "domain": self.domain.to_json(),
             "near": self.near,
             "downscale": self.downscale,
             "skipped": list(self.skipped),

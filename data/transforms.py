@@ -11,9 +11,10 @@ from pathlib import Path
 
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, read_frames
-from polyfield.data.photographs import SUFFIXES, Progress, locate
+from polyfield.data.photographs import SUFFIXES, locate
 from polyfield.data.records import Record
 from polyfield.data.scene import Scene
+from polyfield.progress import Progress
 
 NAME = "transforms.json"
 BLACK = (0.0, 0.0, 0.0)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ from polyfield.demo.shading import render
 from polyfield.demo.shapes import plinth, shapes
 from polyfield.errors import PolyfieldError
 from polyfield.files.locks import one_at_a_time
+from polyfield.progress import Progress
 
 KINDS = ("still", "moving")
 RECIPE = 1  # part of the folder's name: raise it whenever a picture or a pose changes
-
-Progress = Callable[[int, int], None]  # views done, views in all
 
 _LEFTOVER = re.compile(rf"demo-({'|'.join(KINDS)})-\d+-[a-z0-9_]{{8}}")  # as tempfile ends its names
 
@@ -41,7 +39,7 @@ def demo_scene(kind: str = "still", *, progress: Progress | None = None) -> Path
     """The folder of a built-in scene, "still" or "moving": 100 training and 25 test views of 200 x 200 pixels.
 
     The first call makes it, in some seconds, below $POLYFIELD_CACHE, else $XDG_CACHE_HOME/polyfield, else
-    ~/.cache/polyfield. `progress` is told views done and views in all. Raises PolyfieldError for an unknown kind or a
+    ~/.cache/polyfield. Raises PolyfieldError for an unknown kind or a
     cache that cannot be written.
     """
     _check(kind)
@@ -205,7 +203,7 @@ def _write_all(pictures: list[_Picture], progress: Progress | None) -> None:
     try:
         for done, _ in enumerate(pool.map(_Picture.write, pictures), start=1):
             if progress is not None:
-                progress(done, len(pictures))
+                progress(done / len(pictures))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

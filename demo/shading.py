@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from polyfield.cameras.rays import Rays
 from polyfield.demo.shapes import Shape
-from polyfield.render.surfaces.tracing import sphere_trace
+from polyfield.rendering.surfaces.tracing import sphere_trace
 
 _LIGHT = normalize(torch.tensor((0.55, -0.45, 0.85)), dim=0)  # towards the key light
 _KEY = torch.tensor((1.0, 0.94, 0.84))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from polyfield.render.surfaces.tracing import DistanceFunction, normals
+from polyfield.rendering.surfaces.tracing import DistanceFunction, normals
 
 Pattern = Callable[[Tensor], Tensor]  # points (N, 3) in a shape's own axes -> colours (N, 3)
 Triple = tuple[float, float, float]

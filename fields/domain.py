@@ -1,10 +1,12 @@
-"""Domains: the only map between a source's own coordinates and the unit cube that a field's tables live in."""
+"""Domains: the only map between a source's own coordinates and the unit cube of a field's encoding."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
@@ -15,18 +17,28 @@ _DENSITY_UNITS = {"box": 4.0, "contraction": 1.0}  # in half sizes
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a field has values: world -> local -> unit.
+    """Where a field has values: source -> world -> local -> unit coordinates.
+
+    world = source - origin. A source far from zero has an origin, so that world coordinates keep their digits in float32.
+    Everywhere else the origin is zero, and the two are the same.
 
     local = rotation^T (world - centre) / half_size puts the region of interest on [-1, 1]^D.
-    `box`: unit = (local + 1) / 2. Outside there is nothing to ask for: tables clamp, so callers keep to the box.
-    `contraction`: all of space; inside the cube nothing is bent, and a point at distance n = |local|_inf > 1 goes to
+
+    `box`: unit = (local + 1) / 2. There are no values outside: tables clamp, so callers keep to the box.
+    `contraction`: all of space. Inside the cube nothing is bent; a point at distance n = |local|_inf > 1 goes to
     (2 - 1 / n) local / n (Barron et al. 2022, equation 10, in the maximum norm), so unit = (contracted + 2) / 4.
+
+    Raises PolyfieldError where the numbers make no sense.
+
+    >>> Domain("box", (0.0, 0.0, 0.0), (2.0, 2.0, 2.0)).to_unit(torch.tensor([[2.0, 0.0, -2.0]])).tolist()
+    [[1.0, 0.5, 0.0]]
     """
 
     kind: str
     centre: tuple[float, ...]  # (D,) world
     half_size: tuple[float, ...]  # (D,) world units from the centre to a face
     rotation: tuple[tuple[float, ...], ...] | None = None  # (D, D): columns are the box's axes in the world
+    origin: tuple[float, ...] = ()  # (D,) of world coordinates, in the source's; zeros if not given
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -43,7 +55,11 @@ class Domain:
                 f"domain: centre {self.centre} must be finite and half_size {self.half_size} in 1e-9 to 1e9"
             )
         if self.rotation is not None and not _is_rotation(self.rotation, axes):
-            raise PolyfieldError(f"domain: rotation {self.rotation} is no {axes} x {axes} rotation matrix")
+            raise PolyfieldError(f"domain: rotation {self.rotation} is not a {axes} x {axes} rotation matrix")
+        if not self.origin:
+            object.__setattr__(self, "origin", (0.0,) * axes)
+        if len(self.origin) != axes or not all(map(math.isfinite, self.origin)):
+            raise PolyfieldError(f"domain: origin {self.origin} must be {axes} finite numbers")
 
     @property
     def dimensions(self) -> int:
@@ -56,13 +72,31 @@ class Domain:
 
     @property
     def density_unit(self) -> float:
-        """The length that densities are stored per, so that a field's numbers do not hang on the source's unit.
+        """The length that densities are stored per, so that stored numbers do not depend on the source's unit.
 
-        It decides how thick the fog is that a fit begins with, where raw densities are 0. Measured: in a box a thin
-        one is best, 4 half sizes (geometric mean over the axes), as thick fog takes long to clear; in all of space
-        a thick one, 1 half size, as in a thin one surfaces come to lie far behind their place.
+        It sets the density that a fit begins with, where raw densities are 0. Measured: in a box a low one is best,
+        4 half sizes (geometric mean over the axes), because dense fog takes long to clear. In all of space a high one
+        is best, 1 half size: with a low one, surfaces come to lie far behind their true place.
         """
         return _DENSITY_UNITS[self.kind] * self.size
+
+    @property
+    def corners(self) -> tuple[list[float], list[float]]:
+        """The lowest and the highest corner (D,) in the world of a box without rotation."""
+        pairs = list(zip(self.centre, self.half_size))
+        return [c - h for c, h in pairs], [c + h for c, h in pairs]
+
+    def from_source(self, x: Tensor) -> Tensor:
+        """Source points (..., D) to world ones (..., D), float32. Where there is an origin, x is best in float64."""
+        if any(self.origin):
+            x = x.double() - x.new_tensor(self.origin, dtype=torch.float64)
+        return x.float()
+
+    def to_source(self, world: Tensor) -> Tensor:
+        """World points (..., D) to source ones (..., D): the inverse of `from_source`, float64 where there is an origin."""
+        if not any(self.origin):
+            return world
+        return world.double() + world.new_tensor(self.origin, dtype=torch.float64)
 
     def to_local(self, x: Tensor) -> Tensor:
         """World points (..., D) to local ones (..., D)."""
@@ -96,6 +130,41 @@ class Domain:
         bent = unit * 4 - 2
         norm = bent.abs().amax(-1, keepdim=True).clamp(min=1.0)
         return self.to_world(bent / norm / (2 - norm))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that `from_json` takes back."""
+        return {
+            "kind": self.kind,
+            "centre": list(self.centre),
+            "half_size": list(self.half_size),
+            "rotation": self.rotation and [list(row) for row in self.rotation],
+            "origin": list(self.origin),
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> Domain:
+        """Return the domain that `to_json` wrote. Raises PolyfieldError for anything else."""
+        if not isinstance(data, dict) or set(data) != {"kind", "centre", "half_size", "rotation", "origin"}:
+            raise PolyfieldError("domain: expected the keys kind, centre, half_size, rotation and origin")
+        rotation = data["rotation"]
+        if rotation is not None:
+            if not isinstance(rotation, list):
+                raise PolyfieldError("domain: rotation must be a square matrix or null")
+            rotation = tuple(_numbers(row, "rotation") for row in rotation)
+        if not isinstance(data["kind"], str):
+            raise PolyfieldError(f"domain: kind is {data['kind']!r:.80}; expected one of {', '.join(KINDS)}")
+        numbers = (_numbers(data[key], key) for key in ("centre", "half_size", "origin"))
+        centre, half_size, origin = numbers
+        return Domain(data["kind"], centre, half_size, rotation, origin)
+
+
+def _numbers(value: Any, key: str) -> tuple[float, ...]:
+    good = isinstance(value, list) and all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in value
+    )
+    if not good:
+        raise PolyfieldError(f"domain: {key} is {value!r:.200}; expected a list of finite numbers")
+    return tuple(float(n) for n in value)
 
 
 def _is_rotation(matrix: tuple[tuple[float, ...], ...], axes: int) -> bool:

@@ -6,7 +6,6 @@ import difflib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,47 +13,22 @@ import torch
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError, naming, shown
-from polyfield.fields.field import Field
+from polyfield.fields.context import FieldContext, nonsense
 from polyfield.fields.registry import build
 from polyfield.fields.spec import FieldSpec
+from polyfield.fields.stored import StoredField
 from polyfield.files.atomic import write_bytes
 from polyfield.files.strict_json import json_text, parse_json
 from polyfield.files.tensors import read_tensors, tensors_to_bytes
 
 FORMAT = "polyfield-field"
-VERSION = "1"
+VERSION = "2"
 
 _FIELD = "field."  # begins the names of the field's own tensors
 _OCCUPANCY = "context.occupancy"
 
 
-@dataclass(frozen=True, eq=False)
-class FieldContext:
-    """What else there is to know of a fitted field. Raises PolyfieldError where a value makes no sense."""
-
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # what the field was fitted on, in [0, 1]
-    step_size: float = 1.0  # of radiance, between samples of a ray, in the field's unit of length
-    cone: float = 0.0  # how much steps grow with the distance from the camera
-    near: float = 0.0  # where rays begin
-    occupancy: Tensor | None = None  # (K, R, R, R) bool, the grid of each level
-    cameras: dict[str, Any] = field(default_factory=dict)  # the distribution of the fitted ones, plain data
-    source: dict[str, Any] = field(default_factory=dict)  # where the field comes from, plain data
-
-    def __post_init__(self) -> None:
-        if len(self.background) != 3 or not all(0 <= value <= 1 for value in self.background):
-            raise _nonsense("background", self.background, "three numbers from 0 to 1")
-        if not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise _nonsense("step_size", self.step_size, "a positive length")
-        for key, value in (("cone", self.cone), ("near", self.near)):
-            if not (math.isfinite(value) and value >= 0):
-                raise _nonsense(key, value, "a finite number of at least 0")
-        if self.occupancy is not None:
-            shape = tuple(self.occupancy.shape)
-            if len(shape) != 4 or len(set(shape[1:])) != 1 or self.occupancy.dtype != torch.bool:
-                raise _nonsense("occupancy", f"{self.occupancy.dtype} {shape}", "bools (K, R, R, R)")
-
-
-def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext) -> None:
+def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
     """Write a field and its context, atomically; tables in half precision.
 
     Raises PolyfieldError where that fails; nothing is then changed.
@@ -83,7 +57,7 @@ def save_field(path: str | os.PathLike[str], field: Field, context: FieldContext
     write_bytes(path, tensors_to_bytes(tensors, metadata))
 
 
-def load_field(path: str | os.PathLike[str]) -> tuple[Field, FieldContext]:
+def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]:
     """The field of a file, on the CPU, and its context.
 
     Raises PolyfieldError in one line that begins with the path: the file is damaged, of another format or version, or
@@ -109,7 +83,7 @@ def _json(metadata: dict[str, str], key: str) -> Any:
     return parse_json(metadata[key].encode(errors="surrogatepass"), key)
 
 
-def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> Field:
+def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
     with torch.device("meta"):
         expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
     _compare(tensors, expected)
@@ -173,14 +147,10 @@ def _unpack(packed: Tensor | None, shape: Any) -> Tensor | None:
     if packed is None and shape is None:
         return None
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-        raise _nonsense("occupancy", shape, f"the shape of the tensor {_OCCUPANCY}")
+        raise nonsense("occupancy", shape, f"the shape of the tensor {_OCCUPANCY}")
     size = -(-math.prod(shape) // 8)
     if packed is None or packed.dtype != torch.uint8 or packed.shape != (size,):
         found = "nothing" if packed is None else f"{packed.dtype} {tuple(packed.shape)}"
         raise PolyfieldError(f"tensor {_OCCUPANCY}: found {found}; expected torch.uint8 ({size},)")
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape), bitorder="little")
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
-
-
-def _nonsense(key: str, found: object, expected: str) -> PolyfieldError:
-    return PolyfieldError(f"context: {key} is {found!s:.80}; expected {expected}")

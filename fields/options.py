@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,31 +11,34 @@ from polyfield.errors import PolyfieldError
 
 
 def option(default: int, most: int, *, least: int = 1) -> Any:
-    """A whole number from `least` to `most`."""
+    """Return a dataclass field: a whole number from `least` to `most`."""
     return dataclasses.field(default=default, metadata={"range": (least, most)})
 
 
 def choice(*names: str) -> Any:
-    """One of some names, the first if none is given."""
+    """Return a dataclass field: one of some names, the first if none is given."""
     return dataclasses.field(default=names[0], metadata={"names": names})
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """The networks behind an encoding, which every architecture has."""
+    """The networks behind an encoding."""
 
     width: int = option(64, 1024)  # of all networks
-    layers: int = option(1, 16, least=0)  # hidden ones of the network that takes the code
-    colour_layers: int = option(2, 16)  # hidden ones of a radiance field's colour network
-    activation: str = choice("relu", "sine")  # between the layers of the network that takes the code
+    layers: int = option(1, 16, least=0)  # hidden layers of the trunk
+    colour_layers: int = option(2, 16)  # hidden layers of a radiance field's colour network
+    activation: str = choice("relu", "sine")  # between the layers of the trunk
 
 
-def parse(name: str, kind: type, given: dict[str, Any]) -> Any:
-    """An architecture's options of class `kind`, defaults filled in; an unknown name or a bad value is refused."""
+def parse(name: str, kind: type, given: Mapping[str, Any]) -> Any:
+    """Return an architecture's options of class `kind`, defaults filled in.
+
+    Raises PolyfieldError for an unknown name or a bad value.
+    """
     known = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in given.items():
         if key not in known:
-            raise PolyfieldError(f"{name}: option {key!r} is unknown; expected one of {', '.join(known)}")
+            raise PolyfieldError(f"{name}: option {key!r:.80} is unknown; expected one of {', '.join(known)}")
         if names := known[key].metadata.get("names"):
             if value not in names:
                 raise PolyfieldError(

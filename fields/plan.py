@@ -1,4 +1,4 @@
-"""Plan: a field as plain data, all that a fused step may know of it."""
+"""Plan: a field as plain data. A fused step knows nothing else of a field."""
 
 from __future__ import annotations
 
@@ -6,42 +6,32 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from polyfield.fields.domain import Domain
-from polyfield.fields.signals import ValueTransform
-from polyfield.kernels import Levels, interpolate
+from polyfield.fields.meaning import Meaning
+from polyfield.fields.parts.factor import Factor
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A table (E, F) over some of the axes: interpolate(table, unit[:, axes], levels)."""
+class ColourNetwork:
+    """colour = sigmoid(mlp([latent, spherical harmonics of the direction], layers))."""
 
-    table: Tensor
-    levels: Levels
-    axes: tuple[int, ...]
-
-    def __call__(self, unit: Tensor) -> Tensor:
-        """unit (N, D) to (N, L * F)."""
-        whole = self.axes == tuple(range(unit.shape[1]))
-        return interpolate(self.table, unit if whole else unit[:, list(self.axes)], self.levels)
+    layers: tuple[Tensor, ...]  # (out, in) each, ReLU between
+    degree: int  # of the spherical harmonics, degree^2 numbers
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A radiance field of the form: encode, density network, colour network.
+    """A field of the form: encode, trunk, head.
 
-    unit = domain(x); the code of a group is the product, or the sum, of interpolate(table, unit[:, axes], levels) over
-    its factors, and code those of all groups side by side, with frequency_code(unit, frequencies) behind them;
-    latent = mlp(code, density_layers);
-    raw = latent[:, 0]; density = transform(raw) / density_unit;
-    colour = sigmoid(mlp([latent, spherical harmonics of the direction], colour_layers)).
+    unit = domain(x). The code of a group is the product, or the sum, of interpolate(table, unit[:, axes], levels) over
+    its factors; code is those of all groups side by side, with frequency_code(unit, frequencies) behind them.
+    latent = mlp(code, trunk). Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
+    they are the raw values. The head is a record that says how colours follow: a form of the fused step serves those
+    that it knows.
     """
 
-    domain: Domain
+    meaning: Meaning
     groups: tuple[tuple[Factor, ...], ...]
     summed: bool
-    density_layers: tuple[Tensor, ...]  # (out, in) each, ReLU between
-    colour_layers: tuple[Tensor, ...]
-    direction_degree: int  # of the spherical harmonics, degree^2 numbers
-    transform: ValueTransform
-    density_unit: float
+    trunk: tuple[Tensor, ...]  # (out, in) each, ReLU between
+    head: object | None  # ColourNetwork, an architecture's own record, or None for values
     frequencies: int | None = None  # octaves; without, there are no sines and cosines

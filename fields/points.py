@@ -1,4 +1,7 @@
-"""The records that pass through a query: `Points` in, `Features` between its blocks, `FieldOutput` out."""
+"""The records that pass through a query: `Points` in, `Features` between its blocks, `FieldOutput` out.
+
+A bank of fields has a leading axis B in front of every shape.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,45 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Points:
-    """Where a field is asked. A block reads more than `x` only where the field's traits say so."""
+    """Query points, in the domain's world coordinates. `Field.points` makes them from a source's own."""
 
-    x: Tensor  # (N, D) in the source's own coordinates
-    directions: Tensor | None = None  # (N, 3) unit vectors, from the camera into the scene
-    times: Tensor | None = None  # (N,) in [0, 1]
-    rays: Tensor | None = None  # (N,) index of the ray each point lies on
+    x: Tensor  # ([B,] N, D) world coordinates
+    directions: Tensor | None = None  # ([B,] N, 3) unit vectors, from the camera into the scene
+    times: Tensor | None = None  # ([B,] N) in [0, 1]
 
     def __len__(self) -> int:
-        return self.x.shape[0]
+        return self.x.shape[-2]
 
-    def __getitem__(self, index: Tensor) -> Points:
-        return Points(self.x[index], *(_at(t, index) for t in (self.directions, self.times, self.rays)))
+    def __getitem__(self, index: Tensor | slice) -> Points:
+        return Points(self.x[index], _at(self.directions, index), _at(self.times, index))
+
+    def split(self, count: int) -> list[Points]:
+        """Return the points in parts of at most `count`, in order."""
+        return [self[start : start + count] for start in range(0, len(self), count)]
 
 
 @dataclass(frozen=True)
 class Features:
     """What a field's first block leaves for its head."""
 
-    raw: Tensor | None  # (N,) the value before its transform
-    vector: Tensor  # (N, F)
-    kind: str = "latent"  # "latent": for a network; "sh": spherical-harmonic coefficients of the colour
+    raw: Tensor | None  # ([B,] N) the value before its transform
+    vector: Tensor  # ([B,] N, F)
 
     def __getitem__(self, index: Tensor) -> Features:
-        return Features(_at(self.raw, index), self.vector[index], self.kind)
+        return Features(_at(self.raw, index), self.vector[index])
 
 
 @dataclass(frozen=True)
 class FieldOutput:
-    """What a query gives; the signal says which of the values are there."""
+    """The result of a query. The signal says which of the values are there."""
 
-    raw: Tensor | None = None  # (N,) before the value transform
-    density: Tensor | None = None  # (N,) per unit of length, >= 0
-    distance: Tensor | None = None  # (N,) in units of the source
-    occupancy: Tensor | None = None  # (N,) in [0, 1]
-    colour: Tensor | None = None  # (N, C)
-    features: Tensor | None = None  # (N, F)
+    raw: Tensor | None = None  # ([B,] N) before the value transform
+    density: Tensor | None = None  # ([B,] N) per unit of length, >= 0
+    distance: Tensor | None = None  # ([B,] N) in units of the source
+    occupancy: Tensor | None = None  # ([B,] N) in [0, 1]
+    colour: Tensor | None = None  # ([B,] N, C)
+    features: Tensor | None = None  # ([B,] N, F)
 
 
-def _at(values: Tensor | None, index: Tensor) -> Tensor | None:
+def _at(values: Tensor | None, index: Tensor | slice) -> Tensor | None:
     return None if values is None else values[index]

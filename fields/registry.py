@@ -1,79 +1,61 @@
-"""The architectures there are: one line each."""
+"""The architectures: a line each, the name and the module that holds its record."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 import torch
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields import options
-from polyfield.fields.field import Field
-from polyfield.fields.heads.latent_radiance import LatentRadiance
-from polyfield.fields.heads.values import ValueField
-from polyfield.fields.parts.encoding import Encoding
-from polyfield.fields.signals import signal
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.spec import FieldSpec
+from polyfield.fields.stored import StoredField
 
-# name -> its class
 ARCHITECTURES = {
-    "hashgrid": "polyfield.fields.architectures.hashgrid:HashGrid",
-    "densegrid": "polyfield.fields.architectures.densegrid:DenseGrid",
-    "triplane": "polyfield.fields.architectures.triplane:Triplane",
-    "kplanes": "polyfield.fields.architectures.kplanes:KPlanes",
-    "vm": "polyfield.fields.architectures.vm:Vm",
-    "cp": "polyfield.fields.architectures.cp:Cp",
-    "mlp": "polyfield.fields.architectures.mlp:Mlp",
+    "hashgrid": "polyfield.fields.architectures.hashgrid",
+    "densegrid": "polyfield.fields.architectures.densegrid",
+    "triplane": "polyfield.fields.architectures.triplane",
+    "kplanes": "polyfield.fields.architectures.kplanes",
+    "vm": "polyfield.fields.architectures.vm",
+    "cp": "polyfield.fields.architectures.cp",
+    "mlp": "polyfield.fields.architectures.mlp",
 }
 _MOST_PARAMETERS = 1 << 32
 
 
-def architecture(name: str) -> type[Encoding]:
-    """The class of that name; an unknown one is refused with the names there are."""
+def architecture(name: str) -> Architecture:
+    """Return the record of that name. Raises PolyfieldError, which lists the names, for another.
+
+    >>> architecture("vm").paper
+    'Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields'
+    """
     if name not in ARCHITECTURES:
-        raise PolyfieldError(f"architecture {name!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
-    module, attribute = ARCHITECTURES[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def options_of(name: str, given: dict[str, Any]) -> Any:
-    """An architecture's options, defaults filled in; an unknown name or a value out of range is refused."""
-    return options.parse(name, architecture(name).Options, given)
-
-
-def refusal(name: str, signal_name: str) -> str | None:
-    """Why an architecture does not carry a signal, in one sentence, or None."""
-    why = architecture(name).refusal(signal(signal_name).dimensions)
-    return why and f"{name} does not carry {signal_name}: {why}"
-
-
-def build(spec: FieldSpec) -> Field:
-    """The field with its parameters not yet set, on the current default device."""
-    kind, meaning = architecture(spec.architecture), signal(spec.signal)
-    if why := refusal(spec.architecture, spec.signal):
-        raise PolyfieldError(why)
-    if spec.domain.dimensions != meaning.dimensions:
         raise PolyfieldError(
-            f"{spec.signal}: the domain has {spec.domain.dimensions} dimensions; expected {meaning.dimensions}"
+            f"architecture {name!r:.80} is unknown; expected one of {', '.join(ARCHITECTURES)}"
         )
-    chosen = options_of(spec.architecture, spec.options)
-    field = LatentRadiance if spec.signal == "radiance" else ValueField
+    return importlib.import_module(ARCHITECTURES[name]).ARCHITECTURE
 
-    def whole() -> Field:
-        return field(spec, chosen, kind(meaning.dimensions, chosen))
 
+def build(spec: FieldSpec) -> StoredField:
+    """Return the field of a spec, its parameters not yet set, on the current default device.
+
+    Raises PolyfieldError where the architecture does not carry the meaning, or the options make no sense.
+    """
+    kind = architecture(spec.architecture)
+    if why := kind.refusal(spec.meaning):
+        moving = "moving " if spec.meaning.moving else ""
+        raise PolyfieldError(f"{kind.name} cannot store a {moving}{spec.meaning.signal} field: {why}")
     with torch.device("meta"):
-        size = whole().parameter_count()
-    if size > _MOST_PARAMETERS:
+        field = kind.build(spec)
+    if (size := field.parameter_count()) > _MOST_PARAMETERS:
         raise PolyfieldError(
-            f"{spec.architecture}: these options ask for {size:,} parameters; at most {_MOST_PARAMETERS:,}"
+            f"{kind.name}: these options ask for {size:,} parameters; at most {_MOST_PARAMETERS:,}"
         )
-    return whole()
+    return field if torch.get_default_device().type == "meta" else kind.build(spec)
 
 
-def create(spec: FieldSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Field:
-    """Build the field that a spec describes, its parameters set from the seed."""
+def create(spec: FieldSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> StoredField:
+    """Return the field of a spec with its parameters set from the seed."""
     field = build(spec)
     field.initialise(seed)
     return field.to(device)

@@ -35,14 +35,14 @@ def test_a_separable_tensor_is_met_at_the_nodes(architecture):
         if architecture == "cp":
             for axis in range(3):
                 tables[axis].copy_(lines[axis])
-            field.network.weights[0].fill_(1.0)
+            field.trunk.layers.weights[0].fill_(1.0)
         else:  # one part holds it, as a plane (y, z) times a line (x); the others are empty
             for table in tables:
                 table.zero_()
             plane = lines[2][:, None] * lines[1][None]  # z, y, rank: y fastest
             tables[0].copy_(plane.reshape(-1, 3))
             tables[1].copy_(lines[0])
-            field.network.weights[0].fill_(1.0)
+            field.trunk.layers.weights[0].fill_(1.0)
     wanted = torch.einsum("xr,yr,zr->zyx", *lines.double()).reshape(-1)
     found = field.query(at_nodes(NODES)).raw
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))
@@ -57,7 +57,7 @@ def test_a_dense_grid_filled_from_any_field_is_it_at_the_nodes(architecture):
     grid = create(FieldSpec.of("densegrid", "sdf", BOX, levels=1, features=1, finest=NODES, layers=0))
     with torch.no_grad():
         grid.encoding.tables[0][:, 0] = values
-        grid.network.weights[0].fill_(1.0)
+        grid.trunk.layers.weights[0].fill_(1.0)
     torch.testing.assert_close(grid.query(at_nodes(NODES)).raw, values, rtol=1e-5, atol=1e-6)
 
 
@@ -69,7 +69,7 @@ class TestCounts:
         options = {"resolution": 32, "features": 16, "frequencies": 10, "layers": 3, "activation": "sine"}
         field = create(FieldSpec.of("triplane", "sdf", BOX, **options))
         assert count(field.encoding) == 49_152
-        assert count(field.network) == 13_505
+        assert count(field.trunk) == 13_505
         assert field.parameter_count() == 62_657
         assert field.stored_bytes() == 2 * 49_152 + 4 * 13_505  # tables are stored in half precision
 
@@ -108,11 +108,11 @@ class TestGrowth:
         """From 5 nodes to 9 the old nodes are nodes still."""
         field = create(FieldSpec.of(architecture, "sdf", BOX, resolution=9, rank=4), seed=2)
         field.encoding._last = 12.5  # 0.4 of it is 5
-        field.advance(0.0, None)
+        field.advance(0.0)
         x = at_nodes(5)
         before = field.query(x).raw.detach()
         field.encoding._last = 9
-        maps = field.advance(1.0, None)
+        maps = field.advance(1.0)
         assert set(maps) == {name for name, _ in field.named_parameters() if "tables" in name}
         torch.testing.assert_close(field.query(x).raw.detach(), before, rtol=1e-4, atol=1e-5)
 
@@ -120,7 +120,7 @@ class TestGrowth:
         spec = FieldSpec.of("vm", "sdf", BOX, resolution=40, rank=4)
         field, sizes = create(spec), []
         for progress in (0.0, 0.05, 0.1, 0.15, 0.5, 1.0):
-            field.advance(progress, None)
+            field.advance(progress)
             sizes.append(math.isqrt(len(field.encoding.tables[0])))
         assert sizes == [16, 16, 22, 30, 40, 40]
         assert field.state_dict().keys() == create(spec).state_dict().keys()
@@ -128,7 +128,7 @@ class TestGrowth:
     def test_maps_lead_from_old_tensors_to_new(self):
         field = create(FieldSpec.of("cp", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), resolution=20))
         old = {name: p.detach().clone() for name, p in field.named_parameters()}
-        for name, change in field.advance(0.0, None).items():
+        for name, change in field.advance(0.0).items():
             torch.testing.assert_close(change(old[name]), field.get_parameter(name).detach())
 
 

@@ -252,12 +252,19 @@ def test_a_cell_is_measured_once_and_again_when_something_changes(tmp_path, caps
 
 
 def test_the_code_that_counts_is_all_that_is_measured(tmp_path, monkeypatch):
-    for name in ("kernels/a.hpp", "render/b.py", "benchmarks/turns.py", "benchmarks/report.py", "docs/c.md"):
+    assert all((results.ROOT / floor).is_dir() for floor in results._FLOORS)
+    for name in (
+        "kernels/a.hpp",
+        "rendering/b.py",
+        "benchmarks/turns.py",
+        "benchmarks/report.py",
+        "docs/c.md",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
     monkeypatch.setattr(results, "ROOT", tmp_path)
     codes = [results._code()]
-    for name in ("kernels/a.hpp", "render/b.py", "benchmarks/turns.py"):
+    for name in ("kernels/a.hpp", "rendering/b.py", "benchmarks/turns.py"):
         (tmp_path / name).write_text("2")
         codes.append(results._code())
     assert len(set(codes)) == 4

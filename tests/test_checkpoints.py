@@ -17,7 +17,7 @@ import torch
 
 from polyfield.errors import PolyfieldError
 from polyfield.files.tensors import tensors_to_bytes
-from polyfield.fit.runs import checkpoints
+from polyfield.fitting.runs import checkpoints
 
 
 def tensors(step: int) -> dict[str, torch.Tensor]:

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from polyfield.apps.command import main
-from polyfield.fit.points import shape_samples, values
-from polyfield.fit.tasks import shape_task, volume_task
-from polyfield.render.surfaces.tracing import shape_pictures
+from polyfield.fitting.points import point_objective, shape_points
+from polyfield.fitting.tasks import shape_task, volume_task
 
 OPTIONS = ["--options", "levels", "2", "log2_size", "8", "finest", "16", "width", "16"]
 
@@ -21,11 +20,11 @@ def place(tmp_path, monkeypatch) -> Path:
     import trimesh
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(values, "POINTS", (512, 512))
-    monkeypatch.setattr(shape_samples, "POOL", 4000)
-    for name, value in (("IOU_POINTS", 4000), ("SURFACE_POINTS", 2000), ("RESOLUTION", 24)):
+    monkeypatch.setattr(point_objective, "POINTS", (512, 512))
+    monkeypatch.setattr(shape_points, "POOL", 4000)
+    few = {"IOU_POINTS": 4000, "SURFACE_POINTS": 2000, "RESOLUTION": 24, "_PIXELS": 16}
+    for name, value in few.items():
         monkeypatch.setattr(shape_task, name, value)
-    monkeypatch.setattr(shape_pictures, "_SIDE", 16)
     monkeypatch.setattr(volume_task, "_SIDE", 16)
     y, x = np.mgrid[:20, :30]
     Image.fromarray(np.uint8(np.stack((x * 8, y * 12, x + y), -1))).save("waves.png")
@@ -56,6 +55,7 @@ def refused(capsys, *arguments: object) -> str:
     return said.err.splitlines()[-1].removeprefix("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source, signal, protocol, figures",
     [
@@ -107,37 +107,25 @@ def test_a_picture_is_drawn_as_large_as_it_was(capsys):
         assert drawn["out"] == "run/renders/picture.png" and image.size == (15, 10)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_a_resumed_fit_too(capsys, monkeypatch):
-    from polyfield.fit.runs import checkpoints
+    from polyfield.fitting.runs import checkpoints
 
+    given = ("fit", "scan.npy", "--field", "vm", "--steps", 20, "--options", "resolution", 16)
     for out in ("one", "two"):
-        run(
-            capsys,
-            "fit",
-            "scan.npy",
-            "--field",
-            "vm",
-            "--steps",
-            20,
-            "--options",
-            "resolution",
-            16,
-            "--out",
-            out,
-        )
+        run(capsys, *given, "--out", out)
     assert Path("one/field.field").read_bytes() == Path("two/field.field").read_bytes()
     before = Path("one/field.field").read_bytes()
     # As if it had been stopped on its way, when it had grown once: it does at 7, 13 and 20 %.
     monkeypatch.setattr(checkpoints, "KEPT", 100)
-    run(capsys, "fit", "scan.npy", "--field", "vm", "--steps", 20, "--options", "resolution", 16,
-        "--save-seconds", "0.001", "--out", "three")  # fmt: skip
+    run(capsys, *given, "--save-seconds", "0.001", "--out", "three")
     assert 2 in checkpoints.generations(Path("three"))
-    run(capsys, "fit", "--resume", "three", "--generation", 2)
+    run(capsys, "resume", "three", "--generation", 2)
     assert Path("three/field.field").read_bytes() == before
 
 
 def test_sizes_are_asked_in_bytes(capsys):
-    printed, said = run(capsys, "fit", "waves.png", "--size", 20_000, "--steps", 2, "--out", "run")
+    printed, said = run(capsys, "fit", "waves.png", "--bytes", 20_000, "--steps", 2, "--out", "run")
     assert printed["bytes"] <= 20_000 and f"{printed['bytes']:,} bytes stored" in said
 
 
@@ -148,9 +136,9 @@ def test_sizes_are_asked_in_bytes(capsys):
         (["open.obj", "--signal", "occupancy"], "take --signal udf"),
         (["waves.png", "--signal", "sdf"], "waves.png is a picture, to which image can be fitted"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud, to which udf can be fitted"),
-        (["waves.png", "--field", "vm"], "vm does not carry image: it parts three axes"),
+        (["waves.png", "--field", "vm"], "image field: it needs three axes, and this has 2; use cp"),
         (["scan.npy", "--downscale", "2"], "--downscale 2: is for photographs and pictures"),
-        (["waves.png", "--size", "10"], "--size 10: the smallest hashgrid takes"),
+        (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),
         (["notes.txt"], "no such file or folder"),
         (
             ["waves.png", "--options", "activation", "tanh"],
@@ -168,7 +156,7 @@ def test_a_source_that_changed_is_not_resumed(capsys):
     run(capsys, "fit", "scan.npy", "--steps", 2, *OPTIONS, "--out", "run")
     np.save("scan.npy", np.zeros((8, 10, 12), np.float32) + np.arange(12, dtype=np.float32))
     assert "sha256 of" in refused(capsys, "eval", "run")
-    assert "--path orbit: of image there is picture" in refused_of_picture(capsys)
+    assert "--path orbit: a field of image has picture" in refused_of_picture(capsys)
 
 
 def refused_of_picture(capsys) -> str:

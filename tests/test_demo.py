@@ -177,18 +177,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_made_once_and_told_about(cache: Path) -> None:
-    told: list[tuple[int, int]] = []
-    folder = demo_scene(progress=lambda done, total: told.append((done, total)))
-    assert folder == cache / f"demo-still-{demo.RECIPE}" and told == [(1, 3), (2, 3), (3, 3)]
+    told: list[float] = []
+    folder = demo_scene(progress=lambda share, doing="": told.append(share))
+    assert folder == cache / f"demo-still-{demo.RECIPE}" and told == [1 / 3, 2 / 3, 1]
     before = files(folder)
-    assert demo_scene(progress=lambda done, total: pytest.fail("made again")) == folder
+    assert demo_scene(progress=lambda share, doing="": pytest.fail("made again")) == folder
     assert files(folder) == before and [path.name for path in cache.iterdir()] == [folder.name]
     assert demo_scene("moving") != folder
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
 def test_an_interrupted_making_leaves_nothing(cache: Path, interruption: type[BaseException]) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(share: float, doing: str = "") -> None:
         raise interruption
 
     with pytest.raises((KeyboardInterrupt, PolyfieldError)):
@@ -211,14 +211,14 @@ def test_a_second_call_waits_for_the_first(cache: Path) -> None:
     """It then finds the scene made, and has not taken the unfinished one for a leftover."""
     begun = threading.Event()
 
-    def slow(done: int, total: int) -> None:
+    def slow(share: float, doing: str = "") -> None:
         begun.set()
         time.sleep(0.2)
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(demo_scene, progress=slow)
         assert begun.wait(60)
-        folder = demo_scene(progress=lambda done, total: pytest.fail("made again"))
+        folder = demo_scene(progress=lambda share, doing="": pytest.fail("made again"))
         assert first.result() == folder
     assert [path.name for path in cache.iterdir()] == [folder.name]
 
@@ -226,7 +226,7 @@ def test_a_second_call_waits_for_the_first(cache: Path) -> None:
 def test_another_process_that_was_faster_is_left_alone(cache: Path) -> None:
     final = cache / f"demo-still-{demo.RECIPE}"
 
-    def overtake(done: int, total: int) -> None:
+    def overtake(share: float, doing: str = "") -> None:
         final.mkdir(exist_ok=True)
         (final / "theirs").write_text("")
 

@@ -58,8 +58,8 @@ def test_a_contraction_holds_all_of_space_and_is_continuous():
         (("box", (), ()), "expected 1 to 4"),
         (("box", (0.0,), (0.0,)), "half_size"),
         (("box", (math.nan,), (1.0,)), "must be finite"),
-        (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0), (1.0, 0.0))), "no 2 x 2 rotation"),
-        (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0),)), "no 2 x 2 rotation"),
+        (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0), (1.0, 0.0))), "is not a 2 x 2 rotation"),
+        (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0),)), "is not a 2 x 2 rotation"),
     ],
 )
 def test_nonsense_is_refused(arguments, words):

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from polyfield.errors import PolyfieldError
+from polyfield.fields.context import FieldContext
 from polyfield.fields.domain import Domain
-from polyfield.fields.field import Field
-from polyfield.fields.field_file import FieldContext, load_field, save_field
+from polyfield.fields.field_file import load_field, save_field
 from polyfield.fields.registry import create
 from polyfield.fields.spec import FieldSpec
+from polyfield.fields.stored import StoredField
 from polyfield.files.tensors import read_tensors, tensors_to_bytes
 
 ROTATION = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
@@ -26,7 +27,7 @@ OPTIONS = {"levels": 2, "log2_size": 9, "coarsest": 4, "finest": 16, "width": 8}
 
 
 @pytest.fixture(scope="module")
-def field() -> Field:
+def field() -> StoredField:
     domain = Domain("contraction", (0.1, -2.0, 1e6), (1.0, 2.0, 1 / 3), ROTATION)
     return create(FieldSpec.of("hashgrid", "radiance", domain, **OPTIONS), seed=3)
 
@@ -169,7 +170,7 @@ def plain(path: Path, key: str) -> dict[str, Any]:
     [
         ({"format": "other"}, "format 'other'; expected 'polyfield-field'"),
         ({"format": None}, "format None"),
-        ({"version": "2"}, "version '2' of field files; this polyfield reads '1'; update polyfield"),
+        ({"version": "1"}, "version '1' of field files; this polyfield reads '2'; update polyfield"),
         ({"version": None}, "version None"),
         ({"spec": None}, "hold no spec"),
         ({"context": None}, "hold no context"),

@@ -11,8 +11,8 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
-from polyfield.render.surfaces.meshing import Values, mesh
-from polyfield.render.surfaces.tracing import meshing
+from polyfield.rendering.surfaces import meshing
+from polyfield.rendering.surfaces.meshing import Values, mesh
 
 LOW, HIGH = (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)
 
@@ -173,10 +173,9 @@ def test_no_surface_gives_empty_arrays() -> None:
 
 
 def test_progress_ends_at_the_total(thin_slabs: None) -> None:
-    calls: list[tuple[int, int]] = []
-    mesh(ball, LOW, HIGH, resolution=32, band=1.0, progress=lambda done, total: calls.append((done, total)))
-    done = [one for one, _ in calls]
-    assert len(calls) > 4 and done == sorted(done) and calls[-1][0] == calls[-1][1] == calls[0][1]
+    calls: list[float] = []
+    mesh(ball, LOW, HIGH, resolution=32, band=1.0, progress=lambda share, doing="": calls.append(share))
+    assert len(calls) > 4 and calls == sorted(calls) and calls[-1] == 1
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,13 @@ import torch
 
 from polyfield.data import mesh_queries
 from polyfield.errors import PolyfieldError
-from polyfield.fit.metrics.images import images as metrics
-from polyfield.fit.metrics.surfaces import compare_surfaces, interior_iou, sample_surface, surface_distances
+from polyfield.fitting.metrics import images as metrics
+from polyfield.fitting.metrics.surfaces import (
+    compare_surfaces,
+    interior_iou,
+    sample_surface,
+    surface_distances,
+)
 
 MESHES = Path(__file__).parents[2] / "shared" / "data" / "meshes"
 
@@ -290,10 +295,10 @@ class TestMeshQueries:
         monkeypatch.setattr(mesh_queries, "_BATCH", 300)
         calls = []
         again = mesh_queries.signed_distance(
-            CUBE, CUBE_FACES, points, progress=lambda *call: calls.append(call)
+            CUBE, CUBE_FACES, points, progress=lambda share, doing="": calls.append(share)
         )
         np.testing.assert_allclose(again, whole, atol=1e-6)
-        assert calls == [(300, 1000), (600, 1000), (900, 1000), (1000, 1000)]
+        assert calls == [0.3, 0.6, 0.9, 1.0]
 
     def test_no_points(self):
         assert mesh_queries.inside_mesh(CUBE, CUBE_FACES, np.zeros((0, 3))).shape == (0,)

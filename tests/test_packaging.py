@@ -70,6 +70,7 @@ def wheel(tmp_path_factory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_polyfield_alone_and_no_source_to_compile(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {re.sub(r"-[\d.]+\.dist-info", "", name.split("/")[0]) for name in names} == {"polyfield"}
@@ -78,6 +79,7 @@ def test_a_wheel_holds_polyfield_alone_and_no_source_to_compile(wheel):
     assert not [name for name in names if name.endswith((".cpp", ".hpp", ".txt")) and "dist-info" not in name]
 
 
+@pytest.mark.slow
 def test_a_wheel_runs_natively_where_no_compiler_is(wheel, tmp_path):
     there = Environment(tmp_path)
     pip("--python", there.bin / "python", "install", "--no-deps", "--no-index", wheel)
@@ -87,6 +89,7 @@ def test_a_wheel_runs_natively_where_no_compiler_is(wheel, tmp_path):
     assert done.returncode == 0 and json.loads(done.stdout)["kernels"]["cpu"] == "native", done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_compiler_it_installs_and_says_so(tmp_path):
     there = Environment(tmp_path)
     pip(
@@ -121,6 +124,7 @@ def test_the_first_command_says_if_the_native_part_is_absent(native, monkeypatch
     assert said.count("\n") == (0 if native else 1) and ("C++ compiler" in said) == (not native)
 
 
+@pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path, monkeypatch):
     """As it stands, but for the length of the fit and the size of the demo scene."""
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -8,13 +8,13 @@ import torch
 from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Domain, FieldOutput, FieldSpec, Traits
-from polyfield.fields.field import Field
+from polyfield.fields import Domain, Field, FieldOutput, Meaning, Traits
 from polyfield.fields.points import Features
 from polyfield.kernels import march
-from polyfield.render.radiance.occupancy import OccupancyGrid
-from polyfield.render.radiance.rendering import render_image, render_rays
-from polyfield.render.radiance.sampling import (
+from polyfield.rendering.radiance.occupancy import OccupancyGrid
+from polyfield.rendering.radiance.pictures import RadiancePictures
+from polyfield.rendering.radiance.rendering import render_rays
+from polyfield.rendering.radiance.sampling import (
     Lattice,
     MarchingSampler,
     StratifiedSampler,
@@ -30,13 +30,13 @@ class Ball(Field):
     """A ball of even density round the domain's centre, coloured by direction."""
 
     def __init__(self, domain: Domain, radius: float, density: float) -> None:
-        super().__init__(FieldSpec.of("hashgrid", "radiance", domain))
+        self.meaning = Meaning.of("radiance", domain)
         self.radius, self.inside = radius, density
-        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.weight = torch.ones(1, requires_grad=True)
 
     def raw(self, points):
-        distance = (points.x - points.x.new_tensor(self.spec.domain.centre)).norm(dim=1)
-        unit = self.spec.domain.density_unit
+        distance = (points.x - points.x.new_tensor(self.meaning.domain.centre)).norm(dim=1)
+        unit = self.meaning.domain.density_unit
         return torch.where(distance < self.radius, math.log(self.inside * unit), -50.0) * self.weight
 
     def features(self, points):
@@ -44,12 +44,6 @@ class Ball(Field):
 
     def head(self, features, points):
         return FieldOutput(density=self.density(features.raw), colour=(points.directions + 1) / 2)
-
-    def initialise(self, seed):
-        raise AssertionError("not needed")
-
-    def parameter_groups(self):
-        raise AssertionError("not needed")
 
 
 def rays_at(offsets: list[float], domain: Domain = BOX) -> Rays:
@@ -152,7 +146,7 @@ def test_a_part_of_a_ray_has_the_samples_of_the_whole():
 def test_a_field_that_is_not_pointwise_is_not_culled():
     field = Ball(BOX, 1.0, 1.0)
     field.traits = Traits(pointwise=False)
-    with pytest.raises(PolyfieldError, match="cannot be culled; use StratifiedSampler"):
+    with pytest.raises(PolyfieldError, match="cannot be skipped; use StratifiedSampler"):
         render_rays(field, rays_at([0.0]), SAMPLERS["marching"])
     assert isinstance(sampler_for(field, full(), Lattice(0.1, 0.0, 0.0)), StratifiedSampler)
     assert isinstance(sampler_for(Ball(BOX, 1.0, 1.0), full(), Lattice(0.1, 0.0, 0.0)), MarchingSampler)
@@ -164,9 +158,10 @@ def test_an_image_is_its_rays_whatever_the_chunk(monkeypatch):
     )
     cameras = Cameras.perspective(c2w, focal=20.0, size=(24, 17))
     field = Ball(BOX, 1.0, 2.0)
-    whole = render_image(field, cameras, 0, SAMPLERS["marching"])
-    monkeypatch.setattr("polyfield.render.radiance.rendering._RAYS_AT_ONCE", 50)
-    pieces = render_image(field, cameras, 0, SAMPLERS["marching"])
+    pictures = RadiancePictures(field, SAMPLERS["marching"])
+    whole = pictures.render(cameras, 0)
+    monkeypatch.setattr("polyfield.rendering.radiance.pictures._RAYS_AT_ONCE", 50)
+    pieces = pictures.render(cameras, 0)
     assert whole.colour.shape == (17, 24, 3) and whole.opacity.max() > 0.9 and whole.opacity.min() == 0
     torch.testing.assert_close(whole.colour, pieces.colour)
     torch.testing.assert_close(whole.depth, pieces.depth)

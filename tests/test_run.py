@@ -19,7 +19,7 @@ import pytest
 
 import polyfield
 from polyfield.errors import PolyfieldError
-from polyfield.fit.runs.run import Run
+from polyfield.fitting.runs.run import Run
 
 
 def create(path: Path | None, name: str = "lego") -> Run:

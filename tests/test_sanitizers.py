@@ -14,10 +14,11 @@ import pytest
 
 _core = pytest.importorskip("polyfield._core")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
-BUILD = (
-    ROOT / "build" / "sanitize"
-)  # apart from the installation's, and kept: only what changed is compiled again
+# Apart from the installation's, and kept: only what changed is compiled again.
+BUILD = ROOT / "build" / "sanitize"
 SETS = _core.instruction_sets()
 if os.environ.get("POLYFIELD_SANITIZE") != "all":
     SETS = [SETS[0], SETS[-1]]

@@ -281,8 +281,8 @@ def test_a_byte_order_mark_is_read_over(tmp_path):
 def test_progress_and_summary(tmp_path):
     calls = []
     write_transforms(tmp_path, TEN)
-    scene = open_scene(tmp_path, downscale=2, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(i + 1, 10) for i in range(10)]
+    scene = open_scene(tmp_path, downscale=2, progress=lambda share, doing="": calls.append(share))
+    assert calls == [(i + 1) / 10 for i in range(10)]
     summary = scene.summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (

@@ -119,11 +119,9 @@ def test_a_disk_that_fills_half_way_leaves_the_old_file(tmp_path):
 def test_a_target_that_cannot_be_a_file_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    for name, words in [
-        ("folder", "a folder has this name"),
-        ("absent/file", "no such folder"),
-        ("file/file", "no such folder"),
-    ]:
+    missing = "no such folder"
+    refusals = {"folder": "a folder has this name", "absent/file": missing, "file/file": missing}
+    for name, words in refusals.items():
         path = tmp_path / name
         assert words in refused(path, partial(write_bytes, path, b""))
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
@@ -256,14 +254,8 @@ def test_the_same_values_give_the_same_bytes_in_whatever_order_they_come(path):
 
 def test_views_of_one_memory_are_written_as_what_they_show(tmp_path):
     base = torch.arange(24.0).reshape(4, 6)
-    views = {
-        "all": base,
-        "column": base[:, 2],
-        "turned": base.T,
-        "wide": base[0].expand(3, 6),
-        "leaf": base.clone(),
-    }
-    views["leaf"].requires_grad_()
+    views = {"all": base, "column": base[:, 2], "turned": base.T, "wide": base[0].expand(3, 6)}
+    views["leaf"] = base.clone().requires_grad_()
     read, _ = tensors_from_bytes(tensors_to_bytes(views, {}), "x")
     assert same(read, views)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from polyfield.cameras.rays import Rays
-from polyfield.render.surfaces.tracing import normals, sphere_trace
+from polyfield.rendering.surfaces.tracing import normals, sphere_trace
 
 
 def ball(points: Tensor) -> Tensor:

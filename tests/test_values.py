@@ -12,21 +12,27 @@ from polyfield.data.meshes import Mesh
 from polyfield.data.pictures import Picture
 from polyfield.data.volumes import Volume
 from polyfield.errors import PolyfieldError
-from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldSpec
-from polyfield.fields.registry import architecture, refusal
-from polyfield.fit.points import shape_samples, values
-from polyfield.fit.points.values import ValueFit
-from polyfield.fit.runs.config import FitConfig
-from polyfield.fit.runs.loop import Diverged
-from polyfield.fit.schedule import Length
-from polyfield.fit.tasks import shape_task, volume_task
-from polyfield.fit.tasks.picture_task import PictureSamples, PictureTask
-from polyfield.fit.tasks.shape_task import ShapeTask
-from polyfield.fit.tasks.sizing import stored_bytes, suited
-from polyfield.fit.tasks.task import Task
-from polyfield.fit.tasks.volume_task import VolumeTask, voxel_centres
-from polyfield.render.pictures.slices import as_rgb
-from polyfield.render.surfaces.tracing import shape_pictures
+from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldSpec, Meaning, Points, create
+from polyfield.fields.context import FieldContext
+from polyfield.fields.field_file import load_field, save_field
+from polyfield.fields.registry import architecture
+from polyfield.fitting import fit as fit_module
+from polyfield.fitting.fit import Diverged, Fit
+from polyfield.fitting.losses import Term
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.points import point_objective, shape_points
+from polyfield.fitting.points.picture_points import PicturePoints
+from polyfield.fitting.points.point_objective import PointObjective
+from polyfield.fitting.points.source import PointSource, Targets
+from polyfield.fitting.points.volume_points import voxel_centres
+from polyfield.fitting.runs.config import FitConfig
+from polyfield.fitting.schedule import Length
+from polyfield.fitting.tasks import picture_task, shape_task, volume_task
+from polyfield.fitting.tasks.picture_task import PictureTask
+from polyfield.fitting.tasks.shape_task import ShapeTask
+from polyfield.fitting.tasks.task import Evaluation, Task
+from polyfield.fitting.tasks.volume_task import VolumeTask
+from polyfield.rendering.pictures.slices import as_rgb
 
 SMALL = {
     "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32, "features": 4},
@@ -39,7 +45,7 @@ SMALL = {
 }
 
 
-def quiet(doing: str, share: float) -> None:
+def quiet(share: float, doing: str = "") -> None:
     assert doing and 0 <= share <= 1
 
 
@@ -73,12 +79,12 @@ def ball(radius: float = 2.0, centre: tuple[float, float, float] = (5.0, 0.0, -1
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch):
     """As many as tests have time for."""
-    monkeypatch.setattr(values, "POINTS", (1024, 2048))
-    monkeypatch.setattr(shape_samples, "POOL", 20_000)
+    monkeypatch.setattr(point_objective, "POINTS", (1024, 2048))
+    monkeypatch.setattr(shape_points, "POOL", 20_000)
     monkeypatch.setattr(shape_task, "IOU_POINTS", 20_000)
     monkeypatch.setattr(shape_task, "SURFACE_POINTS", 30_000)
     monkeypatch.setattr(shape_task, "RESOLUTION", 48)
-    monkeypatch.setattr(shape_pictures, "_SIDE", 24)
+    monkeypatch.setattr(shape_task, "_PIXELS", 24)
     monkeypatch.setattr(volume_task, "_SIDE", 24)
 
 
@@ -90,7 +96,7 @@ def task_of(signal: str) -> Task:
     return ShapeTask.of_mesh(ball(), signal)
 
 
-def fitted(task: Task, given: FitConfig) -> ValueFit:
+def fitted(task: Task, given: FitConfig) -> Fit:
     fit = task.begin(given, quiet)
     while fit.progress < 1:
         fit.step()
@@ -98,14 +104,23 @@ def fitted(task: Task, given: FitConfig) -> ValueFit:
     return fit
 
 
+def measured(task: Task, fit: Fit) -> Evaluation:
+    return task.measure(fit.field, FieldContext(), quiet)
+
+
+def box(axes: int) -> Domain:
+    return Domain("box", (0.0,) * axes, (1.0,) * axes)
+
+
 PAIRS = [
     (field, signal)
     for field in ARCHITECTURES
-    for signal in SIGNALS
-    if signal != "radiance" and refusal(field, signal) is None
+    for signal, kind in SIGNALS.items()
+    if signal != "radiance" and architecture(field).refusal(Meaning.of(signal, box(kind.dimensions))) is None
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field, signal", PAIRS)
 def test_every_pair_learns(field, signal):
     """After some steps the loss is far below that of the beginning."""
@@ -113,11 +128,10 @@ def test_every_pair_learns(field, signal):
     fit = task.begin(config(field, signal, steps=80), quiet)
     losses = []
     while fit.progress < 1:
-        losses.append(fit.step().loss)
+        losses.append(fit.step().figures["loss"])
     first, last = np.mean(losses[:3]), np.mean(losses[-10:])
-    slow = (
-        field in ("mlp", "vm", "cp") or signal == "occupancy"
-    )  # in entropy, doubt about what is near weighs most
+    # In entropy, doubt about what is near weighs most.
+    slow = field in ("mlp", "vm", "cp") or signal == "occupancy"
     assert last < (0.9 if slow else 0.6) * first
     assert fit.totals["points"] == pytest.approx(80 * 1500, rel=0.1) and fit.totals["skipped"] == 0
 
@@ -128,7 +142,7 @@ class TestState:
         """Whatever a step took: here each takes 3.1 % of the fit, so that it grows in the third, the fifth and the seventh."""
         given = dataclasses.replace(config("vm", "volume"), steps=None, seconds=100.0)
         now = iter(x for k in range(1000) for x in (0.0, 3.1))
-        monkeypatch.setattr(values.time, "perf_counter", lambda: next(now))
+        monkeypatch.setattr(fit_module.time, "perf_counter", lambda: next(now))
         first, second = (task_of("volume").begin(given, quiet) for _ in range(2))
         for _ in range(stop):
             first.step()
@@ -137,15 +151,15 @@ class TestState:
         for name, tensor in first.tensors().items():
             assert torch.equal(tensor, second.tensors()[name]), name
 
+    @pytest.mark.slow
     def test_one_long_step_ends_with_the_whole_structure(self, tmp_path):
-        from polyfield.fields.field_file import FieldContext, load_field, save_field
-
         given = dataclasses.replace(config("vm", "volume"), steps=None, seconds=1e-3)
         fit = fitted(task_of("volume"), given)
         assert fit.steps == 1
         save_field(tmp_path / "a.field", fit.field, FieldContext())
         assert load_field(tmp_path / "a.field")[0].spec == fit.field.spec
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("field", ["hashgrid", "vm"])
     def test_a_restored_fit_goes_on_to_the_byte(self, field):
         """Also where the field has grown: vm does at 7, 13 and 20 % of the way."""
@@ -159,10 +173,8 @@ class TestState:
             second.restore({name: t.clone() for name, t in first.tensors().items()}, first.state())
             while second.progress < 1:
                 second.step()
-            assert straight.state() | {"seconds": 0, "prepare_seconds": 0} == second.state() | {
-                "seconds": 0,
-                "prepare_seconds": 0,
-            }
+            untimed = {"seconds": 0, "prepare_seconds": 0}
+            assert straight.state() | untimed == second.state() | untimed
             for name, tensor in straight.tensors().items():
                 assert torch.equal(tensor, second.tensors()[name]), name
 
@@ -177,37 +189,41 @@ class TestState:
             again.restore(one.tensors(), edited)
 
     def test_it_gives_up_where_nothing_is_finite(self):
-        class Nowhere:
+        class Nowhere(PointSource):
             def draw(self, count, *, seed, step):
-                return torch.rand(count, 2), torch.full((count, 1), math.nan)
+                return Targets(Points(torch.rand(count, 2)), raw=torch.full((count, 1), math.nan))
 
-        spec = FieldSpec.of("hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), **SMALL["hashgrid"])
-        fit = ValueFit(spec, Nowhere(), length=Length(steps=100), seed=0)
+        field = create(FieldSpec.of("hashgrid", "image", box(2), **SMALL["hashgrid"]))
+        optimiser = Optimiser(field.parameter_groups(), decay=1e-6)
+        objective = PointObjective(field, optimiser, Nowhere(), seed=0, loss=[Term("raw", "squares")])
+        fit = Fit(field, optimiser, objective, length=Length(steps=100))
         before = {name: t.clone() for name, t in fit.field.state_dict().items()}
-        with pytest.raises(Diverged, match="step 20: no finite loss in 20 steps in a row"):
+        with pytest.raises(Diverged, match="step 20: .* no finite loss, in 20 steps in a row"):
             while True:
-                assert fit.step().skipped
+                assert fit.step().counts["skipped"]
         assert all(torch.equal(before[name], t) for name, t in fit.field.state_dict().items())
 
 
 class TestPictures:
     def test_samples_are_the_pixels(self):
         source = picture(7, 5)
-        x, colours = PictureSamples(source, "cpu").draw(2000, seed=1, step=3)
+        drawn = PicturePoints(source, "cpu").draw(2000, seed=1, step=3)
+        x, colours = drawn.points.x, drawn.raw
         column, row = (x * torch.tensor([7, 5]) - 0.5).round().long().T
         torch.testing.assert_close(x, (torch.stack((column, row), 1) + 0.5) / torch.tensor([7, 5]))
         wanted = torch.from_numpy(source.values).float()[row, column] / 255
         assert torch.equal(colours, wanted)
         assert len(set((row * 7 + column).tolist())) == 35
-        again, _ = PictureSamples(source, "cpu").draw(2000, seed=1, step=3)
-        other, _ = PictureSamples(source, "cpu").draw(2000, seed=1, step=4)
+        again, other = (
+            PicturePoints(source, "cpu").draw(2000, seed=1, step=step).points.x for step in (3, 4)
+        )
         assert torch.equal(x, again) and not torch.equal(x, other)
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
     def test_a_fit_is_measured_on_all_pixels(self, channels):
         task = PictureTask(picture(channels=channels), 1)
         fit = fitted(task, config(steps=150))
-        found = task.measure(fit.field, quiet)
+        found = measured(task, fit)
         yy, xx = np.mgrid[:24, :40]
         x = torch.from_numpy(np.stack(((xx + 0.5) / 40, (yy + 0.5) / 24), -1).reshape(-1, 2)).float()
         shown = (fit.field.query(x).colour.detach().clamp(0, 1) * 255).round().reshape(24, 40, channels)
@@ -217,15 +233,13 @@ class TestPictures:
         assert [image.shape for image in found.sheet[0]] == [(24, 40, 3)] * 3
 
     def test_large_pictures_are_measured_in_strips(self, monkeypatch):
-        from polyfield.fit.tasks import picture_task
-
         task = PictureTask(picture(), 1)
         fit = fitted(task, config(steps=20))
-        whole = task.measure(fit.field, quiet).figures
+        whole = measured(task, fit).figures
         monkeypatch.setattr(picture_task, "_ROWS_AT_ONCE", 200)
         monkeypatch.setattr(picture_task, "_LARGEST_SSIM", 100)
         monkeypatch.setattr(picture_task, "_SHOWN", 10)
-        parts = task.measure(fit.field, quiet)
+        parts = measured(task, fit)
         assert parts.figures["psnr"] == pytest.approx(whole["psnr"], abs=1e-6)
         assert parts.figures["ssim"] is None and parts.sheet[0][0].shape == (6, 10, 3)
 
@@ -243,37 +257,37 @@ class TestPictures:
         plain = fits[1].field.colour_at(torch.rand(50, 2, generator=torch.manual_seed(0)))
         scaled = fits[0].field.colour_at(torch.rand(50, 2, generator=torch.manual_seed(0)))
         torch.testing.assert_close(scaled, plain * 255 / 16, rtol=1e-3, atol=1e-2)
-        found, wanted = (PictureTask(p, 1).measure(f.field, quiet) for p, f in zip((bright, picture()), fits))
+        found, wanted = (measured(PictureTask(p, 1), f) for p, f in zip((bright, picture()), fits))
         assert found.figures["psnr"] == pytest.approx(wanted.figures["psnr"], abs=0.1)
 
 
 class TestVolumes:
     def test_samples_are_the_voxels_in_the_sources_place(self):
         source, task = volume(), VolumeTask(volume())
-        x, raw = task.samples(0, "cpu", quiet).draw(500, seed=0, step=0)
+        drawn = task.points(config(signal="volume"), "cpu", quiet).draw(500, seed=0, step=0)
+        x, raw = drawn.points.x, drawn.raw
         index = ((x - torch.tensor([3.0, 0.0, -2.0])) / torch.tensor([0.5, 0.5, 1.0]) - 0.5).round().long()
         wanted = torch.from_numpy(source.values)[index[:, 0], index[:, 1], index[:, 2]]
         low, high = float(source.values.min()), float(source.values.max())
         torch.testing.assert_close(raw * (high - low) + low, wanted, rtol=1e-4, atol=1e-2)
         assert float(raw.min()) >= 0 and float(raw.max()) <= 1
 
+    @pytest.mark.slow
     def test_a_fit_reaches_35_db_in_the_sources_unit(self):
         task = VolumeTask(volume())
         fit = fitted(task, config(signal="volume", steps=250))
-        found = task.measure(fit.field, quiet)
+        found = measured(task, fit)
         assert found.figures["psnr"] > 35
-        centre = voxel_centres(torch.tensor([[9], [8], [5]]), (20, 16, 12), task.domain)
+        centre = voxel_centres(torch.tensor([[9], [8], [5]]), (20, 16, 12), task.meaning.domain)
         wanted = float(volume().values[9, 8, 5, 0])
         assert float(fit.field.query(centre).colour) == pytest.approx(wanted, abs=40)
         assert [len(row) for row in found.sheet] == [3, 3, 3]
 
     def test_values_of_any_size_survive_a_file(self, tmp_path):
-        from polyfield.fields.field_file import FieldContext, load_field, save_field
-
         large = dataclasses.replace(volume(), values=volume().values * np.float32(1e20))
         fit = fitted(VolumeTask(large), config(signal="volume", steps=2))
         save_field(tmp_path / "a.field", fit.field, FieldContext())
-        assert load_field(tmp_path / "a.field")[0].spec.transform.scale > 1e22
+        assert load_field(tmp_path / "a.field")[0].meaning.transform.scale > 1e22
         with pytest.raises(PolyfieldError, match="transform: scale is .*: rescale the source"):
             VolumeTask(dataclasses.replace(volume(), values=volume().values * np.float32(1e35)))
 
@@ -286,11 +300,12 @@ class TestShapes:
             outwards = ((x - (5.0, 0.0, -1.0)) * normals).sum(1)
             assert outwards.min() > 1.9
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("signal, iou", [("sdf", 0.97), ("occupancy", 0.97), ("udf", None)])
     def test_a_ball(self, signal, iou):
         task = task_of(signal)
         fit = fitted(task, config(signal=signal, steps=500))
-        found = task.measure(fit.field, quiet).figures
+        found = measured(task, fit).figures
         assert (found["iou"] > iou) if iou else ("iou" not in found)
         assert found["chamfer"] < 0.02 and found["f_score"] > (0.1 if signal == "udf" else 0.4)
         if signal != "udf":
@@ -302,84 +317,37 @@ class TestShapes:
             assert (float(middle) < 0) == (signal == "sdf")
 
     def test_labels_are_distances_in_domain_sizes(self):
-        x, values = task_of("sdf").samples(0, "cpu", quiet).draw(4000, seed=0, step=0)
-        size = task_of("sdf").domain.size
+        def drawn(signal: str) -> Targets:
+            return task_of(signal).points(config(signal=signal), "cpu", quiet).draw(4000, seed=0, step=0)
+
+        targets = drawn("sdf")
+        x, values = targets.points.x, targets.raw
+        size = task_of("sdf").meaning.domain.size
         wanted = (x - torch.tensor([5.0, 0.0, -1.0])).norm(dim=1) - 2.0
         assert (values[:, 0] * size - wanted).abs().max() < 0.02  # the ball has flat faces
         assert (values < 0).float().mean() > 0.3 and (values == 0).float().mean() < 0.01
-        _, values = task_of("occupancy").samples(0, "cpu", quiet).draw(4000, seed=0, step=0)
-        assert set(values.unique().tolist()) == {0.0, 1.0}
+        assert set(drawn("occupancy").raw.unique().tolist()) == {0.0, 1.0}
 
     def test_a_source_far_from_zero_gets_an_origin(self):
         task = ShapeTask.of_mesh(ball(centre=(4e6, 5e5, 0.0)), "sdf")
-        spec = task.spec(config(signal="sdf"))
-        assert spec.origin == pytest.approx((4e6, 5e5, 0.0)) and spec.domain.centre == (0.0, 0.0, 0.0)
-        assert task_of("sdf").spec(config(signal="sdf")).origin == (0.0, 0.0, 0.0)
+        domain = task.spec(config(signal="sdf")).meaning.domain
+        assert domain.origin == pytest.approx((4e6, 5e5, 0.0)) and domain.centre == (0.0, 0.0, 0.0)
+        assert task_of("sdf").spec(config(signal="sdf")).meaning.domain.origin == (0.0, 0.0, 0.0)
         field, near = task.begin(config(signal="sdf", steps=1), quiet).field, torch.rand(20, 3)
-        far = near.double() + torch.tensor(spec.origin, dtype=torch.float64)
-        torch.testing.assert_close(field.query(far).raw, field.raw_at(near), rtol=1e-3, atol=1e-6)
+        far = near.double() + torch.tensor(domain.origin, dtype=torch.float64)
+        for found in (field.query(far).raw, field.raw_at(far)):
+            torch.testing.assert_close(found, field.raw(Points(near)), rtol=1e-3, atol=1e-6)
 
+    @pytest.mark.slow
     def test_a_cloud_has_distances_without_sign(self):
         points = np.random.default_rng(0).standard_normal((3000, 3))
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         task = ShapeTask.of_cloud(Cloud("cloud", points, None, "a cloud", "00"))
         fit = fitted(task, config(signal="udf", steps=500))
-        found = task.measure(fit.field, quiet).figures
+        found = measured(task, fit).figures
         assert found["distance_error"] < 0.03 and found["chamfer"] < 0.03
         assert found["normal_error_degrees"] is None and "iou" not in found
 
     def test_one_point_is_no_shape(self):
         with pytest.raises(PolyfieldError, match="dot: all its points are in one place"):
             ShapeTask.of_cloud(Cloud("dot", np.zeros((5, 3)), None, "a cloud", "00"))
-
-
-class TestSizes:
-    @pytest.mark.parametrize("field", ARCHITECTURES)
-    def test_the_largest_that_fits(self, field):
-        spec = FieldSpec.of(field, "sdf", Domain("box", (0.0,) * 3, (1.0,) * 3))
-        size = 30_000 if field == "mlp" else 500_000  # below its limit
-        found = suited(spec, None, size)
-        assert stored_bytes(found) <= size
-        option, kind = next(key for key in found.options), architecture(field)
-        more = found.options[option] + kind.size_step
-        larger = dataclasses.replace(found, options={option: more})
-        assert stored_bytes(larger) > size
-
-    def test_none_is_larger_than_its_architectures_limit(self):
-        spec = FieldSpec.of("mlp", "sdf", Domain("box", (0.0,) * 3, (1.0,) * 3))
-        assert suited(spec, None, 500_000).options["width"] == architecture("mlp").size_limit
-
-    def test_given_options_stay(self):
-        spec = FieldSpec.of("cp", "sdf", Domain("box", (0.0,) * 3, (1.0,) * 3), resolution=50)
-        found = suited(spec, None, 100_000)
-        assert found.options["resolution"] == 50 and 85_000 < stored_bytes(found) <= 100_000
-        fixed = dataclasses.replace(spec, options={"rank": 96})
-        with pytest.raises(
-            PolyfieldError, match="--size 1000: cp takes .* leave rank out, or give more bytes"
-        ):
-            suited(fixed, None, 1000)
-        with pytest.raises(PolyfieldError, match="--size 100: the smallest cp takes"):
-            suited(spec, None, 100)
-
-    def test_a_picture_gets_a_field_no_larger_than_itself(self):
-        task = PictureTask(picture(512, 256), 1)
-        made = task.begin(config(options={}), quiet).field
-        assert 0.2 * 512 * 256 * 3 < made.stored_bytes() <= 512 * 256 * 3
-        asked = task.begin(config(options={}, size=100_000), quiet).field
-        assert 30_000 < asked.stored_bytes() <= 100_000
-
-    @pytest.mark.parametrize("width, height, channels", [(1, 1, 3), (9, 7, 1), (32, 32, 3)])
-    def test_a_tiny_picture_gets_the_smallest_field(self, width, height, channels):
-        task = PictureTask(picture(width, height, channels), 1)
-        fit = task.begin(config(options={}, steps=2), quiet)
-        fit.step()
-        assert math.isfinite(task.measure(fit.field, quiet).figures["psnr"])
-
-    def test_too_large_a_fit_is_refused(self, monkeypatch):
-        from polyfield.fit.tasks import value_task
-
-        task = PictureTask(picture(), 1)
-        assert task.memory(config()).rest > 1e8
-        monkeypatch.setattr(value_task, "available", lambda: 1e8)
-        with pytest.raises(PolyfieldError, match="waves: the fit needs about .*: give a smaller --size"):
-            task.memory(config())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.growing import GrowingTables
 
@@ -18,15 +19,24 @@ class CpOptions(NetworkOptions):
 class Cp(GrowingTables):
     """With no hidden layers the network sums the products, as TensoRF does."""
 
-    Options = CpOptions
-    size_option = "rank"
-    size_step = 8
-    first = (-0.4, 0.4)
+    initial_range = (-0.4, 0.4)
     rate = 3.0
 
-    def __init__(self, dimensions: int, options: CpOptions) -> None:
-        super().__init__((tuple((axis,) for axis in range(dimensions)),), options.resolution, options.rank)
+    def __init__(self, axes: int, options: CpOptions) -> None:
+        super().__init__((tuple((axis,) for axis in range(axes)),), options.resolution, options.rank)
 
-    @staticmethod
-    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        return {"resolution": min(max(resolution, 2), 1 << 14)}
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    return {"resolution": min(max(resolution, 2), 1 << 14)}
+
+
+ARCHITECTURE = Architecture(
+    name="cp",
+    paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
+    options=CpOptions,
+    encoding=Cp,
+    size_option="rank",
+    size_step=8,
+    suited=_suited,
+)

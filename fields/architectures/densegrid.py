@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.encoding import Tables
+from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
 
@@ -18,14 +19,21 @@ class DenseGridOptions(NetworkOptions):
 
 
 class DenseGrid(Tables):
-    Options = DenseGridOptions
-    size_option = "finest"
-    first = (-1e-4, 1e-4)
+    initial_range = (-1e-4, 1e-4)
     rate = 8.0
     sparse = True
 
-    def __init__(self, dimensions: int, options: DenseGridOptions) -> None:
+    def __init__(self, axes: int, options: DenseGridOptions) -> None:
         coarsest = min(options.coarsest, options.finest) if options.levels > 1 else options.finest
-        size = options.finest**dimensions
-        levels = Levels.geometric(options.levels, coarsest, options.finest, dimensions, size)
-        super().__init__((((levels, tuple(range(dimensions))),),), options.features)
+        size = options.finest**axes
+        levels = Levels.geometric(options.levels, coarsest, options.finest, axes, size)
+        super().__init__((((levels, tuple(range(axes))),),), options.features)
+
+
+ARCHITECTURE = Architecture(
+    name="densegrid",
+    paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
+    options=DenseGridOptions,
+    encoding=DenseGrid,
+    size_option="finest",
+)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.encoding import Tables
+from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
 
@@ -20,20 +21,29 @@ class HashGridOptions(NetworkOptions):
 
 
 class HashGrid(Tables):
-    Options = HashGridOptions
-    size_option = "log2_size"
-    first = (-1e-4, 1e-4)
+    initial_range = (-1e-4, 1e-4)
     rate = 8.0
     sparse = True
 
-    def __init__(self, dimensions: int, options: HashGridOptions) -> None:
+    def __init__(self, axes: int, options: HashGridOptions) -> None:
         levels = Levels.geometric(
-            options.levels, options.coarsest, options.finest, dimensions, 1 << options.log2_size
+            options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
         )
-        super().__init__((((levels, tuple(range(dimensions))),),), options.features)
+        super().__init__((((levels, tuple(range(axes))),),), options.features)
 
-    @staticmethod
-    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        # A small table of a volume serves few levels best: more would share it.
-        levels, nodes = (8, resolution) if dimensions == 2 else (5, resolution // 2)
-        return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    # A small table of a volume serves few levels best: more would share it.
+    levels, nodes = (8, resolution) if axes == 2 else (5, resolution // 2)
+    return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
+
+
+ARCHITECTURE = Architecture(
+    name="hashgrid",
+    paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
+    options=HashGridOptions,
+    encoding=HashGrid,
+    size_option="log2_size",
+    suited=_suited,
+)

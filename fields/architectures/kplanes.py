@@ -6,8 +6,9 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.encoding import Tables
+from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
 
@@ -20,17 +21,26 @@ class KPlanesOptions(NetworkOptions):
 
 
 class KPlanes(Tables):
-    Options = KPlanesOptions
-    size_option = "finest"
-    first = (0.1, 0.5)
+    initial_range = (0.1, 0.5)
     rate = 8.0
 
-    def __init__(self, dimensions: int, options: KPlanesOptions) -> None:
+    def __init__(self, axes: int, options: KPlanesOptions) -> None:
         coarsest = min(options.coarsest, options.finest)
         levels = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
-        pairs = itertools.combinations(range(dimensions), 2)
-        super().__init__((tuple((levels, axes) for axes in pairs),), options.features)
+        pairs = itertools.combinations(range(axes), 2)
+        super().__init__((tuple((levels, pair) for pair in pairs),), options.features)
 
-    @staticmethod
-    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        return {"features": 8} if dimensions == 2 else {}
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    return {"features": 8} if axes == 2 else {}
+
+
+ARCHITECTURE = Architecture(
+    name="kplanes",
+    paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
+    options=KPlanesOptions,
+    encoding=KPlanes,
+    size_option="finest",
+    suited=_suited,
+)

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from polyfield.fields.field import Group
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.encoding import Encoding
+from polyfield.fields.parts.factor import Factor
 from polyfield.fields.parts.frequency import frequency_code, frequency_width
-from polyfield.fields.plan import Factor
+from polyfield.fields.stored import Group
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,12 @@ class MlpOptions(NetworkOptions):
 
 
 class Mlp(Encoding):
-    Options = MlpOptions
-    size_option = "width"
-    size_step = 16
-    size_limit = 64
     learning_rate = 5e-3
 
-    def __init__(self, dimensions: int, options: MlpOptions) -> None:
+    def __init__(self, axes: int, options: MlpOptions) -> None:
         super().__init__()
         self.frequencies: int = 0 if options.activation == "sine" else options.frequencies
-        self.width = frequency_width(dimensions, self.frequencies)
-
-    @staticmethod
-    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
+        self.width = frequency_width(axes, self.frequencies)
 
     def forward(self, unit: Tensor) -> Tensor:
         return frequency_code(unit, self.frequencies)
@@ -49,3 +42,20 @@ class Mlp(Encoding):
 
     def factors(self) -> tuple[tuple[Factor, ...], ...]:
         return ()
+
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
+
+
+ARCHITECTURE = Architecture(
+    name="mlp",
+    paper="Mildenhall, Srinivasan, Tancik et al. 2020: NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis",
+    options=MlpOptions,
+    encoding=Mlp,
+    size_option="width",
+    size_step=16,
+    size_limit=64,
+    suited=_suited,
+)

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.encoding import Tables
 from polyfield.fields.parts.frequency import frequency_code, frequency_width
+from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
 
@@ -26,25 +27,34 @@ class TriplaneOptions(NetworkOptions):
 
 
 class Triplane(Tables):
-    Options = TriplaneOptions
-    size_option = "resolution"
     summed = True
-    first = (-1e-3, 1e-3)
+    initial_range = (-1e-3, 1e-3)
     rate = 8.0
 
-    def __init__(self, dimensions: int, options: TriplaneOptions) -> None:
+    def __init__(self, axes: int, options: TriplaneOptions) -> None:
         nodes = options.resolution
-        pairs = itertools.combinations(range(dimensions), 2)
-        planes = tuple((Levels(((nodes, nodes),), nodes * nodes), axes) for axes in pairs)
+        pairs = itertools.combinations(range(axes), 2)
+        planes = tuple((Levels(((nodes, nodes),), nodes * nodes), pair) for pair in pairs)
         super().__init__((planes,), options.features)
         if options.frequencies:
             self.frequencies = options.frequencies
-            self.width += frequency_width(dimensions, self.frequencies)
-
-    @staticmethod
-    def suited(resolution: int, dimensions: int) -> dict[str, Any]:
-        return {"features": 8} if dimensions == 2 else {}
+            self.width += frequency_width(axes, self.frequencies)
 
     def forward(self, unit: Tensor) -> Tensor:
         code = super().forward(unit)
-        return torch.cat((code, frequency_code(unit, self.frequencies)), 1) if self.frequencies else code
+        return torch.cat((code, frequency_code(unit, self.frequencies)), -1) if self.frequencies else code
+
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    return {"features": 8} if axes == 2 else {}
+
+
+ARCHITECTURE = Architecture(
+    name="triplane",
+    paper="Chan, Lin, Chan et al. 2022: Efficient Geometry-aware 3D Generative Adversarial Networks",
+    options=TriplaneOptions,
+    encoding=Triplane,
+    size_option="resolution",
+    suited=_suited,
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.growing import GrowingTables
 
@@ -17,14 +19,22 @@ class VmOptions(NetworkOptions):
 class Vm(GrowingTables):
     """With no hidden layers the network sums the products, as TensoRF does."""
 
-    Options = VmOptions
-    size_option = "resolution"
-    first = (-0.2, 0.2)
+    initial_range = (-0.2, 0.2)
 
-    def __init__(self, dimensions: int, options: VmOptions) -> None:
+    def __init__(self, axes: int, options: VmOptions) -> None:
         parts = tuple((tuple(a for a in range(3) if a != line), (line,)) for line in range(3))
         super().__init__(parts, options.resolution, options.rank)
 
-    @staticmethod
-    def refusal(dimensions: int) -> str | None:
-        return None if dimensions == 3 else "it parts three axes into a plane and a line; take cp"
+
+def _refusal(meaning: Meaning) -> str | None:
+    return None if meaning.axes == 3 else f"it needs three axes, and this has {meaning.axes}; use cp"
+
+
+ARCHITECTURE = Architecture(
+    name="vm",
+    paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
+    options=VmOptions,
+    encoding=Vm,
+    size_option="resolution",
+    refusal=_refusal,
+)

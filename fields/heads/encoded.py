@@ -1,38 +1,90 @@
-"""EncodedField: a field of an encoding and what a signal puts behind it."""
+"""EncodedField: a field of an encoding, a trunk, and a head. Subclasses are the heads."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from polyfield.fields.field import Field, Group
+from polyfield.fields.field import Traits
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.parts.encoding import Encoding
-from polyfield.fields.points import Points
+from polyfield.fields.parts.trunk import Trunk
+from polyfield.fields.plan import Plan
+from polyfield.fields.points import Features, Points
 from polyfield.fields.spec import FieldSpec
+from polyfield.fields.stored import Group, Importance, StoredField
 
 
-class EncodedField(Field):
-    """Subclasses give the networks and what they mean."""
+class EncodedField(StoredField):
+    """features = trunk(encoding(unit)). Subclasses say how wide that is, and what follows from it."""
 
-    def __init__(self, spec: FieldSpec, encoding: Encoding) -> None:
+    trunk_stream = "trunk"  # names the trunk's initial numbers
+
+    def __init__(self, spec: FieldSpec, options: Any, encoding: Encoding, trunk: Trunk) -> None:
+        """options are the architecture's own, for the head."""
         super().__init__(spec)
-        self.encoding = encoding
+        self.encoding, self.trunk = encoding, trunk
         self.learning_rate = encoding.learning_rate
+        self.traits = Traits(pointwise=encoding.pointwise and trunk.pointwise)
         self.points_at_once = (1 << 24) // max(encoding.width, 64)
+        self.numbers_per_point = (
+            3 * encoding.width + trunk.numbers_per_point
+        )  # factors of a code are kept too
 
-    def encode(self, points: Points) -> Tensor:
-        """Codes (N, C)."""
-        return self.encoding(self.spec.domain.to_unit(points.x))
+    @staticmethod
+    @abstractmethod
+    def trunk_outputs(meaning: Meaning) -> int:
+        """Return the width of the vector that the head takes."""
+
+    @abstractmethod
+    def raw_of(self, vector: Tensor) -> Tensor | None:
+        """Return the raw value ([B,] N) in a vector ([B,] N, F), or None where there are several."""
+
+    def unit(self, points: Points) -> Tensor:
+        """Return the unit cube's coordinates ([B,] N, D), of a moving field with time as one more axis behind them."""
+        unit = self.meaning.domain.to_unit(points.x)
+        if not self.meaning.moving:
+            return unit
+        assert points.times is not None
+        return torch.cat((unit, points.times[..., None]), -1)
+
+    def features(self, points: Points) -> Features:
+        vector = self.trunk(self.encoding(self.unit(points)), points)
+        return Features(self.raw_of(vector), vector)
 
     def initialise(self, seed: int) -> None:
         self.encoding.initialise(seed)
+        self.trunk.initialise(seed, self.trunk_stream)
 
-    def advance(
-        self, progress: float, occupancy: Tensor | None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+    def place(self, importance: Importance, seed: int) -> None:
+        domain = self.meaning.domain
+        self.encoding.place(lambda unit: importance(domain.from_unit(unit[..., : domain.dimensions])), seed)
+
+    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
         maps = self.encoding.advance(progress)
         return {f"encoding.{name}": change for name, change in maps.items()} or None
 
     def parameter_groups(self) -> list[Group]:
-        return [group.inside("encoding") for group in self.encoding.parameter_groups()]
+        encoding = [group.inside("encoding") for group in self.encoding.parameter_groups()]
+        return encoding + [group.inside("trunk") for group in self.trunk.parameter_groups()]
+
+    def plan_head(self) -> object | None:
+        """Return the plan's head."""
+        return None
+
+    def plan(self) -> Plan | None:
+        groups, trunk = self.encoding.factors(), self.trunk.plain_layers()
+        if groups is None or trunk is None:
+            return None
+        return Plan(
+            meaning=self.meaning,
+            groups=groups,
+            summed=self.encoding.summed,
+            trunk=trunk,
+            head=self.plan_head(),
+            frequencies=self.encoding.frequencies,
+        )

@@ -1,4 +1,4 @@
-"""Spherical harmonics of directions: the smooth functions on the sphere that colour heads take."""
+"""Spherical harmonics of directions: the smooth functions on the sphere that colour networks take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
-    """Real orthonormal spherical harmonics of unit directions (N, 3): (N, degree^2), of order l < degree <= 5.
+    """Real orthonormal spherical harmonics of unit directions ([B,] N, 3): ([B,] N, degree^2), of order l < degree <= 5.
 
     In order of l and then of m = -l..l, without the Condon-Shortley phase, by the recurrence of the associated
     Legendre polynomials written in x, y, z so that the poles are no exception:

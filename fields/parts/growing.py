@@ -8,10 +8,10 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import interpolate as resample
 
-from polyfield.fields.parts.encoding import Tables
+from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
-# From which part of a fit on tables have what part of their nodes along an axis.
+# (progress of the fit, share of the final nodes along an axis from there on)
 _STAGES = ((0.0, 0.4), (0.07, 0.55), (0.13, 0.75), (0.2, 1.0))
 
 
@@ -19,7 +19,7 @@ class GrowingTables(Tables):
     """One level, of as many nodes along every axis of every table."""
 
     def __init__(self, axes: tuple[tuple[tuple[int, ...], ...], ...], nodes: int, features: int) -> None:
-        """axes of every table in every group; so many nodes at the end, which is what a new encoding has."""
+        """axes are those of every table in every group; nodes, along each axis, are those of the end and of a new encoding."""
         self._axes, self._last, self._nodes = axes, nodes, nodes
         super().__init__(self._levels(nodes), features)
 
@@ -45,7 +45,8 @@ class GrowingTables(Tables):
 
 
 def _resampled(table: Tensor, *, axes: int, before: int, after: int) -> Tensor:
-    """A table (before^axes, F) as one of (after^axes, F), linear between its nodes."""
-    grid = table.T.reshape(1, -1, *(before,) * axes)
+    """Return a table ([B,] before^axes, F) as one of ([B,] after^axes, F), linear between its nodes."""
+    grid = table.mT.reshape(1, -1, *(before,) * axes)  # a bank's tables are further channels
     mode = "linear" if axes == 1 else "bilinear"
-    return resample(grid, size=(after,) * axes, mode=mode, align_corners=True)[0].flatten(1).T.contiguous()
+    grown = resample(grid, size=(after,) * axes, mode=mode, align_corners=True)
+    return grown.reshape(*table.shape[:-2], table.shape[-1], -1).mT.contiguous()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from polyfield.fields.field import uniform_init
+from polyfield.fields.parts.initial import uniform_init
+from polyfield.fields.stored import Group
 from polyfield.kernels import mlp
 
 # Sines take 30 times what their layers give (Sitzmann et al. 2020, SIREN); here the weights hold that factor.
@@ -29,9 +30,9 @@ class Layers(nn.Module):
         return mlp(x, list(self.weights), list(self.biases) or None, sine=self.sine)
 
     def initialise(self, seed: int, name: str) -> None:
-        """Uniform, so that signals stay alive: as He et al. 2015 for ReLU, as Sitzmann et al. 2020, section 3.2, for sines."""
+        """Set the weights, uniform: as He et al. 2015 for ReLU, as Sitzmann et al. 2020, section 3.2, for sines."""
         for layer, weight in enumerate(self.weights):
-            inputs = weight.shape[1]
+            inputs = weight.shape[-1]
             bound = (6 / inputs) ** 0.5
             if self.sine and len(self.weights) > 1:
                 if layer == 0:
@@ -40,5 +41,9 @@ class Layers(nn.Module):
                     bound /= _SINE
             uniform_init(weight, bound, seed=seed, name=f"{name}.{layer}")
         for layer, bias in enumerate(self.biases):
-            bound = self.weights[layer].shape[1] ** -0.5
+            bound = self.weights[layer].shape[-1] ** -0.5
             uniform_init(bias, bound, seed=seed, name=f"{name}.bias.{layer}")
+
+    def group(self) -> Group:
+        """Return all weights and biases."""
+        return Group(dict(self.named_parameters()), 1.0, 1.0)

@@ -6,7 +6,7 @@
 // are kept and added to the tables at the end.
 #pragma once
 #include "table_step.hpp"
-#include "tile.hpp"
+#include "tile_training.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {

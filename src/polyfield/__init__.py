@@ -1,9 +1,104 @@
-"""polyfield: fit neural fields, convert them, process them, look at them.
+"""polyfield: fit neural fields to photographs, images, meshes, point clouds and volumes, and render them.
 
-The floors, from the bottom: `files`, `kernels`, `cameras`, `fields`, `data`, `render`, `demo`, `fit`, `export`, `apps`.
-A floor imports only from the floors below it.
+>>> import polyfield
+>>> result = polyfield.fit("demo", seconds=60)  # doctest: +SKIP
+>>> field = polyfield.load(result.run)  # doctest: +SKIP
+
+Names are loaded when they are first used, so that ``import polyfield`` is fast. The layers, from the bottom: `files`,
+`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `export`, `api`, `apps`. A layer imports only from
+the layers below it.
 """
 
+from __future__ import annotations
+
+import importlib
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from polyfield.errors import PolyfieldError
+
+if TYPE_CHECKING:
+    from polyfield.api.evaluate import evaluate
+    from polyfield.api.fields import create, load, renderer, save
+    from polyfield.api.fit import FitResult, fit, resume
+    from polyfield.api.render import render
+    from polyfield.api.report import quiet
+    from polyfield.cameras.cameras import Cameras
+    from polyfield.fields import (
+        ARCHITECTURES,
+        SIGNALS,
+        Domain,
+        Field,
+        FieldOutput,
+        FieldSpec,
+        Meaning,
+        StoredField,
+        ValueTransform,
+    )
+    from polyfield.fields.context import FieldContext
+    from polyfield.fitting.losses import Term
 
 __version__ = version("polyfield")
+
+_MODULES = {
+    "ARCHITECTURES": "polyfield.fields",
+    "Cameras": "polyfield.cameras.cameras",
+    "Domain": "polyfield.fields",
+    "Field": "polyfield.fields",
+    "FieldContext": "polyfield.fields.context",
+    "FieldOutput": "polyfield.fields",
+    "FieldSpec": "polyfield.fields",
+    "FitResult": "polyfield.api.fit",
+    "Meaning": "polyfield.fields",
+    "SIGNALS": "polyfield.fields",
+    "StoredField": "polyfield.fields",
+    "Term": "polyfield.fitting.losses",
+    "ValueTransform": "polyfield.fields",
+    "create": "polyfield.api.fields",
+    "evaluate": "polyfield.api.evaluate",
+    "fit": "polyfield.api.fit",
+    "load": "polyfield.api.fields",
+    "quiet": "polyfield.api.report",
+    "render": "polyfield.api.render",
+    "renderer": "polyfield.api.fields",
+    "resume": "polyfield.api.fit",
+    "save": "polyfield.api.fields",
+}
+
+__all__ = [
+    "ARCHITECTURES",
+    "SIGNALS",
+    "Cameras",
+    "Domain",
+    "Field",
+    "FieldContext",
+    "FieldOutput",
+    "FieldSpec",
+    "FitResult",
+    "Meaning",
+    "PolyfieldError",
+    "StoredField",
+    "Term",
+    "ValueTransform",
+    "create",
+    "evaluate",
+    "fit",
+    "load",
+    "quiet",
+    "render",
+    "renderer",
+    "resume",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'polyfield' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -11,17 +11,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Domain, FieldSpec
-from polyfield.fit.rays import batch_size as step_size
-from polyfield.fit.rays import radiance
-from polyfield.fit.rays.batch_size import StepSize
-from polyfield.fit.rays.batches import draw
-from polyfield.fit.rays.pixels import PixelStore
-from polyfield.fit.rays.radiance import RadianceFit
-from polyfield.fit.schedule import Length
+from polyfield.fields import Domain, FieldSpec, create
+from polyfield.fitting.fit import Fit
+from polyfield.fitting.losses import HUBER_DELTA
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.rays import batch_size, grid
+from polyfield.fitting.rays.batch_size import BatchSize
+from polyfield.fitting.rays.lattice import lattice
+from polyfield.fitting.rays.photographs import Photographs
+from polyfield.fitting.rays.queued import QueuedSteps
+from polyfield.fitting.rays.ray_objective import RayObjective
+from polyfield.fitting.schedule import Length
 from polyfield.kernels import adam, fused_radiance, uniform
-from polyfield.render.radiance import queued
-from polyfield.render.radiance.rendering import render_image, render_rays
+from polyfield.rendering.radiance import queued
+from polyfield.rendering.radiance.pictures import RadiancePictures
+from polyfield.rendering.radiance.rendering import render_rays
 
 pytest.importorskip("triton")
 
@@ -181,7 +185,7 @@ class AsksNothing(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def new_fit(steps: int = 20) -> RadianceFit:
+def new_fit(steps: int = 20) -> Fit:
     eye = torch.tensor([[3.0, 0.0, 1.0], [0.0, 3.0, 1.0], [-2.0, -2.0, 1.0]])
     cameras = Cameras.perspective(
         look_at(eye, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])), focal=24.0, size=(20, 16)
@@ -193,62 +197,66 @@ def new_fit(steps: int = 20) -> RadianceFit:
         hit = (rays.origins + along[:, None] * rays.directions).norm(dim=1) < 0.7
         rgba = hit[:, None] * torch.tensor([1.0, 0.2, 0.1, 1.0])
         images.append((rgba * 65535).round().numpy().astype(np.uint16).reshape(16, 20, 4))
-    pixels = PixelStore(cameras, images, [None] * len(images))
-    pixels._images = [torch.cat(pixels._images)]  # as on a GPU
+    source = Photographs(cameras, images, [None] * len(images))
+    source._images = [torch.cat(source._images)]  # as on a GPU
     box = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     spec = FieldSpec.of("hashgrid", "radiance", box, levels=3, log2_size=10, finest=24, width=16)
-    return RadianceFit(
-        spec, cameras, pixels, near=0.0, length=Length(steps=steps), seed=0, deterministic=True
-    )
+    field = create(spec, seed=0)
+    field.advance(0.0)
+    optimiser = Optimiser(field.parameter_groups(), decay=1e-6)
+    finest = lattice(cameras, box, 0.0)
+    objective = RayObjective(field, optimiser, source, lattice=finest, seed=0, deterministic=True)
+    return Fit(field, optimiser, objective, length=Length(steps=steps))
 
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    size = StepSize(rays=(32, 256), first_rays=64, shaded=(512, 1024), evaluated=2048)
-    monkeypatch.setattr(step_size, "CPU", size)
+    size = BatchSize(rays=(32, 256), first_rays=64, shaded=(512, 1024), evaluated=2048)
+    monkeypatch.setattr(batch_size, "CPU", size)
 
 
 def test_a_step_of_a_fit_is_that_of_the_general_path(small_steps, monkeypatch):
-    monkeypatch.setattr(radiance, "_GRID_EVERY", 1)
+    monkeypatch.setattr(grid, "_EVERY", 1)
     fit = new_fit()
-    field, sampler = copy.deepcopy(fit.field), fit.sampler()
+    field, sampler = copy.deepcopy(fit.field), fit.objective.sampler(fit.progress)
     done = fit.step()
     monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
-    batch = draw(fit._pixels, 256, seed=0, step=0)[:64]
+    batch = fit.objective._source.draw(256, seed=0, step=0)[:64]
     rendering = render_rays(field, batch.rays, sampler, jitter=batch.jitter)
     wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
     found = rendering.over(batch.background)
-    loss = torch.nn.functional.huber_loss(found, wanted, delta=radiance._HUBER)
-    assert (done.step, done.rays, done.skipped) == (1, 64, False)
-    assert (done.evaluated, done.shaded) == (rendering.evaluated, rendering.shaded)
-    assert done.loss == pytest.approx(loss.item(), rel=1e-4)
+    loss = torch.nn.functional.huber_loss(found, wanted, delta=HUBER_DELTA)
+    samples = {"evaluated": rendering.evaluated, "shaded": rendering.shaded}
+    assert done.step == 1 and done.counts == {"rays": 64, **samples, "skipped": 0}
+    assert done.figures["loss"] == pytest.approx(loss.item(), rel=1e-4)
     mse = ((found - wanted).square().mean(1) / batch.odds).mean()
-    assert done.psnr == pytest.approx(-10 * math.log10(mse.item()), abs=1e-3)
+    assert done.figures["psnr"] == pytest.approx(-10 * math.log10(mse.item()), abs=1e-3)
 
 
 def test_a_fit_asks_nothing_of_the_device_and_goes_on_to_the_byte(small_steps, monkeypatch):
-    monkeypatch.setattr(radiance, "_GRID_EVERY", 3)
+    monkeypatch.setattr(grid, "_EVERY", 3)
     fit = new_fit()
-    queue = fit._queue
-    assert queue is not None
-    waits, read = AsksNothing(), queue.read
+    waits, read, queues = AsksNothing(), QueuedSteps.read, []
 
-    def answered():
+    def answered(queue):
+        queues.append(queue)
         waits.__exit__(None, None, None)
         try:
-            return read()
+            return read(queue)
         finally:
             waits.__enter__()
 
-    monkeypatch.setattr(queue, "read", answered)
     losses = []
-    with waits:
+    with monkeypatch.context() as patched, waits:
+        patched.setattr(QueuedSteps, "read", answered)
         losses.append(fit.step())
         tensors, state = {k: v.clone() for k, v in fit.tensors().items()}, fit.state()
         losses.append(fit.step())
+    assert len(queues) == 2 and queues[0] is queues[1]
     assert [step.step for step in losses] == [3, 6]
-    assert fit.grid.updates == 1 and fit.totals["skipped"] == 0 and fit.totals["rays"] > 6 * 64
-    assert 32 <= losses[1].rays <= 256 and losses[1].shaded <= losses[1].evaluated
+    assert fit.objective.grid.updates == 1 and fit.totals["skipped"] == 0 and fit.totals["rays"] > 6 * 64
+    counts = losses[1].counts
+    assert 32 <= counts["rays"] <= 256 and counts["shaded"] <= counts["evaluated"]
     again = new_fit()
     again.restore(tensors, state)
     assert again.step() == losses[1]
@@ -262,16 +270,19 @@ def test_a_picture_in_parts_is_the_picture(monkeypatch):
     eye = torch.tensor([[0.0, 3.0, 1.0]])
     poses = look_at(eye, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
     cameras = Cameras.perspective(poses, focal=12.0, size=(12, 9))
-    whole = render_image(fit.field, cameras, 0, fit.sampler())
+    sampler = fit.objective.sampler(fit.progress)
+    whole = RadiancePictures(fit.field, sampler).render(cameras, 0)
     assert 12 * 9 < whole.shaded <= whole.evaluated
     monkeypatch.setattr(queued, "RAYS_AT_ONCE", 50)
-    monkeypatch.setattr(queued, "ROOM", (whole.evaluated // 150, whole.evaluated // 200))
+    monkeypatch.setattr(queued, "CAPACITY", (whole.evaluated // 150, whole.evaluated // 200))
     done = []
-    parts = render_image(fit.field, cameras, 0, fit.sampler(), lambda *rays: done.append(rays))
-    assert len(done) > 1 and done[-1] == (108, 108)
+    parts = RadiancePictures(fit.field, sampler).render(
+        cameras, 0, lambda share, doing="": done.append(share)
+    )
+    assert len(done) > 1 and done[-1] == 1 and done == sorted(set(done))
     for name in ("colour", "opacity", "depth"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
     assert (parts.evaluated, parts.shaded) == (whole.evaluated, whole.shaded)
-    monkeypatch.setattr(queued, "ROOM", (0, 0))
+    monkeypatch.setattr(queued, "CAPACITY", (0, 0))
     with pytest.raises(PolyfieldError, match="a ray has more than 0 samples"):
-        render_image(fit.field, cameras, 0, fit.sampler())
+        RadiancePictures(fit.field, sampler).render(cameras, 0)

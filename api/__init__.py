@@ -1,0 +1,1 @@
+"""API: what `import polyfield` offers, and what the command calls."""

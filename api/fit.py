@@ -1,0 +1,224 @@
+"""Fitting a field to a source, and continuing a fit that was stopped."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.api.evaluate import measured
+from polyfield.api.report import say, showing
+from polyfield.api.sources import absolute, open_again, open_task
+
+if TYPE_CHECKING:
+    from polyfield.fitting.fit import Fit
+    from polyfield.fitting.losses import Term
+    from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.runs.run import Run
+    from polyfield.fitting.tasks.task import Task
+
+DEFAULT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit left behind."""
+
+    run: Path  # the run's folder
+    figures: dict[str, Any]  # what it took, and how well the field shows the source
+    stopped_by: str | None = None  # the signal that stopped it; it was saved, and `resume` continues it
+
+
+def fit(
+    source: str | os.PathLike[str] = "demo",
+    /,
+    *,
+    field: str = "hashgrid",
+    signal: str | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    downscale: int = 1,
+    bytes: int | None = None,
+    options: Mapping[str, int | str] | None = None,
+    loss: Sequence[Term | Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    deterministic: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    save_seconds: float = 30.0,
+) -> FitResult:
+    """Fit a field to a source, measure it, and write a run folder.
+
+    Parameters
+    ----------
+    source
+        A path to posed photographs, a picture, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
+        "demo-moving".
+    field
+        The architecture, one of `polyfield.ARCHITECTURES`.
+    signal
+        What the field's values are, one of `polyfield.SIGNALS`. The source decides if None.
+    steps, seconds
+        The length of the fit; 120 seconds of training if neither is given. A fit of so many steps gives the same bytes
+        for the same seed.
+    downscale
+        Average K x K pixels into one.
+    bytes
+        Take the largest field that stores at most this many bytes.
+    options
+        Options of the architecture, for example ``{"log2_size": 17}``.
+    loss
+        Terms in place of the source's own, for example
+        ``[{"part": "colour", "measure": "huber"}, {"part": "weights", "measure": "distortion", "weight": 0.01}]``.
+    seed
+        All randomness follows from it.
+    device
+        "cpu", "cuda", or "auto".
+    deterministic
+        On a GPU, sum gradients in fixed point, so that a fit of so many steps can be repeated bit for bit.
+    out
+        The run's folder, which must not exist; ``runs/SOURCE-FIELD-N`` if None.
+    save_seconds
+        Seconds between checkpoints.
+
+    Returns
+    -------
+    FitResult
+        The run's folder, its figures, and the signal that stopped it, if one did.
+
+    Raises
+    ------
+    PolyfieldError
+        If the source cannot be read, an option makes no sense, memory is short, or the fit diverges.
+
+    Examples
+    --------
+    >>> import polyfield, tempfile
+    >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
+    ...     result = polyfield.fit("demo", steps=20, out=f"{folder}/run")
+    >>> result.figures["steps"], result.figures["psnr"] > 5
+    (20, True)
+    """
+    from polyfield.fitting.losses import Term
+    from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.runs.devices import device_of
+
+    if steps is None and seconds is None:
+        seconds = DEFAULT_SECONDS
+    config = FitConfig(
+        source=absolute(os.fspath(source)),
+        field=field,
+        steps=steps,
+        seconds=seconds,
+        downscale=downscale,
+        options=dict(options or {}),
+        seed=seed,
+        device=device,
+        save_seconds=save_seconds,
+        deterministic=deterministic,
+        signal=signal or "radiance",
+        bytes=bytes,
+        loss=[term.to_json() if isinstance(term, Term) else dict(term) for term in loss or ()],
+    )
+    device_of(device)
+    task = open_task(os.fspath(source), signal, downscale)
+    config = replace(config, signal=task.meaning.signal)
+    return _begin(config, task, None if out is None else Path(out))
+
+
+def _begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
+    from polyfield.fitting.runs.devices import machine
+    from polyfield.fitting.runs.run import Run
+
+    fitting = _prepare(config, task, resumed=False)
+    config = replace(config, spec=fitting.field.spec.to_json())
+    run = Run.create(  # only now: a fit that is refused leaves no folder
+        out,
+        source_name=task.name,
+        architecture=config.field,
+        config={**vars(config), "machine": machine(fitting.device)},
+        scene=task.summary(),
+    )
+    with run.lock():
+        return _train(run, config, task, fitting)
+
+
+def resume(run: str | os.PathLike[str], /, *, generation: int | None = None) -> FitResult:
+    """Continue a run's fit from a checkpoint, with the options that it was begun with.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    generation
+        The step of the checkpoint to continue from; the newest if None.
+
+    Returns
+    -------
+    FitResult
+        As of `fit`. With ``steps``, the final tensors are those of a fit that was never stopped.
+
+    Raises
+    ------
+    PolyfieldError
+        If the folder holds no run, its source has changed, or no checkpoint is whole.
+
+    Examples
+    --------
+    >>> import polyfield, tempfile
+    >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
+    ...     begun = polyfield.fit("demo", steps=20, out=f"{folder}/run")
+    ...     resumed = polyfield.resume(begun.run)
+    >>> resumed.figures["psnr"] == begun.figures["psnr"]
+    True
+    """
+    from polyfield.fitting import session
+    from polyfield.fitting.runs import checkpoints
+    from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.runs.run import Run
+
+    opened = Run.open(run)
+    config = FitConfig.of(opened.config, str(opened.path / "config.json"))
+    task = open_again(opened, config)
+    placed = generation is not None or checkpoints.begun(opened.path)
+    fitting = _prepare(config, task, resumed=placed)
+    with opened.lock():
+        for warning in session.resume(task, fitting, opened, generation):
+            say(f"warning: {warning}")
+        say(f"{opened.path}: continuing from step {fitting.steps}")
+        return _train(opened, config, task, fitting)
+
+
+def _prepare(config: FitConfig, task: Task, *, resumed: bool) -> Fit:
+    say(f"fitting {task.meaning.signal}")
+    say(f"memory: about {task.memory(config)}")
+    with showing("preparing") as progress:
+        return task.begin(config, progress, resumed=resumed)
+
+
+def _train(run: Run, config: FitConfig, task: Task, fitting: Fit) -> FitResult:
+    from polyfield.fitting import session
+    from polyfield.fitting.runs.loop import train
+
+    made = fitting.field
+    say(
+        f"{run.path}: {config.field}, {made.parameter_count():,} parameters, {made.stored_bytes():,} bytes, on "
+        f"{fitting.device}"
+    )
+    with showing("fitting") as progress:
+        status = train(
+            fitting,
+            run,
+            save_seconds=config.save_seconds,
+            report=lambda step: progress(fitting.progress, f"{step}, {fitting.rate}"),
+        )
+    took = session.figures(task, fitting, config)
+    if status:
+        name = signals.Signals(status - 128).name
+        say(f"stopped by {name} at step {fitting.steps}; continue with: polyfield resume {run.path}")
+        return FitResult(run.path, took, stopped_by=name)
+    task.save(fitting, run)
+    return FitResult(run.path, measured(run, task, took, str(fitting.device)))

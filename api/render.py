@@ -1,0 +1,199 @@
+"""Rendering a fitted field to pictures and videos."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.api.report import Bar, say, showing
+from polyfield.errors import PolyfieldError, naming, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polyfield.cameras.cameras import Cameras
+    from polyfield.fitting.runs.run import Run
+    from polyfield.rendering.renderers import Renderer
+
+_SIZE = (512, 512)  # of fields without cameras
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Pictures (H, W, 3), made as they are taken."""
+
+    pictures: Iterator[Tensor]
+    count: int
+    fps: float
+    name: str  # of the file
+    suffix: str  # of the file; "" is a folder of PNG files
+
+
+def render(
+    source: str | os.PathLike[str],
+    /,
+    *,
+    path: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    frames: int = 60,
+    fps: float = 30.0,
+    size: tuple[int, int] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Render a fitted field to a video, a folder of PNG files or one PNG file. An earlier rendering is replaced.
+
+    Parameters
+    ----------
+    source
+        A run's folder or a .field file.
+    path
+        Of radiance: "orbit", "test", or a nerfstudio camera_path.json. Of shapes and volumes: "orbit" or "slices". Of an
+        image: "picture". The first of these if None.
+    out
+        A name that ends in .mp4, or a folder for PNG files; of slices and pictures a name that ends in .png. In the
+        run's renders if None.
+    frames
+        Frames of an orbit.
+    fps
+        Frames per second of an orbit or of test views.
+    size
+        Width and height in pixels. Those of the first training view or of the picture if None; 512 x 512 of shapes and
+        volumes.
+    device
+        "cpu", "cuda", or "auto".
+
+    Returns
+    -------
+    dict
+        ``out``, ``frames``, ``seconds`` and ``seconds_per_frame``.
+
+    Raises
+    ------
+    PolyfieldError
+        If the field cannot be read, a path does not go with its signal, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import polyfield, tempfile
+    >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
+    ...     run = polyfield.fit("demo", steps=20, out=f"{folder}/run").run
+    ...     rendered = polyfield.render(run, path="orbit", frames=2, size=(32, 32))
+    >>> rendered["frames"]
+    2
+    """
+    from polyfield.fitting.runs.run import Run
+    from polyfield.fitting.session import open_field
+    from polyfield.rendering.renderers import renderer_of
+
+    source = Path(source)
+    run = Run.open(source) if source.is_dir() else None
+    file = run.field_path if run else source
+    field, context = open_field(file, device)
+    with naming(file):
+        renderer = renderer_of(field, context)
+    drawing = _drawing(renderer, file, run, path, frames, size, fps)
+    folder = run.renders if run else Path("renders")
+    target = folder / f"{drawing.name}{drawing.suffix}" if out is None else Path(out)
+    start = time.perf_counter()
+    with showing("rendering") as progress:
+        _write(
+            drawing, target, progress, {"source": str(source), "path": drawing.name, "frames": drawing.count}
+        )
+    seconds = time.perf_counter() - start
+    say(f"{target}" if drawing.suffix == ".png" else f"{target}: {drawing.count} frames")
+    return {
+        "out": str(target),
+        "frames": drawing.count,
+        "seconds": seconds,
+        "seconds_per_frame": seconds / drawing.count,
+    }
+
+
+def _drawing(
+    renderer: Renderer,
+    file: Path,
+    run: Run | None,
+    path: str | None,
+    frames: int,
+    size: tuple[int, int] | None,
+    fps: float,
+) -> Drawing:
+    """Return what is drawn along a path. Raises PolyfieldError where the field has no such path."""
+    path = path or renderer.paths[0]
+    if size is not None and not all(1 <= side <= 1 << 15 for side in size):
+        raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
+    if not 1 <= frames <= 100_000:
+        raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
+    if path in renderer.paths and path in ("picture", "slices"):
+        return Drawing(iter([_side_by_side(renderer, size)]), 1, fps, path, ".png")
+    cameras, fps = _cameras(renderer, path, file, run, frames, size, fps)
+    there = cameras.to(renderer.field.device)
+    pictures = (renderer.picture(there, view) for view in range(len(cameras)))
+    return Drawing(pictures, len(cameras), fps, Path(path).stem, "" if path == "test" else ".mp4")
+
+
+def _side_by_side(renderer: Renderer, size: tuple[int, int] | None) -> Tensor:
+    from polyfield.export.pictures import sheet
+
+    return sheet([renderer.flat(size)])
+
+
+def _cameras(
+    renderer: Renderer,
+    path: str,
+    file: Path,
+    run: Run | None,
+    frames: int,
+    size: tuple[int, int] | None,
+    fps: float,
+) -> tuple[Cameras, float]:
+    """Return the cameras along a path, and the frames per second to show them at."""
+    from polyfield.cameras.cameras import Cameras
+    from polyfield.cameras.orbit import orbit
+    from polyfield.data.camera_path import read_camera_path
+    from polyfield.data.views import read_views
+    from polyfield.rendering.turntable import turntable
+
+    if path not in renderer.paths and not (renderer.follows_cameras and os.path.isfile(path)):
+        kinds = [*renderer.paths, *(["the file of a camera path"] if renderer.follows_cameras else [])]
+        raise PolyfieldError(
+            f"--path {shown(path)[:200]}: a field of {renderer.field.meaning.signal} has {' or '.join(kinds)}"
+        )
+    if path == "test":
+        if run is None:
+            raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
+        return read_views(run.path / "scene.json", "test"), fps
+    if path != "orbit":
+        return read_camera_path(path)
+    if not renderer.follows_cameras:
+        return turntable(renderer.field.meaning.domain, frames, size or _SIZE), fps
+    with naming(file):
+        return orbit(Cameras.from_json(renderer.context.cameras), frames=frames, size=size), fps
+
+
+def _write(drawing: Drawing, out: Path, progress: Bar, rendered: dict[str, Any]) -> None:
+    from polyfield.export.frames import write_frames
+    from polyfield.export.pictures import write_png, write_video
+
+    pictures = _followed(drawing, progress)
+    if drawing.suffix == ".png":
+        if out.suffix != ".png":
+            raise PolyfieldError(f"--out {out}: expected a name that ends in .png")
+        write_png(out, next(pictures))
+    elif out.suffix == ".mp4":
+        write_video(out, pictures, fps=drawing.fps)
+    elif out.suffix:
+        raise PolyfieldError(f"--out {out}: expected a name that ends in .mp4, or a folder for PNG files")
+    else:
+        write_frames(out, pictures, rendered)
+
+
+def _followed(drawing: Drawing, progress: Bar) -> Iterator[Tensor]:
+    """Yield the pictures, with progress."""
+    for number, image in enumerate(drawing.pictures):
+        yield image
+        progress((number + 1) / drawing.count)

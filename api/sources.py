@@ -1,0 +1,139 @@
+"""Sources: opening what a fit is given, and saying what it turned out to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.api.report import say, showing
+from polyfield.errors import PolyfieldError, shown
+from polyfield.fitting.runs.run import Run
+
+if TYPE_CHECKING:
+    from polyfield.data.scene import Scene
+    from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.tasks.task import Task
+
+BUILT_IN = {"demo": "still", "demo-moving": "moving"}
+
+
+def open_task(source: str, signal: str | None, downscale: int) -> Task:
+    """Return the task of the source at a path, or of a built-in scene. Raises PolyfieldError where none fits."""
+    from polyfield.data.kinds import kind_of
+    from polyfield.fields.signals import signals_of
+
+    found = None if source in BUILT_IN else kind_of(source)
+    kind = found.name if found else "scene"
+    signals = signals_of(kind)
+    if signal is not None and signal not in signals:
+        raise PolyfieldError(
+            f"--signal {signal}: {shown(source)} is a {kind}, to which {', '.join(signals)} can be fitted"
+        )
+    if downscale != 1 and kind not in ("scene", "picture"):
+        raise PolyfieldError(
+            f"--downscale {downscale}: is for photographs and pictures; {shown(source)} is a {kind}"
+        )
+    if found and kind != "scene":  # scenes say more, once they are looked into
+        say(f"{shown(source)} is read as a {kind}: {found.reason}")
+    return _OPEN[kind](source, signal, downscale)
+
+
+def open_again(run: Run, config: FitConfig) -> Task:
+    """Return the task that a run was begun with. Raises PolyfieldError if its source has changed."""
+    task = open_task(config.source, config.signal, config.downscale)
+    now, then = task.summary(), run.scene
+    for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
+        if now[key] != then.get(key):
+            raise PolyfieldError(
+                f"{run.path / 'scene.json'}: {key} of {config.source} are not what the run was fitted to; "
+                "bring the source back as it was, or begin a new run"
+            )
+    return task
+
+
+def open_scene(source: str, downscale: int) -> Scene:
+    """Return the scene at a path, or a built-in one by its name."""
+    from polyfield.data.readers import open_scene
+    from polyfield.demo.scenes import demo_scene
+
+    path = source
+    if source in BUILT_IN:
+        with showing("making the demo scene") as progress:
+            path = str(demo_scene(BUILT_IN[source], progress=progress))
+    with showing("reading photographs") as progress:
+        scene = open_scene(path, downscale=downscale, progress=progress)
+    if source in BUILT_IN:
+        scene = replace(scene, name=source)
+    sizes = sorted({tuple(size) for size in scene.cameras.sizes.tolist()})
+    size = f"{sizes[0][0]}x{sizes[0][1]}" + (f" to {sizes[-1][0]}x{sizes[-1][1]}" if len(sizes) > 1 else "")
+    say(f"{scene.found}")
+    say(
+        f"{len(scene.train)} training and {len(scene.test)} test views, {size}, {scene.bytes / 1e6:.0f} MB in memory"
+    )
+    for note in scene.notes:
+        say(f"warning: {note}")
+    return scene
+
+
+def _scene(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.fitting.tasks.scene_task import SceneTask
+
+    return SceneTask(open_scene(source, downscale))
+
+
+def _picture(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.data.pictures import open_picture
+    from polyfield.fitting.tasks.picture_task import PictureTask
+
+    with showing("reading the picture") as progress:
+        picture = open_picture(source, downscale=downscale, progress=progress)
+    say(picture.found)
+    return PictureTask(picture, downscale)
+
+
+def _mesh(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.data.meshes import open_mesh
+    from polyfield.fields.signals import SIGNALS, signals_of
+    from polyfield.fitting.tasks.shape_task import ShapeTask
+
+    mesh = open_mesh(source)
+    say(mesh.found)
+    for note in mesh.notes:
+        say(f"warning: {note}")
+    if mesh.why_open and signal is not None and SIGNALS[signal].inside:
+        raise PolyfieldError(
+            f"--signal {signal}: {shown(source)} has no inside: {mesh.why_open}; close it, or take --signal udf"
+        )
+    if mesh.why_open and signal is None:
+        say(f"warning: it has no inside: {mesh.why_open}; so unsigned distances are fitted")
+    fitting = [name for name in signals_of("mesh") if not (mesh.why_open and SIGNALS[name].inside)]
+    return ShapeTask.of_mesh(mesh, signal or fitting[0])
+
+
+def _cloud(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.data.clouds import open_cloud
+    from polyfield.fitting.tasks.shape_task import ShapeTask
+
+    cloud = open_cloud(source)
+    say(cloud.found)
+    return ShapeTask.of_cloud(cloud)
+
+
+def _volume(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.data.volumes import open_volume
+    from polyfield.fitting.tasks.volume_task import VolumeTask
+
+    volume = open_volume(source)
+    say(volume.found)
+    for note in volume.notes:
+        say(f"warning: {note}")
+    return VolumeTask(volume)
+
+
+_OPEN = {"scene": _scene, "picture": _picture, "mesh": _mesh, "cloud": _cloud, "volume": _volume}
+
+
+def absolute(source: str) -> str:
+    """Return a source as a run keeps it."""
+    return source if source in BUILT_IN else str(Path(source).resolve())

@@ -1,0 +1,23 @@
+"""Factor: one table over some of the axes, as encodings and plans hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from polyfield.kernels import Levels, interpolate
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A table ([B,] E, F) over some of the axes: interpolate(table, unit[..., axes], levels)."""
+
+    table: Tensor
+    levels: Levels
+    axes: tuple[int, ...]
+
+    def __call__(self, unit: Tensor) -> Tensor:
+        """Return the codes ([B,] N, L * F) of unit ([B,] N, D)."""
+        whole = self.axes == tuple(range(unit.shape[-1]))
+        return interpolate(self.table, unit if whole else unit[..., list(self.axes)], self.levels)

@@ -1,0 +1,55 @@
+"""Trunk: what stands between an encoding's codes and a head. It gets the code and the point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from polyfield.fields.options import NetworkOptions
+from polyfield.fields.parts.network import Layers
+from polyfield.fields.points import Points
+from polyfield.fields.stored import Group
+
+
+class Trunk(nn.Module, ABC):
+    """Codes ([B,] N, C) of points to vectors ([B,] N, F) for a head."""
+
+    pointwise: bool = True  # as in `Traits`
+    numbers_per_point: int = 0  # floats that its forward pass keeps for backward
+
+    @abstractmethod
+    def forward(self, code: Tensor, points: Points) -> Tensor: ...
+
+    @abstractmethod
+    def initialise(self, seed: int, name: str) -> None:
+        """Set every parameter from the seed and the name."""
+
+    @abstractmethod
+    def parameter_groups(self) -> list[Group]:
+        """Return groups that hold every parameter exactly once, by its name in here."""
+
+    def plain_layers(self) -> tuple[Tensor, ...] | None:
+        """Return the weights of a ReLU network without biases, or None if the trunk is anything else."""
+        return None
+
+
+class NetworkTrunk(Trunk):
+    """A fully connected network of the code alone."""
+
+    def __init__(self, inputs: int, outputs: int, options: NetworkOptions) -> None:
+        super().__init__()
+        self.layers = Layers([inputs, *[options.width] * options.layers, outputs], options.activation)
+        self.numbers_per_point = (options.layers + 2) * options.width
+
+    def forward(self, code: Tensor, points: Points) -> Tensor:
+        return self.layers(code)
+
+    def initialise(self, seed: int, name: str) -> None:
+        self.layers.initialise(seed, name)
+
+    def parameter_groups(self) -> list[Group]:
+        return [self.layers.group().inside("layers")]
+
+    def plain_layers(self) -> tuple[Tensor, ...] | None:
+        return None if self.layers.sine else tuple(self.layers.weights)

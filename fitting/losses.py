@@ -1,0 +1,160 @@
+"""Losses as data: terms that name what is compared, by which measure, and with what weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss, mse_loss
+
+from polyfield.errors import PolyfieldError
+from polyfield.kernels import RaySamples
+
+HUBER_DELTA = 0.3
+_NEAR = 0.01  # of the domain's size: distances below it count as if they were this large
+
+
+def squares(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean squared error."""
+    return mse_loss(found, wanted)
+
+
+def huber(found: Tensor, wanted: Tensor, *, delta: float = HUBER_DELTA) -> Tensor:
+    """Return the mean Huber loss (Huber 1964): squares below delta, linear above."""
+    return huber_loss(found, wanted, delta=delta)
+
+
+def relative(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean of (error / (|wanted| + 0.01))^2, for distances in units of the domain's size.
+
+    Mueller et al. 2022, section 5.2, take the magnitude instead of the square. It favours fields that are flat near the
+    surface, whose normals are noise.
+    """
+    return ((found - wanted) / (wanted.abs() + _NEAR)).square().mean()
+
+
+def entropy(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean binary cross entropy of logits against probabilities."""
+    return binary_cross_entropy_with_logits(found, wanted)
+
+
+def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
+    """Return the mean distortion over R rays of packed samples (C,) with weights (C,).
+
+    Of each ray: sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 dt_i / 3, in units of length (Barron et al. 2022, equation 15).
+    It is least where a ray's weight is in one short interval. Linear in C, by running sums along each ray.
+    """
+    if not samples.rays:
+        return weights.sum()
+
+    def before(values: Tensor) -> Tensor:
+        """Return the sum of the values of earlier samples on the same ray (C,)."""
+        sums = torch.cat((values.new_zeros(1), values.double().cumsum(0)))
+        return (sums[:-1] - sums[samples.offsets][samples.ray]).to(values)
+
+    weighted_t = weights * samples.t
+    apart = 2 * (weighted_t * before(weights) - weights * before(weighted_t)).sum()
+    return (apart + (weights.square() * samples.dt).sum() / 3) / samples.rays
+
+
+# Measures of each part of a loss, by name. A part is what an objective compares: "colour" of rays, "raw", "features" or
+# "colour" at points, or "weights", which are a renderer's samples with their share in their ray's colour.
+_COMPARISONS: dict[str, Callable[..., Tensor]] = {
+    "squares": squares,
+    "huber": huber,
+    "relative": relative,
+    "entropy": entropy,
+}
+MEASURES: dict[str, dict[str, Callable[..., Tensor]]] = {
+    "colour": _COMPARISONS,
+    "raw": _COMPARISONS,
+    "features": _COMPARISONS,
+    "weights": {"distortion": distortion},
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss. Raises PolyfieldError where the part or the measure is unknown.
+
+    A weight is a number, or a ramp (from, start, to, end): `start` up to progress `from`, `end` from progress `to` on,
+    linear between.
+
+    >>> Term("weights", "distortion", (0.0, 0.0, 0.5, 0.01)).weight_at(0.25)
+    0.005
+    """
+
+    part: str
+    measure: str
+    weight: float | tuple[float, float, float, float] = 1.0
+    options: dict[str, float] = field(default_factory=dict)  # of the measure
+
+    def __post_init__(self) -> None:
+        if self.part not in MEASURES:
+            raise PolyfieldError(
+                f"loss: part {self.part!r:.80} is unknown; expected one of {', '.join(MEASURES)}"
+            )
+        if self.measure not in MEASURES[self.part]:
+            raise PolyfieldError(
+                f"loss: measure {self.measure!r:.80} of {self.part} is unknown; "
+                f"expected one of {', '.join(MEASURES[self.part])}"
+            )
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight at this progress in [0, 1]."""
+        if not isinstance(self.weight, tuple):
+            return self.weight
+        since, start, until, end = self.weight
+        share = min(max((progress - since) / max(until - since, 1e-9), 0.0), 1.0)
+        return start + (end - start) * share
+
+    def __call__(self, *values: Any) -> Tensor:
+        """Return the measure of the values, without the weight."""
+        return MEASURES[self.part][self.measure](*values, **self.options)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that `from_json` takes back."""
+        weight = list(self.weight) if isinstance(self.weight, tuple) else self.weight
+        return {"part": self.part, "measure": self.measure, "weight": weight, "options": dict(self.options)}
+
+    @staticmethod
+    def from_json(data: Any) -> Term:
+        """Return the term that `to_json` wrote; weight and options may be absent. Raises PolyfieldError otherwise."""
+        match data:
+            case {"part": str(part), "measure": str(measure), **rest} if rest.keys() <= {"weight", "options"}:
+                pass
+            case _:
+                raise PolyfieldError(
+                    f"loss: found {data!r:.200}; expected an object with part, measure, weight and options"
+                )
+        weight: Any = rest.get("weight", 1.0)
+        options: Any = rest.get("options", {})
+        if not isinstance(options, dict) or not all(map(_finite, options.values())):
+            raise PolyfieldError(f"loss: options of {part} are {options!r:.200}; expected numbers by name")
+        if isinstance(weight, list) and len(weight) == 4 and all(map(_finite, weight)):
+            weight = tuple(map(float, weight))
+        elif not _finite(weight):
+            raise PolyfieldError(
+                f"loss: weight of {part} is {weight!r:.80}; expected a number or [from, start, to, end]"
+            )
+        return Term(part, measure, weight, options)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def total(terms: Sequence[Term], values: dict[str, tuple[Any, ...]], progress: float) -> Tensor:
+    """Return the weighted sum of the terms, each of the values of its part. Raises PolyfieldError for an absent part."""
+    found: Tensor | None = None
+    for term in terms:
+        if term.part not in values:
+            raise PolyfieldError(f"loss: there are no {term.part} here; expected one of {', '.join(values)}")
+        value = term(*values[term.part]) * term.weight_at(progress)
+        found = value if found is None else found + value
+    assert found is not None
+    return found

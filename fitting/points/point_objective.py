@@ -1,0 +1,104 @@
+"""PointObjective: a field is evaluated at points, compared with what a source says there, and follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from polyfield.fields import StoredField
+from polyfield.fitting.losses import Term, total
+from polyfield.fitting.objective import Moment, Outcome
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.points.source import PointSource, Targets
+from polyfield.fitting.runs import restoring
+
+POINTS = (1 << 12, 1 << 15)  # of a step, at first and at the end
+COUNTS: tuple[str, ...] = ("points", "skipped")
+RANGES: dict[str, tuple[float, float]] = {}
+
+
+class PointObjective:
+    """Compares raw values, features or colours, whichever the loss has terms of."""
+
+    counts = COUNTS
+    ranges = RANGES
+
+    def __init__(
+        self,
+        field: StoredField,
+        optimiser: Optimiser,
+        source: PointSource,
+        *,
+        seed: int,
+        loss: Sequence[Term],
+    ) -> None:
+        self._field, self._optimiser, self._source = field, optimiser, source
+        self._seed, self._loss = seed, tuple(loss)
+
+    def descend(self, moment: Moment) -> Outcome:
+        first, last = POINTS
+        progress = moment.progress
+        count = round(first * (last / first) ** progress / 256) * 256
+        targets = self._source.draw(count, seed=self._seed, step=moment.step)
+        self._optimiser.clear()
+        values = self._compared(targets)
+        loss = total(self._loss, values, progress)
+        penalty = self._field.penalties()
+        (loss if penalty is None else loss + penalty).backward()
+        value = float(loss.detach())
+        bad = not (math.isfinite(value) and self._optimiser.finite())
+        if not bad:
+            self._optimiser.step(moment.rate(self._field.learning_rate))
+        errors = self._squared_errors(*values[self._loss[0].part])
+        self._source.learn(targets, errors)
+        return Outcome(
+            1,
+            {"loss": value, **self._quality(float(errors.mean()))},
+            {"points": count, "skipped": int(bad)},
+            moment.bad_in_a_row + 1 if bad else 0,
+        )
+
+    def _compared(self, targets: Targets) -> dict[str, tuple[Any, ...]]:
+        """Return what the field says and what it should, for each part of the loss that the source has."""
+        features = self._field.features(targets.points)
+        values: dict[str, tuple[Any, ...]] = {}
+        if targets.raw is not None:
+            # A field with several values has them in the vector.
+            found = features.vector if features.raw is None else features.raw[..., None]
+            values["raw"] = (found, targets.raw)
+        if targets.features is not None:
+            values["features"] = (features.vector, targets.features)
+        if targets.colour is not None:
+            values["colour"] = (self._field.head(features, targets.points).colour, targets.colour)
+        return values
+
+    def _squared_errors(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Return squared errors (N,), mean over the channels: of probabilities where raw values are logits."""
+        found = found.detach()
+        if self._field.meaning.transform.function == "sigmoid":
+            found = self._field.meaning.transform(found)
+        return (found - wanted).square().mean(-1)
+
+    def _quality(self, mse: float) -> dict[str, float]:
+        """Return the step's error, in dB where raw values are colours over their own range."""
+        if self._field.meaning.kind.output == "colour":
+            return {"psnr": -10 * math.log10(max(mse, 1e-10))}
+        return {"error": math.sqrt(mse)}
+
+    def follow(self) -> None:
+        """The objective holds none of the field's tensors."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return restoring.joined(source=self._source.tensors())
+
+    def allowed_shapes(self) -> dict[str, set[str]]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {"source": self._source.state()}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
+        self._source.restore(restoring.part(tensors, "source"), state["source"])

@@ -1,0 +1,113 @@
+"""KeptGrid: the occupancy grid of a fit, refined and updated as the fit goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from polyfield.fields import Points, StoredField
+from polyfield.fitting.objective import Moment
+from polyfield.fitting.runs import restoring
+from polyfield.kernels import uniform
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.occupancy import OccupancyGrid
+from polyfield.rendering.radiance.sampling import Lattice, cascades
+
+if TYPE_CHECKING:
+    from polyfield.fitting.rays.queued import QueuedSteps
+
+_EVERY = 16  # steps between updates
+_LOOKED_AT = 1 << 15  # cells in each update
+# (from this progress on, cells along an axis)
+_RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))
+_UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be updated often enough
+_TIMES = 4  # a moving field is evaluated at, for every cell that is looked at
+MOST_CELLS = _RESOLUTIONS[-1][1]
+
+
+class KeptGrid:
+    """An occupancy grid and when it changes. The grid of a moving field keeps the most over random times."""
+
+    def __init__(self, field: StoredField, seed: int, visible: Tensor | None) -> None:
+        """visible is as in `OccupancyGrid.update`."""
+        self._field, self._seed, self._visible = field, seed, visible
+        self.grid = OccupancyGrid(cascades(field.meaning.domain), _RESOLUTIONS[0][1], field.device)
+        self.seconds = 0.0  # that updates took; those of queued ones are not known
+
+    def steps_to_update(self, step: int) -> int:
+        """Return how many steps there are from this one to the next update."""
+        return _EVERY - step % _EVERY
+
+    def _is_due(self, moment: Moment) -> bool:
+        return self._field.traits.pointwise and moment.step % _EVERY == 0 and moment.step > 0
+
+    def refine(self, moment: Moment) -> bool:
+        """Go to the resolution of this progress. Returns whether the grid changed."""
+        if not self._is_due(moment):
+            return False
+        resolution = max(cells for since, cells in _RESOLUTIONS if moment.progress >= since)
+        if self.grid.cascades > 1:
+            resolution = min(resolution, _UNBOUNDED_CELLS)
+        if resolution <= self.grid.resolution:
+            return False
+        self.grid.refine(resolution)
+        return True
+
+    def update(
+        self, moment: Moment, lattice: Lattice, fused: FusedField | None, queue: QueuedSteps | None = None
+    ) -> None:
+        """Refine and update the grid if it is due, now or on the queue."""
+        if not self._is_due(moment):
+            return
+        start = time.perf_counter()
+        self.refine(moment)
+        size = max(self._field.meaning.domain.half_size)
+        reach = [2.0 ** (cascade - 1) * size if cascade else 0.0 for cascade in range(self.grid.cascades)]
+        steps = tuple(max(lattice.step, lattice.cone * r) for r in reach)
+
+        def density(local: Tensor) -> Tensor:
+            return fused.density(local) if fused else self._density(local)
+
+        options: dict[str, Any] = {"seed": self._seed, "cells": _LOOKED_AT, "visible": self._visible}
+        if queue is not None:
+            queue.update(self.grid, density, steps, **options)
+            return
+        self.grid.update(density, torch.tensor(steps, device=self._field.device), **options)
+        self.seconds += time.perf_counter() - start
+
+    def _density(self, local: Tensor) -> Tensor:
+        """Return the density (N,) at local points (N, 3), of a moving field the most over some random times."""
+        field = self._field
+        world = field.meaning.domain.to_world(local)
+        if not field.meaning.moving:
+            return field.density(field.raw(Points(world)))
+        times = uniform(
+            (_TIMES, len(local)),
+            seed=self._seed,
+            stream="occupancy times",
+            step=self.grid.updates,
+            device=local.device,
+        )
+        # One time from each of as many equal parts, so that no part is missed.
+        parts = (times + torch.arange(_TIMES, device=local.device)[:, None]) / _TIMES
+        found = [field.density(field.raw(Points(world, times=part))) for part in parts]
+        return torch.stack(found).amax(0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.grid.tensors()
+
+    def allowed_shapes(self) -> dict[str, set[str]]:
+        """Return the shapes that the grid's tensors may have in a checkpoint."""
+        shapes: dict[str, set[str]] = {name: set() for name in self.grid.tensors()}
+        for _, cells in _RESOLUTIONS:
+            for name, tensor in OccupancyGrid(self.grid.cascades, cells, "meta").tensors().items():
+                shapes[name].add(restoring.shape(tensor))
+        return shapes
+
+    def restore(self, tensors: dict[str, Tensor], updates: int, seconds: float) -> None:
+        """Take back a checkpoint's grid."""
+        self.grid = OccupancyGrid.restored(tensors["density"], tensors["occupied"], updates)
+        self.seconds = seconds

@@ -1,0 +1,262 @@
+"""RayObjective: rays are rendered, compared with what a source says, and the field follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import StoredField
+from polyfield.fitting.losses import HUBER_DELTA, Term, total
+from polyfield.fitting.objective import Moment, Outcome
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.rays import batch_size
+from polyfield.fitting.rays.grid import MOST_CELLS, KeptGrid
+from polyfield.fitting.rays.queued import TOTALS, QueuedSteps
+from polyfield.fitting.rays.source import POOL, Batch, RayPool, RaySource
+from polyfield.fitting.runs import restoring
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.occupancy import OccupancyGrid
+from polyfield.rendering.radiance.rendering import render_rays
+from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler, Sampler, sampler_for
+
+LOSS = (Term("colour", "huber"),)
+RANGES: dict[str, tuple[float, float]] = {
+    "rays": (1, POOL),
+    "pool": (0, 10**9),
+    "rays_of_pool": (0, POOL),
+    "grid_updates": (0, 10**9),
+    "grid_seconds": (0, 10**9),
+}
+# (until this progress, steps along a ray are longer than the finest by this factor)
+_STEP_FACTORS = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
+
+
+class RayObjective:
+    """The fused step is taken where the field has a plan and the loss is a Huber loss of colours, else the general one."""
+
+    counts = TOTALS
+    ranges = RANGES
+
+    def __init__(
+        self,
+        field: StoredField,
+        optimiser: Optimiser,
+        source: RaySource,
+        *,
+        lattice: Lattice,
+        seed: int,
+        loss: Sequence[Term] = LOSS,
+        visible: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        """lattice is the finest. visible (K, V, V, V) bool are the occupancy cells that may be occupied; None: all.
+
+        Raises PolyfieldError where deterministic steps are asked for on a GPU that has none for this field.
+        """
+        self._field, self._optimiser, self._source = field, optimiser, source
+        self.lattice, self._loss, self._seed = lattice, tuple(loss), seed
+        self._kept = KeptGrid(field, seed, visible)
+        self._pool = RayPool(source, seed)
+        self._fused = FusedField.of(field)
+        self._queue: QueuedSteps | None = None
+        self.deterministic = deterministic
+        # The general path takes far more memory for a sample.
+        on_gpu = self._queues and field.device.type != "cpu"
+        self._size = batch_size.GPU if on_gpu else batch_size.CPU
+        self._rays = self._size.first_rays
+        if deterministic and field.device.type != "cpu" and not self._queues:
+            raise PolyfieldError(
+                f"--deterministic: {field.spec.architecture} has no deterministic kernels on {field.device}; "
+                "use --device cpu"
+            )
+
+    @property
+    def grid(self) -> OccupancyGrid:
+        """The occupancy grid."""
+        return self._kept.grid
+
+    @property
+    def _huber(self) -> float | None:
+        """The delta of a loss that the fused step has, or None for any other loss."""
+        match self._loss:
+            case (Term("colour", "huber", 1.0, options),):
+                return options.get("delta", HUBER_DELTA)
+        return None
+
+    @property
+    def _queues(self) -> bool:
+        """Whether the host can queue steps without waiting."""
+        one_kernel = self._fused is not None and self._fused.queues and self._huber is not None
+        return one_kernel and self._field.penalties() is None
+
+    def sampler(self, progress: float) -> Sampler:
+        """Return how rays are sampled at this progress."""
+        return sampler_for(self._field, self.grid.occupied, self._lattice_at(progress))
+
+    def _lattice_at(self, progress: float) -> Lattice:
+        """Return coarse steps at first, while most of space is still occupied and the field is smooth."""
+        factor = next(factor for until, factor in _STEP_FACTORS if progress <= until)
+        return Lattice(self.lattice.step * factor, self.lattice.cone * factor, self.lattice.near)
+
+    def descend(self, moment: Moment) -> Outcome:
+        if self._queues:
+            return self._queued_steps(moment)
+        return self._step(moment)
+
+    def follow(self) -> None:
+        self._fused = FusedField.of(self._field)
+        self._close_queue()
+
+    # -- one step, whose outcome is waited for
+
+    def _step(self, moment: Moment) -> Outcome:
+        progress = moment.progress
+        self._kept.update(moment, self._lattice_at(progress), self._fused)
+        self._optimiser.clear()
+        rate = moment.rate(self._field.learning_rate)
+        batch = self._pool.take(self._rays)
+        loss, errors, evaluated, shaded, finite, moved = self._gradients(batch, rate, progress)
+        # A step that shaded nothing teaches nothing: the grid has lost the scene.
+        bad = not (shaded and math.isfinite(loss) and finite)
+        if not bad:
+            if moved:
+                self._optimiser.step_count += 1
+            else:
+                self._optimiser.step(rate, self._fused.halves if self._fused else None)
+        self._source.learn(batch, errors)
+        counts = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
+        mse = float((errors / batch.odds).mean())
+        following = moment.length.progress(moment.step + 1, moment.seconds)
+        numbers = (self._rays, evaluated, shaded, self._size.wanted(following))
+        self._rays = int(self._size.next_rays(*map(torch.tensor, numbers)))
+        bad_in_a_row = moment.bad_in_a_row + 1 if bad else 0
+        return Outcome(1, {"loss": loss, "psnr": _psnr(mse)}, counts, bad_in_a_row)
+
+    def _gradients(
+        self, batch: Batch, rate: float, progress: float
+    ) -> tuple[float, Tensor, int, int, bool, bool]:
+        """Leave the gradients of the loss, or move the parameters where one kernel does both.
+
+        Returns the loss, squared errors (R,), samples evaluated and shaded, whether all gradients are finite, and
+        whether parameters moved.
+        """
+        sampler, penalty = self.sampler(progress), self._field.penalties()
+        huber = self._huber
+        if self._fused and huber is not None and isinstance(sampler, MarchingSampler):
+            moves = penalty is None
+            tensors = self._fused.tensors if moves else ()
+            done, errors = self._fused.train(
+                batch.rays,
+                batch.jitter,
+                sampler,
+                batch.target,
+                batch.background,
+                huber,
+                [self._optimiser.arguments(tensor, rate) for tensor in tensors],
+            )
+            loss, finite = done["loss"], done["finite"]
+            if penalty is not None:
+                penalty.backward()  # adds to the gradients that the kernel left
+                loss, finite = loss + float(penalty.detach()), self._optimiser.finite()
+            return loss, errors, done["evaluated"], done["shaded"], finite, moves
+        rendering = render_rays(self._field, batch.rays, sampler, jitter=batch.jitter)
+        wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
+        found = rendering.over(batch.background)
+        values = {"colour": (found, wanted), "weights": (rendering.samples, rendering.weights)}
+        loss = total(self._loss, values, progress)
+        if penalty is not None:
+            loss = loss + penalty
+        if rendering.shaded:
+            loss.backward()
+        errors = (found.detach() - wanted).square().mean(1)
+        finite = self._optimiser.finite()
+        return float(loss.detach()), errors, rendering.evaluated, rendering.shaded, finite, False
+
+    # -- steps that are queued
+
+    def _queued_steps(self, moment: Moment) -> Outcome:
+        """Queue steps until the grid is to be updated or the fit ends, and wait for them."""
+        if self._kept.refine(moment):
+            self._close_queue()  # what was captured reads the old grid
+        queue = self._open_queue(moment)
+        self._kept.update(moment, self._lattice_at(moment.progress), self._fused, queue)
+        sampler = self.sampler(moment.progress)
+        assert isinstance(sampler, MarchingSampler)
+        ahead = self._kept.steps_to_update(moment.step)
+        if moment.length.steps is not None:
+            ahead = min(ahead, moment.length.steps - moment.step)
+        for further in range(ahead):
+            progress = moment.length.progress(moment.step + further, moment.seconds)
+            rate = moment.rate(self._field.learning_rate, further)
+            queue.take(sampler, rate=rate, wanted=self._size.wanted(progress))
+        done = queue.read()
+        self._rays, self._optimiser.step_count = done.rays, done.adam_steps
+        counts = {name: done.totals[name] - moment.totals.get(name, 0) for name in TOTALS}
+        return Outcome(ahead, {"loss": done.loss, "psnr": _psnr(done.mse)}, counts, done.bad_in_a_row)
+
+    def _open_queue(self, moment: Moment) -> QueuedSteps:
+        """Return a queue that continues from this moment."""
+        if self._queue is None:
+            assert self._fused is not None and self._huber is not None
+            self._queue = QueuedSteps(
+                self._fused,
+                self._optimiser,
+                self._source,
+                self._size,
+                seed=self._seed,
+                huber=self._huber,
+                deterministic=self.deterministic,
+            )
+            self._queue.begin(
+                step=moment.step,
+                updates=self.grid.updates,
+                rays=self._rays,
+                adam_steps=moment.adam_steps,
+                bad_in_a_row=moment.bad_in_a_row,
+                totals=moment.totals,
+            )
+        return self._queue
+
+    def _close_queue(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
+
+    # -- checkpoints
+
+    def tensors(self) -> dict[str, Tensor]:
+        return restoring.joined(grid=self.grid.tensors(), source=self._source.tensors())
+
+    def allowed_shapes(self) -> dict[str, set[str]]:
+        return {f"grid.{name}": shapes for name, shapes in self._kept.allowed_shapes().items()}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "rays": self._rays,
+            "pool": self._pool.position[0],
+            "rays_of_pool": self._pool.position[1],
+            "grid_updates": self.grid.updates,
+            "grid_seconds": self._kept.seconds,
+            "source": self._source.state(),
+        }
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
+        if self._fused:
+            self._fused.refresh()
+        self._kept.restore(restoring.part(tensors, "grid"), state["grid_updates"], state["grid_seconds"])
+        self._source.restore(restoring.part(tensors, "source"), state["source"])
+        self._rays = state["rays"]
+        self._pool.position = (state["pool"], state["rays_of_pool"])
+        self._close_queue()
+
+
+def _psnr(mse: float) -> float:
+    return -10 * math.log10(max(mse, 1e-10))
+
+
+__all__ = ["LOSS", "MOST_CELLS", "RANGES", "RayObjective"]

@@ -1,0 +1,93 @@
+"""FitConfig: every option of a fit, and the field that came of it, as config.json keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from polyfield.errors import PolyfieldError, naming
+from polyfield.fields.registry import architecture
+from polyfield.fields.signals import signal
+from polyfield.fitting.losses import Term
+from polyfield.fitting.schedule import Length
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Raises PolyfieldError where an option makes no sense."""
+
+    source: str  # a path, or the name of a built-in scene
+    field: str  # the architecture
+    steps: int | None = None
+    seconds: float | None = None  # exactly one of the two is given
+    downscale: int = 1
+    options: dict[str, int | str] = dataclasses.field(default_factory=dict)  # the architecture's own
+    seed: int = 0
+    device: str = "auto"
+    save_seconds: float = 30.0
+    deterministic: bool = False  # to the byte on a GPU too
+    signal: str = "radiance"
+    bytes: int | None = None  # that the field may store
+    loss: list[dict[str, Any]] = dataclasses.field(
+        default_factory=list
+    )  # terms; the source's own if there are none
+    spec: dict[str, Any] | None = None  # of the field that was built
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.deterministic, bool):
+            raise PolyfieldError(f"option deterministic is {self.deterministic!r}; expected true or false")
+        for key, kinds in _TYPES.items():
+            value = getattr(self, key)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise PolyfieldError(f"option {key} is {value!r}; expected {kinds[0].__name__}")
+        architecture(self.field).parse(self.options)
+        signal(self.signal)
+        for term in self.loss:
+            Term.from_json(term)
+        if (self.steps is None) == (self.seconds is None):
+            raise PolyfieldError("give --steps or --seconds, not both")
+        _within("steps", self.steps, 1, 10**9)
+        _within("seconds", self.seconds, 1e-3, 10**9)
+        _within("downscale", self.downscale, 1, 1 << 16)
+        _within("seed", self.seed, 0, (1 << 63) - 1)
+        _within("bytes", self.bytes, 1, 1 << 50)
+        _within("save-seconds", self.save_seconds, 1e-3, 10**9)
+
+    @property
+    def length(self) -> Length:
+        return Length(self.steps, self.seconds)
+
+    @staticmethod
+    def of(config: dict[str, Any], where: str) -> FitConfig:
+        """Return the options in a run's config.json; `where` names it in errors."""
+        names = [field.name for field in dataclasses.fields(FitConfig)]
+        if missing := sorted(set(names) - config.keys()):
+            raise PolyfieldError(
+                f"{where}: the keys {', '.join(missing)} are missing; config.json is incomplete"
+            )
+        with naming(where):
+            return FitConfig(**{name: config[name] for name in names})
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "source": (str,),
+    "field": (str,),
+    "steps": (int, type(None)),
+    "seconds": (float, int, type(None)),
+    "downscale": (int,),
+    "options": (dict,),
+    "seed": (int,),
+    "device": (str,),
+    "save_seconds": (float, int),
+    "signal": (str,),
+    "bytes": (int, type(None)),
+    "loss": (list,),
+    "spec": (dict, type(None)),
+}
+
+
+def _within(name: str, value: float | None, least: float, most: float) -> None:
+    if value is not None and not (math.isfinite(value) and least <= value <= most):
+        raise PolyfieldError(f"--{name} is {value}; expected {least:g} to {most:g}")

@@ -1,0 +1,47 @@
+"""The tensors of a fit's parts as one checkpoint, and what a checkpoint must hold to be one of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+
+
+def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> None:
+    """Refuse tensors of another field; `expected` are the shapes, in the words of `shape`, that each may have."""
+    for name in sorted(expected.keys() | found.keys()):
+        wanted = expected.get(name, {"nothing"})
+        there = shape(found[name]) if name in found else "nothing"
+        if there not in wanted:
+            raise PolyfieldError(
+                f"checkpoint: tensor {name} is {there}; the field of config.json has {', '.join(sorted(wanted))}"
+            )
+
+
+def check_state(found: dict[str, Any], own: dict[str, Any], where: str = "") -> None:
+    """Refuse a state that was edited: every value must be of the type that the fit's own has."""
+    for key, value in own.items():
+        there: Any = found.get(key)
+        name = f"{where}{key}"
+        if type(there) is not type(value) or (isinstance(value, dict) and there.keys() != value.keys()):
+            raise PolyfieldError(f"checkpoint: {name} is {there!r:.80}; expected {type(value).__name__}")
+        if isinstance(value, dict):
+            check_state(there, value, f"{name}.")
+
+
+def shape(tensor: Tensor) -> str:
+    """Type and shape of a tensor, in words."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def joined(**parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of all parts, each by its part's name and its own."""
+    return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+
+
+def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a part's, without it."""
+    start = f"{name}."
+    return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}

@@ -1,0 +1,155 @@
+// The fused radiance as Python sees it, polyfield._core.Radiance: it keeps a field's tensors, trains them and draws pictures.
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
+#include "bindings.hpp"
+#include "occupancy.hpp"
+
+namespace polyfield {
+namespace {
+
+WorldRays world_rays_of(const Floats& origins, const Floats& directions, const Floats& jitter, float near, float step,
+                        float cone) {
+    return {int64_t(origins.shape(0)), origins.data(), directions.data(), jitter.data(), near, step, cone};
+}
+
+// Of every factor of a group its grid, its table, the table in half precision, which whoever changes the table keeps true,
+// and its axes.
+typedef std::vector<std::tuple<const GridOf*, Floats, Halves, std::vector<int>>> GroupOf;
+
+// A radiance field whose tensors live elsewhere and may change between calls.
+struct RadianceOf {
+    std::vector<GroupOf> given;  // keeps the arrays
+    Layers density, colour;
+    std::vector<std::vector<Level>> levels;
+    std::vector<Group> groups;
+    std::vector<Factor> factors;
+    std::vector<float*> tables;
+    std::vector<uint16_t*> halves;
+    RadianceField field{};
+
+    RadianceOf(const std::vector<GroupOf>& given, bool summed, int frequencies, Layers density, Layers colour, int degree,
+               const std::vector<float>& centre, const std::vector<float>& axes, bool contraction, float low, float high,
+               float per_length, float least_transmittance, float least_share)
+        : given(given), density(density), colour(colour) {
+        int column = 0;
+        for (const GroupOf& group : given) {
+            groups.push_back({int(factors.size()), int(group.size()), column});
+            int width = 0;
+            for (const auto& [grid, table, half, axis] : group) {
+                levels.push_back(grid->levels);
+                Factor factor{grid->grid, table.data(), nullptr, {}, field.kept};
+                factor.grid.level = levels.back().data();
+                std::copy(axis.begin(), axis.end(), factor.axis);
+                width = grid->grid.levels * grid->grid.features;
+                if (!summed) field.kept += width;
+                factors.push_back(factor);
+                tables.push_back(const_cast<float*>(table.data())), halves.push_back(const_cast<uint16_t*>(half.data()));
+            }
+            if (summed) field.kept += width;
+            column += width;
+        }
+        field.frequencies = frequencies, field.frequency_column = column;
+        field.groups = int(groups.size()), field.group = groups.data(), field.summed = summed;
+        field.factors = int(factors.size()), field.factor = factors.data();
+        field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
+        field.degree = degree, field.contraction = contraction;
+        std::copy_n(centre.begin(), 3, field.centre), std::copy_n(axes.begin(), 9, field.axes);
+        field.low = low, field.high = high, field.per_length = per_length;
+        field.least_transmittance = least_transmittance, field.least_share = least_share;
+    }
+
+    // The field as it is read now: in half precision only if the instruction set in use does.
+    const RadianceField& now() {
+        for (size_t f = 0; f < factors.size(); ++f) factors[f].half_table = kernels->reads_half ? halves[f] : nullptr;
+        return field;
+    }
+
+    // Of the tables and the layers, density network first.
+    float* tensor(size_t index) {
+        if (index < tables.size()) return tables[index];
+        index -= tables.size();
+        return index < density.size() ? density[index].data() : colour[index - density.size()].data();
+    }
+
+    void refresh() {
+        for (size_t f = 0; f < factors.size(); ++f) {
+            const Grid& grid = factors[f].grid;
+            kernels->halve(grid.entries * grid.features, tables[f], halves[f]);
+        }
+    }
+};
+
+nb::dict figures(const Losses& losses) {
+    nb::dict d;
+    d["loss"] = losses.loss;
+    d["evaluated"] = losses.evaluated, d["shaded"] = losses.shaded, d["finite"] = losses.finite;
+    return d;
+}
+
+}  // namespace
+
+void bind_radiance(nb::module_& m) {
+    nb::class_<RadianceOf>(m, "Radiance")
+        .def(nb::init<const std::vector<GroupOf>&, bool, int, Layers, Layers, int, const std::vector<float>&,
+                      const std::vector<float>&, bool, float, float, float, float, float>(),
+             "groups"_a.noconvert(), "summed"_a, "frequencies"_a, "density"_a.noconvert(), "colour"_a.noconvert(),
+             "degree"_a, "centre"_a, "axes"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
+             "least_share"_a)
+        .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+                         float cone, const OccupancyOf& grid, Floats target,
+                         Floats background, float huber, Floats errors, const Layers& to_tables,
+                         const std::vector<std::tuple<const Adam*, Floats, Floats>>& steps, const Layers& to_density,
+                         const Layers& to_colour) {
+            Losses losses;
+            {
+                Call call;
+                Training training{};
+                training.target = target.data(), training.background = background.data(), training.huber = huber;
+                training.errors = errors.data();
+                std::vector<float*> tables;
+                for (const Floats& each : to_tables) tables.push_back(const_cast<float*>(each.data()));
+                training.to_table = tables.data();
+                std::vector<TensorStep> moves;
+                for (const auto& [adam, mean, square] : steps)
+                    moves.push_back({*adam, self.tensor(moves.size()), mean.data(), square.data()});
+                training.steps = moves.empty() ? nullptr : moves.data();
+                training.half = self.halves.data();
+                for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
+                for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
+                losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
+                                        training);
+            }
+            return figures(losses);
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
+           "grid"_a, "target"_a.noconvert(),
+           "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_tables"_a.noconvert(),
+           "steps"_a.noconvert(), "to_density"_a.noconvert(),
+           "to_colour"_a.noconvert())
+        .def("refresh", [](RadianceOf& self) {
+            Call call;
+            self.refresh();
+        }, "Takes note that tables have changed.")
+        .def("density", [](RadianceOf& self, Floats points, Floats out) {
+            Call call;
+            kernels->density(self.now(), points.data(), int64_t(out.size()), out.data());
+        }, "points"_a.noconvert(), "out"_a.noconvert())
+        .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+                          float cone, const OccupancyOf& grid, Floats colour, Floats opacity, Floats depth) {
+            Losses losses;
+            {
+                Call call;
+                Picture picture{colour.data(), opacity.data(), depth.data()};
+                losses = kernels->render(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
+                                         picture);
+            }
+            return figures(losses);
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
+           "grid"_a, "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
+}
+
+}  // namespace polyfield

@@ -1,0 +1,127 @@
+"""FusedField: a field with a plan as one kernel. Its training steps and pictures are those of the general path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.cameras.rays import Rays
+from polyfield.fields import Field, StoredField
+from polyfield.fields.plan import ColourNetwork
+from polyfield.kernels import FusedRadiance, QueuedRadiance, fused_radiance
+from polyfield.rendering.radiance.sampling import MarchingSampler
+
+# Samples with less transmittance than this are left out, in training and in pictures.
+LEAST_TRANSMITTANCE = 1e-3
+# And so are those that weigh less than this share of their ray's mean sample.
+LEAST_SHARE = 0.1
+
+
+class FusedField:
+    """A field's fused kernel. It reads the field's tensors where they are, so it follows them while they are trained."""
+
+    def __init__(self, tensors: Sequence[Tensor], tables: int, kernel: FusedRadiance) -> None:
+        """tensors are the kernel's, the first of them `tables`."""
+        self._kernel = kernel
+        self.tensors = tuple(tensors)
+        self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
+
+    @staticmethod
+    def of(field: Field) -> FusedField | None:
+        """Return the fused form of a field, or None if there is no kernel for its plan on its device."""
+        plan = field.plan() if isinstance(field, StoredField) else None
+        if plan is None or plan.meaning.moving or not isinstance(plan.head, ColourNetwork):
+            return None
+        tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
+        domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
+        kernel = fused_radiance(
+            tables,
+            plan.trunk,
+            plan.head.layers,
+            summed=plan.summed,
+            frequencies=plan.frequencies,
+            degree=plan.head.degree,
+            centre=domain.centre,
+            axes=domain.turn(torch.eye(3)).T.tolist(),
+            contraction=domain.kind == "contraction",
+            low=low,
+            high=high,
+            per_length=1 / domain.density_unit,
+            least_transmittance=LEAST_TRANSMITTANCE,
+            least_share=LEAST_SHARE,
+        )
+        flat = [table for group in tables for table, _, _ in group]
+        tensors = [*flat, *plan.trunk, *plan.head.layers]
+        return FusedField(tensors, len(flat), kernel) if kernel else None
+
+    def train(
+        self,
+        rays: Rays,
+        jitter: Tensor,
+        sampler: MarchingSampler,
+        target: Tensor,
+        background: Tensor,
+        huber: float,
+        steps: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[dict[str, Any], Tensor]:
+        """Leave one step's gradients on `tensors`, or move them by `steps`; the rest is as in `FusedRadiance.train`."""
+        figures, errors, gradients = self._kernel.train(
+            _walk(rays, jitter, sampler),
+            sampler.occupied,
+            target=target,
+            background=background,
+            huber=huber,
+            steps=steps,
+        )
+        for tensor, gradient in zip(self.tensors, gradients):
+            tensor.grad = gradient
+        return figures, errors
+
+    @property
+    def queues(self) -> bool:
+        """Whether the kernel's steps can be queued."""
+        return isinstance(self._kernel, QueuedRadiance)
+
+    def queue(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Queue a step without waiting, with the options of `QueuedRadiance.queue`."""
+        assert isinstance(self._kernel, QueuedRadiance)
+        figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
+        return figures, errors
+
+    def queue_picture(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Queue part of a picture without waiting, with the options of `QueuedRadiance.queue_picture`."""
+        assert isinstance(self._kernel, QueuedRadiance)
+        return self._kernel.queue_picture(_walk(rays, jitter, sampler), sampler.occupied, **options)
+
+    def density(self, local: Tensor) -> Tensor:
+        """Return densities (N,) at local points (N, 3)."""
+        return self._kernel.density(local)
+
+    def refresh(self) -> None:
+        """Update the copies in half precision after tensors were changed by others."""
+        self._kernel.refresh()
+
+    def render(
+        self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+        """Return colour, opacity and depth of rays as `FusedRadiance.render` does."""
+        return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
+
+
+def _walk(rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:
+    """Return rays as the kernel takes them."""
+    return {
+        "origins": rays.origins,
+        "directions": rays.directions,
+        "jitter": jitter,
+        "near": sampler.lattice.near,
+        "step": sampler.lattice.step,
+        "cone": sampler.lattice.cone,
+    }

@@ -1,0 +1,105 @@
+"""Volume rendering: from rays through a radiance field to colour, opacity and depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyfield.cameras.rays import Rays
+from polyfield.fields import Field, Points
+from polyfield.fields.points import FieldOutput
+from polyfield.kernels import RaySamples, composite, transmittance
+from polyfield.rendering.radiance.fused import LEAST_SHARE, LEAST_TRANSMITTANCE
+from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler, refuse_culling
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What R rays, or the pixels of an image (H, W), see."""
+
+    colour: Tensor  # (R, 3) or (H, W, 3), without background
+    opacity: Tensor  # (R,) or (H, W)
+    depth: Tensor  # (R,) or (H, W): expected distance along the unit ray, 0 where nothing is
+    evaluated: int  # samples whose density was evaluated
+    shaded: int  # samples that went through the whole field
+    # With gradients, what a loss may compare: samples that light reaches, and their share in their ray's colour.
+    samples: RaySamples | None = None
+    weights: Tensor | None = None  # (C,)
+
+    def over(self, background: Tensor) -> Tensor:
+        """Return the colours on a background (3,), (R, 3) or (H, W, 3)."""
+        return self.colour + (1 - self.opacity[..., None]) * background
+
+
+def sample_points(rays: Rays, samples: RaySamples) -> Points:
+    """Return the points (C, 3) of packed samples, with the directions and times of their rays."""
+    directions = rays.directions[samples.ray]
+    x = rays.origins[samples.ray] + samples.t[:, None] * directions
+    return Points(x, directions, None if rays.times is None else rays.times[samples.ray])
+
+
+def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | None = None) -> Rendering:
+    """Return what rays see of a field. jitter (R,) in [0, 1) shifts each ray's samples; without it they are centred.
+
+    Differentiable in the field's parameters where gradients are on.
+    """
+    if isinstance(sampler, MarchingSampler):
+        refuse_culling(field)
+    if jitter is None:
+        jitter = torch.full((len(rays),), 0.5, device=rays.origins.device)
+    samples = sampler(rays, jitter)
+    return (_render_lit if torch.is_grad_enabled() else _render_visible)(field, rays, samples)
+
+
+def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, Tensor, Tensor]:
+    """Return the samples that light reaches, which of all samples (C,) they are, and which of them (L,) are not faint.
+
+    Faint ones weigh less than a share of their ray's mean: they take light away, but have no colour.
+    """
+    light = transmittance(samples, density)
+    lit = light > LEAST_TRANSMITTANCE
+    samples = samples.select(lit)
+    weights = light[lit] * -torch.expm1(-density[lit] * samples.dt)
+    sums = torch.zeros_like(rays.origins[:, 0]).index_add(0, samples.ray, weights)
+    mean = sums / samples.counts.clamp(min=1)
+    return samples, lit, weights > LEAST_SHARE * mean[samples.ray]
+
+
+def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
+    """With gradients: density of all samples without them, then the whole field where it can be seen."""
+    evaluated = len(samples)
+    with torch.no_grad():
+        density = field.density(field.raw(sample_points(rays, samples)))
+        samples, lit, kept = _lit(rays, samples, density)
+    points = sample_points(rays, samples)[kept]
+    output = field.head(field.features(points), points)
+    return _shaded(samples, density[lit], kept, output, evaluated)
+
+
+def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
+    """Without gradients: the features of all samples once, and colours only for those that can be seen."""
+    points = sample_points(rays, samples)
+    features = field.features(points)
+    assert features.raw is not None
+    density = field.density(features.raw)
+    lit_samples, lit, kept = _lit(rays, samples, density)
+    seen = lit.nonzero()[:, 0][kept]
+    return _shaded(lit_samples, density[lit], kept, field.head(features[seen], points[seen]), len(samples))
+
+
+def _shaded(
+    samples: RaySamples, density: Tensor, kept: Tensor, output: FieldOutput, evaluated: int
+) -> Rendering:
+    """What is seen of samples (L,) of density (L,), of which the kept ones have an output."""
+    assert output.density is not None and output.colour is not None
+    density = density.masked_scatter(kept, output.density)
+    colour = density.new_zeros(len(samples), 3).masked_scatter(kept[:, None], output.colour)
+    weights = composite(samples, density, colour).weights * kept
+    columns = torch.cat((colour, torch.ones_like(weights)[:, None], samples.t[:, None]), 1)
+    sums = columns.new_zeros(samples.rays, 5).index_add(0, samples.ray, columns * weights[:, None])
+    opacity = sums[:, 3]
+    depth = sums[:, 4] / opacity.clamp(min=1e-10)
+    kept_for_loss = (samples, weights) if torch.is_grad_enabled() else (None, None)
+    return Rendering(sums[:, :3], opacity, depth, evaluated, len(output.density), *kept_for_loss)

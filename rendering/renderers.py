@@ -1,0 +1,144 @@
+"""Renderers: what draws a field, one for each way a signal is drawn. They are kept over frames."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from polyfield.cameras.cameras import Cameras
+from polyfield.fields import Field, Points
+from polyfield.fields.context import FieldContext
+from polyfield.progress import Progress, silent
+from polyfield.rendering.pictures.emission import TransferFunction
+from polyfield.rendering.pictures.slices import as_rgb, picture
+from polyfield.rendering.pictures.volume_pictures import emission_picture, volume_sections
+from polyfield.rendering.radiance.pictures import RadiancePictures
+from polyfield.rendering.radiance.rendering import Rendering
+from polyfield.rendering.radiance.sampling import Sampler, sampler_of
+from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_picture, surface_values
+
+
+class Renderer(ABC):
+    """Draws one field. Pictures are (H, W, 3) in [0, 1], sRGB. A progress call that raises stops a picture."""
+
+    paths: ClassVar[tuple[str, ...]]  # what there is to draw, the default first
+    follows_cameras: ClassVar[bool] = (
+        False  # whether the field has cameras of its own, and takes camera paths
+    )
+
+    def __init__(self, field: Field, context: FieldContext) -> None:
+        self.field, self.context = field, context
+
+    def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
+        """Return a view of the field."""
+        raise NotImplementedError(f"{type(self).__name__} draws no views")
+
+    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+        """Return flat pictures, to be shown side by side. size is (width, height); None takes the source's."""
+        raise NotImplementedError(f"{type(self).__name__} draws no flat pictures")
+
+    def refresh(self) -> None:
+        """Follow a field whose tensors were changed by others."""
+
+
+class RadianceRenderer(Renderer):
+    """Volume rendering of radiance on the context's background."""
+
+    paths = ("orbit", "test")
+    follows_cameras = True
+
+    def __init__(self, field: Field, context: FieldContext, sampler: Sampler | None = None) -> None:
+        """sampler is the one to use in place of the context's. Raises PolyfieldError where the context makes no sense."""
+        super().__init__(field, context)
+        self._pictures = RadiancePictures(field, sampler or sampler_of(field, context))
+        self.background = torch.tensor(context.background, device=field.device)
+
+    def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
+        """Return colour, opacity and depth of a view, without background."""
+        return self._pictures.render(cameras, view, progress)
+
+    def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
+        return self.render(cameras, view, progress).over(self.background)
+
+    def refresh(self) -> None:
+        self._pictures.refresh()
+
+
+class PictureRenderer(Renderer):
+    """The reconstructed image of an image field."""
+
+    paths = ("picture",)
+
+    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+        match self.context.source.get("shape"):
+            case [int(height), int(width), int()] if height > 0 and width > 0:
+                size = size or (width, height)
+        width, height = size or (512, 512)
+        drawn = picture(self.field.colour_at, width, height, device=self.field.device)
+        drawn /= self.field.meaning.transform.scale  # the brightest is white
+        return [as_rgb(drawn, premultiplied=self.context.source.get("premultiplied") is True)]
+
+
+class SurfaceRenderer(Renderer):
+    """The shaded surface of distances or occupancy, and sections."""
+
+    paths = ("orbit", "slices")
+
+    def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
+        meaning = self.field.meaning
+        return surface_picture(
+            meaning.kind, surface_values(self.field), meaning.domain, cameras, view, progress
+        )
+
+    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+        meaning, longest = self.field.meaning, max(size or (512, 512))
+        return shape_sections(
+            meaning.kind, surface_values(self.field), meaning.domain, self.field.device, longest
+        )
+
+
+class EmissionRenderer(Renderer):
+    """A volume that glows and absorbs, and sections."""
+
+    paths = ("orbit", "slices")
+
+    def __init__(self, field: Field, context: FieldContext, transfer: TransferFunction | None = None) -> None:
+        """transfer is by default a ramp over the source's own range."""
+        super().__init__(field, context)
+        self.transfer = transfer or TransferFunction(field.meaning.transform.range)
+
+    def _values(self, x: Tensor) -> Tensor:
+        return self.field.colour_in_chunks(Points(x))
+
+    def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
+        return emission_picture(
+            self._values, self.field.meaning.domain, cameras, view, self.transfer, progress
+        )
+
+    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+        meaning, longest = self.field.meaning, max(size or (512, 512))
+        window, device = meaning.transform.range, self.field.device
+        return volume_sections(meaning.kind, self._values, meaning.domain, window, device, longest)
+
+
+# How a signal is drawn, as its record says it.
+RENDERERS: dict[str, type[Renderer]] = {
+    "rays": RadianceRenderer,
+    "picture": PictureRenderer,
+    "surface": SurfaceRenderer,
+    "emission": EmissionRenderer,
+}
+
+
+def renderer_of(field: Field, context: FieldContext) -> Renderer:
+    """Return the renderer of a field's signal. Raises PolyfieldError where the context makes no sense.
+
+    >>> from polyfield.fields import Domain, FieldSpec, create
+    >>> field = create(FieldSpec.of("densegrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5))))
+    >>> renderer_of(field, FieldContext()).flat((4, 3))[0].shape
+    torch.Size([3, 4, 3])
+    """
+    return RENDERERS[field.meaning.kind.drawn](field, context)

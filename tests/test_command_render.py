@@ -1,0 +1,87 @@
+"""The command's pictures: turntables, test views, camera paths, and files that were edited."""
+
+import json
+from dataclasses import replace
+
+import av
+import pytest
+from command_line import edit, inside, mistake, run
+
+from polyfield.fields.field_file import load_field, save_field
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_turntable_is_a_video(fitted):
+    out, _ = run("render", "run", "--frames", "5", cwd=fitted)
+    path = fitted / json.loads(out)["out"]
+    with av.open(str(path)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 5 and frames[0].shape == (24, 24, 3) and frames[0].std() > 5
+
+
+def test_test_views_are_pictures(fitted):
+    run("render", "run", "--path", "test", "--out", "pictures", cwd=fitted)
+    names = sorted(path.name for path in (fitted / "pictures").iterdir())
+    assert names == ["0000.png", "0001.png", "0002.png", "render.json"]
+
+
+def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    field, size = fitted / "run" / "field.field", ["--size", "8", "8"]
+    for frames in (4, 2):
+        inside(capsys, "render", field, "--out", "frames", "--frames", frames, *size)
+        (tmp_path / "frames" / "notes.txt").touch()
+    names = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert names == ["0000.png", "0001.png", "notes.txt", "render.json"]
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "0001.png").touch()
+    (tmp_path / "file").touch()
+    for name in ("photographs", "file"):
+        message = mistake(capsys, "render", field, "--out", name, *size)
+        assert message == f"{name}: is there already and no rendering made it; choose another name"
+    assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["0001.png"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"c2w": [[0.0] * 4] * 3}, "c2w is no rotation"),
+        ({"c2w": [[0.0] * 4] * 4}, "c2w is missing or has another shape"),
+        ({"c2w": "I"}, "c2w is 'I'; expected a list of rows"),
+        ({"size": [0, 24]}, "size is 0 x 24; expected whole numbers from 1 to"),
+        ({"size": [24]}, "size is a list of 1; expected a list of 2 numbers"),
+        ({"intrinsics": [1e12, 1e12, 12, 12]}, "intrinsics gives a focal length of 1e+12"),
+        ({"intrinsics": None}, "intrinsics is missing; expected 4 numbers"),
+        ({"lens": "monocle"}, "lens is 'monocle'; expected one of perspective"),
+        ({"distortion": [0, "x", 0, 0, 0, 0, 0, 0]}, "distortion[1] is 'x'; expected a number"),
+        ({"time": 2}, "time is "),
+    ],
+)
+def test_cameras_of_a_run_that_were_edited_are_refused(copy, capsys, change, words):
+    edit(copy / "scene.json", lambda scene: scene["frames"][10].update(change))
+    message = mistake(capsys, "render", "run", "--path", "test", "--out", "frames")
+    assert message.startswith("run/scene.json: frames[1") and words in message
+
+
+def test_errors_about_a_field_file_name_it(fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    field, context = load_field(fitted / "run" / "field.field")
+    save_field("a.field", field, replace(context, cameras={**context.cameras, "sizes": []}))
+    assert mistake(capsys, "render", "a.field").startswith("a.field: cameras: ")
+    save_field("b.field", field, replace(context, step_size=1e-12))
+    message = mistake(capsys, "render", "b.field")
+    assert message.startswith("b.field: ") and "is too fine for its domain" in message
+
+
+def test_a_field_file_is_enough_for_a_camera_path(fitted, tmp_path):
+    pose = [1, 0, 0, 0, 0, 0, -1, -4, 0, 1, 0, 0, 0, 0, 0, 1]
+    path = {
+        "camera_type": "perspective", "render_height": 20, "render_width": 30, "fps": 24,
+        "camera_path": [{"camera_to_world": pose, "fov": 40, "aspect": 1.5}] * 2,
+    }  # fmt: skip
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    field = fitted / "run" / "field.field"
+    run("render", field, "--path", "path.json", "--out", "frames", cwd=tmp_path)
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 2
+    assert "belong to a run" in run("render", field, "--path", "test", cwd=tmp_path, status=1)[1]
