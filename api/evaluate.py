@@ -41,8 +41,8 @@ def evaluate(run: str | os.PathLike[str], /, *, device: str = "auto") -> dict[st
     >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
     ...     run = polyfield.fit("demo", steps=20, out=f"{folder}/run").run
     ...     figures = polyfield.evaluate(run)
-    >>> figures["protocol"], figures["views"]
-    ('polyfield-views-1', 25)
+    >>> figures["protocol"], len(figures["psnr_of_views"]) == figures["views"]
+    ('polyfield-views-1', True)
     """
     from polyfield.fitting import session
     from polyfield.fitting.runs.config import FitConfig

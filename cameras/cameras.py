@@ -1,7 +1,7 @@
-"""Cameras: OpenGL camera-to-world poses, intrinsics and lenses, a size for each.
+"""Cameras: OpenGL camera-to-world poses, intrinsics, lenses and sizes.
 
-A camera looks along its -Z, with +X right and +Y up. Pixel (column, row) covers the unit square whose centre is
-(column + 0.5, row + 0.5); u grows to the right, v down.
+A camera looks along its -Z, with +X right and +Y up. Pixel (column, row) covers the unit square whose centre
+is (column + 0.5, row + 0.5); u grows to the right, v down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from polyfield.errors import PolyfieldError
 
 @dataclass(frozen=True)
 class Cameras:
-    """V cameras. All tensors are float32 on one device except `sizes`, int64 on the CPU."""
+    """V cameras. All tensors are float32 on one device except `sizes`, int64 on the CPU.
+
+    >>> cameras = Cameras.perspective(torch.eye(4)[None, :3], focal=100.0, size=(64, 48))
+    >>> cameras.image_rays(0).directions.shape
+    torch.Size([3072, 3])
+    """
 
     c2w: Tensor  # (V, 3, 4) camera to world, OpenGL axes
     intrinsics: Tensor  # (V, 4) fx, fy, cx, cy in pixels
@@ -35,7 +40,10 @@ class Cameras:
     def perspective(
         c2w: Tensor, *, focal: float, size: tuple[int, int], times: Tensor | None = None
     ) -> Cameras:
-        """Cameras (V, 3, 4) of one focal length (pixels) and size (width, height), looking through the middle."""
+        """Return cameras of poses c2w (V, 3, 4) with one focal length (pixels) and size (width, height).
+
+        The principal point is the middle of the image.
+        """
         views, (width, height) = len(c2w), size
         intrinsics = torch.tensor([focal, focal, width / 2, height / 2], device=c2w.device)
         return Cameras(
@@ -51,7 +59,7 @@ class Cameras:
         return self.c2w.shape[0]
 
     def __getitem__(self, indices: Tensor | slice | list[int]) -> Cameras:
-        """The cameras of these indices, or where a mask (V,) is true, in that order."""
+        """Return the cameras of these indices, in that order, or those where a mask (V,) is true."""
         if not isinstance(indices, slice):
             indices = torch.as_tensor(indices, device="cpu")
             indices = indices if indices.dtype == torch.bool else indices.long()  # an empty list is float
@@ -67,7 +75,7 @@ class Cameras:
         )
 
     def to(self, device: torch.device | str) -> Cameras:
-        """The same cameras on a device; the sizes stay on the CPU."""
+        """Return the same cameras on a device. The sizes stay on the CPU."""
         return replace(
             self,
             c2w=self.c2w.to(device),
@@ -77,9 +85,9 @@ class Cameras:
         )
 
     def scaled(self, k: int) -> Cameras:
-        """The cameras of images of which each k x k block became a pixel, cropped to whole blocks.
+        """Return the cameras of images in which each k x k block became a pixel, cropped to whole blocks.
 
-        Raises PolyfieldError where no pixel would be left.
+        Raises PolyfieldError if an image would have no pixels.
         """
         least = int(self.sizes.min()) if len(self) else k
         if not 1 <= k <= least:
@@ -89,14 +97,14 @@ class Cameras:
         return replace(self, intrinsics=self.intrinsics / k, sizes=self.sizes // k)
 
     def rays(self, frames: Tensor, uv: Tensor) -> Rays:
-        """Rays (R,) through image points uv (R, 2) in pixels of the cameras frames (R,) int64."""
+        """Return rays (R,) of cameras frames (R,) int64 through image points uv (R, 2) in pixels."""
         focal, centre = self.intrinsics[frames].split(2, dim=1)
         points, used = (uv - centre) / focal, sorted(set(self.lens))
         bends = used != ["perspective"]
         distortion = self.distortion[frames] if bends else self.distortion[:0]
         seen = lenses.directions(points, used[0], distortion)
         for lens in used[1:]:
-            # Every lens for all points: picking its own points would make the host wait for the device.
+            # Each lens is applied to all points: selecting points would make the host wait for the device.
             has_lens = self._lenses[frames] == lenses.LENSES.index(lens)
             seen = torch.where(has_lens[:, None], lenses.directions(points, lens, distortion), seen)
         turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)
@@ -106,21 +114,21 @@ class Cameras:
 
     @cached_property
     def _lenses(self) -> Tensor:
-        """(V,) the number of each camera's lens."""
+        """The index in LENSES of each camera's lens, (V,)."""
         return torch.tensor([lenses.LENSES.index(lens) for lens in self.lens], device=self.c2w.device)
 
     def image_rays(self, frame: int, start: int = 0, stop: int | None = None) -> Rays:
-        """Rays of the pixels of one view in row-major order, from pixel start to stop."""
+        """Return the rays of the pixels of one view in row-major order, from pixel start to stop."""
         width, height = self.sizes[frame].tolist()
         pixel = torch.arange(start, width * height if stop is None else stop, device=self.c2w.device)
         uv = torch.stack([pixel % width, pixel // width], 1) + 0.5
         return self.rays(torch.full_like(pixel, frame), uv)
 
     def project(self, frame: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Where one camera sees world points (N, 3): uv (N, 2) in pixels, and depth (N,) along its axis.
+        """Return where one camera sees world points (N, 3): uv (N, 2) in pixels, and depth (N,).
 
-        Depth is positive in front. Points that the lens cannot see, because they are behind it or so far off the
-        axis that its model folds back into the image, have infinite uv.
+        Depth is along the axis, positive in front. uv is infinite for points that the lens cannot see. These
+        are behind it, or so far off the axis that its model folds back into the image.
         """
         pose, lens, distortion = self.c2w[frame], self.lens[frame], self.distortion[frame]
         local = (x - pose[:, 3]) @ pose[:, :3]
@@ -130,7 +138,7 @@ class Cameras:
         return torch.where(seen[:, None], uv, math.inf), -local[:, 2]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` takes back."""
+        """Return plain data that `from_json` reads."""
         return {
             "c2w": self.c2w.tolist(),
             "intrinsics": self.intrinsics.tolist(),
@@ -142,7 +150,7 @@ class Cameras:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Cameras:
-        """The cameras that `to_json` wrote. Raises PolyfieldError where that cannot be."""
+        """Return the cameras that `to_json` wrote. Raises PolyfieldError for other data."""
         try:
             count = len(data["c2w"])
             cameras = Cameras(
@@ -154,7 +162,7 @@ class Cameras:
                 times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise PolyfieldError(f"cameras: this is no set of cameras ({error!r})") from None
+            raise PolyfieldError(f"cameras: this is not a set of cameras ({error!r})") from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
             raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")
@@ -167,10 +175,11 @@ class Cameras:
         return cameras
 
     def focus(self) -> Tensor:
-        """The point (3,) all cameras look at: the nearest to their optical axes in least squares.
+        """Return the point (3,) that all cameras look at: the nearest to their optical axes in least squares.
 
-        Axes that are nearly parallel, or part in front of the cameras, have no such point: then it is the mean
-        centre, moved along the mean view by the median distance between centres (by 1 if there is none).
+        There is none if the axes are nearly parallel, or diverge in front of the cameras. The point is then
+        the mean centre, moved along the mean view by the median distance between centres, or by 1 if that is
+        zero.
         """
         centres = self.c2w[:, :, 3].double()
         views = -normalize(self.c2w[:, :, 2].double(), dim=1)
@@ -189,9 +198,9 @@ class Cameras:
 
 
 def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """Poses c2w (V, 3, 4) of cameras at eye (V, 3) that look at target (3,) with up (3,) upwards.
+    """Return poses c2w (V, 3, 4) of cameras at eye (V, 3) that look at target (3,) with up (3,) upwards.
 
-    Where up runs along the view, or is zero, a world axis across the view takes its place: +Y, else +Z, else +X.
+    Where up is parallel to the view, or zero, a world axis across the view replaces it: +Y, else +Z, else +X.
     Raises PolyfieldError if an eye is at the target.
     """
     backward = eye - target
@@ -199,7 +208,7 @@ def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:
     if (distance == 0).any():
         place = ", ".join(f"{value:g}" for value in target.tolist())
         view = int((distance == 0).nonzero()[0, 0])
-        raise PolyfieldError(f"camera {view} stands at the point it looks at, ({place}): move one of them")
+        raise PolyfieldError(f"camera {view} is at the point it looks at, ({place}): move one of them")
     backward = backward / distance
     axes = torch.eye(3, dtype=eye.dtype, device=eye.device)[[1, 2, 0]]
     other = torch.linalg.cross(axes[(backward @ axes.T).abs().argmin(dim=1)], backward)

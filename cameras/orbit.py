@@ -1,4 +1,4 @@
-"""Orbit: a turntable round what cameras look at, or a swing to and fro where they stand on one side of it."""
+"""Orbit: a full turn round what cameras look at, or a swing to and fro if they are all on one side of it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch.nn.functional import normalize
 from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.errors import PolyfieldError
 
-_SNAP = math.cos(math.radians(20))  # nearer than this to a world axis, up is that axis
-_WIDEST_GAP = math.radians(120)  # a wider sector without cameras is a side that nobody photographed
-_LEAST_SWING = math.radians(10)  # less than this shows nothing of the depth
+_SNAP = math.cos(math.radians(20))  # an up axis nearer than this to a world axis is replaced by it
+_WIDEST_GAP = math.radians(120)  # a wider sector without cameras was not photographed, so the path swings
+_LEAST_SWING = math.radians(10)  # a smaller swing shows no depth
 
 
 def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None) -> Cameras:
-    """A closed path of `frames` perspective views round the focus of the given (training) cameras.
+    """Return a closed path of `frames` perspective views round the focus of the given (training) cameras.
 
-    It starts near the first camera's azimuth and keeps the median height and radius about the cameras' common up
-    axis. Views have the first camera's focal length and its size, or `size` (width, height) with the focal length
-    scaled so that the whole first view fits in; odd sizes lose one pixel, for video. Times, if the cameras have
-    any, run from 0 to 1. Raises PolyfieldError if there is nothing to go round.
+    It starts near the first camera's azimuth, at the median height and radius about the cameras' common up
+    axis. Views have the first camera's focal length and its size. With another `size` (width, height) the
+    focal length is scaled so that the whole first view fits in. Odd sizes lose one pixel, for video. Times,
+    if the cameras have any, run from 0 to 1. Raises PolyfieldError if there are no cameras or frames, or all
+    cameras are on the orbit's axis.
     """
     if frames < 1 or len(cameras) == 0:
         raise PolyfieldError(
@@ -34,9 +35,7 @@ def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None)
     level = offsets - heights[:, None] * up
     radius = level.norm(dim=1).median()
     if radius <= 1e-5 * (1 + focus.norm()):
-        raise PolyfieldError(
-            "orbit: the cameras stand on the axis they would go round; render the test views instead"
-        )
+        raise PolyfieldError("orbit: the cameras are on the axis of the orbit; render the test views instead")
     ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
     beside = torch.linalg.cross(up, ahead)
     angle = _angles(torch.atan2(level @ beside, level @ ahead), frames)[:, None]
@@ -47,9 +46,9 @@ def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None)
 
 
 def _up(cameras: Cameras) -> Tensor:
-    """The cameras' mean up axis (3,), or the world axis within 20 degrees of it."""
+    """Return the cameras' mean up axis (3,), or the world axis within 20 degrees of it."""
     up = cameras.c2w[:, :, 1].mean(dim=0)
-    if up.norm() < 0.2:  # cameras looking down and turned every way: up is where they look from
+    if up.norm() < 0.2:  # cameras that look down, turned in all directions: up is where they are
         up = cameras.c2w[:, :, 2].mean(dim=0)
     if up.norm() < 0.2:
         up = up.new_tensor([0.0, 0.0, 1.0])
@@ -61,7 +60,7 @@ def _up(cameras: Cameras) -> Tensor:
 
 
 def _angles(azimuths: Tensor, frames: int) -> Tensor:
-    """Azimuths (frames,) of the path: a full turn, or a swing over the range that azimuths (V,) cover."""
+    """Return the path's azimuths (frames,): a full turn, or a swing over the range of azimuths (V,)."""
     turn = torch.arange(frames, device=azimuths.device) * (math.tau / frames)
     ordered = azimuths.sort().values
     gaps = torch.cat([ordered, ordered[:1] + math.tau]).diff()
@@ -75,7 +74,7 @@ def _angles(azimuths: Tensor, frames: int) -> Tensor:
 
 
 def _picture(cameras: Cameras, size: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
-    """Even width and height, and the focal length with which the first camera's whole view fits in."""
+    """Return even width and height, and the focal length with which the first camera's whole view fits in."""
     first_width, first_height = cameras.sizes[0].tolist()
     width, height = size or (first_width, first_height)
     focal = float(cameras.intrinsics[0, :2].mean()) * min(width / first_width, height / first_height)

@@ -1,4 +1,4 @@
-"""Rays: where a camera's pixels look. Distances along them are in units of the source."""
+"""Rays: half-lines from cameras through their pixels. Distances along them are in units of the source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rays:
-    """Half-lines x(t) = origin + t * direction with unit directions, so t is a distance."""
+    """Half-lines x(t) = origin + t * direction. Directions have unit length, so t is a distance."""
 
     origins: Tensor  # (R, 3)
     directions: Tensor  # (R, 3), unit length

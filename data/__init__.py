@@ -1,4 +1,4 @@
-"""Data: files -> sources, and the built-in demo scenes."""
+"""Data: files -> scenes, pictures, meshes, clouds and volumes."""
 
 from polyfield.data.camera_path import read_camera_path
 from polyfield.data.readers import open_scene

@@ -1,4 +1,4 @@
-"""From located photographs to a scene: what every format of photographs with poses does alike."""
+"""Assembly: located photographs -> a scene. All formats of photographs with poses share it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOLD = 8  # every 8th by sorted name, from the first
 
 
 def every_eighth(names: Sequence[str]) -> set[str]:
-    """The names held out for testing where a source has no split of its own."""
+    """Return the names held out for testing if a source has no split of its own."""
     return set(sorted(names)[::HOLD])
 
 
@@ -36,8 +36,9 @@ def assemble(
     downscale: int,
     progress: Progress | None,
 ) -> Scene:
-    """Reads the pictures and builds the scene; `tested` are the names of the test split, all others train.
+    """Read the pictures and return the scene.
 
+    `tested` are the names of the test split; all other photographs are in the training split.
     Poses, intrinsics and sizes are checked before the first picture is decoded.
     """
     names = tuple(picture.name for picture in pictures)

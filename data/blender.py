@@ -1,4 +1,7 @@
-"""Blender scenes: transforms_train.json and its siblings, RGBA pictures of an object around zero (also with time)."""
+"""Blender scenes: transforms_train.json and its siblings, RGBA pictures of an object around zero.
+
+A scene may have times.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 
 def sniff(path: Path) -> str | None:
-    """Why this is a Blender scene, or None. `path` is the folder or one of its three JSON files."""
+    """Return why this is a Blender scene, or None. `path` is the folder or one of its three JSON files."""
     if path.is_file() and path.name not in (TRAIN, VAL, TEST):
         return None
     folder = _folder(path)
@@ -26,7 +29,10 @@ def sniff(path: Path) -> str | None:
 
 
 def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
-    """The scene. The test split is transforms_test.json, else transforms_val.json, else every 8th of train."""
+    """Return the scene.
+
+    Its test split is transforms_test.json, or transforms_val.json, or every 8th of train.
+    """
     root = _folder(path)
     train = read_frames(root / TRAIN)
     held = next((name for name in (TEST, VAL) if (root / name).is_file()), None)
@@ -59,6 +65,6 @@ def _folder(path: Path) -> Path:
 
 def _looks_captured(key: str) -> str:
     return (
-        f"{TRAIN} gives {key}, as photographs do; a Blender scene stands on white in a box of half size"
+        f"{TRAIN} gives {key}, as photographs do; a Blender scene is on white in a box of half size"
         f" {DOMAIN.half_size[0]:g}, so put the frames of photographs into one transforms.json instead"
     )

@@ -1,6 +1,6 @@
 """Camera paths: the camera_path.json that nerfstudio's viewer writes.
 
-Its cameras count as standing in the scene's own world; paths made where the viewer had moved the scene stay moved.
+Its cameras are taken to be in the scene's own world. If the viewer had moved the scene, the path stays moved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST = 32768  # pixels along a side
 
 
 def read_camera_path(path: str | Path) -> tuple[Cameras, float]:
-    """The cameras (V) of a path, in order, and its frames per second.
+    """Return the cameras (V,) of a path, in order, and its frames per second.
 
     `camera_to_world` holds 16 numbers, row after row, in OpenGL axes; `fov` is vertical, in degrees.
     Raises PolyfieldError with file, key and camera.

@@ -1,4 +1,4 @@
-"""Point clouds as sources: PLY without faces, npz, npy and PCD, with normals where there are such."""
+"""Point clouds as sources: PLY without faces, npz, npy and PCD, with or without normals."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Cloud:
 
 
 def open_cloud(path: str | Path) -> Cloud:
-    """The points in a PLY, npz, npy or PCD file.
+    """Return the points in a PLY, npz, npy or PCD file.
 
-    An npz holds `points` (P, 3), or one array of that shape, and may hold `normals` (P, 3). Raises PolyfieldError, one
-    line with the file's name, on anything damaged, without points, or with values that are not finite.
+    An npz holds `points` (P, 3), or one array of that shape, and may hold `normals` (P, 3). Raises
+    PolyfieldError, one line with the file's name, if the file is damaged, has no points, or has values that
+    are not finite.
     """
     path = Path(path)
     label = shown(path)
@@ -73,7 +74,7 @@ def _read_ply(path: Path) -> Arrays:
             raise PolyfieldError(
                 f"{shown(path)}: has {len(geometry.faces)} faces, it is a mesh; expected points alone"
             )
-        with decoding(shown(path)):  # lines of different length are objects here
+        with decoding(shown(path)):  # lines of different length give an array of objects
             columns = geometry.metadata["_ply_raw"]["vertex"]["data"]  # trimesh keeps no normals of points
             names = columns.dtype.names if isinstance(columns, np.ndarray) else columns
             normals = None
@@ -85,7 +86,7 @@ def _read_ply(path: Path) -> Arrays:
 
 def _read_arrays(path: Path) -> Arrays:
     head = main_array(path)
-    if len(head.shape) != 2 or head.shape[1] != 3:  # before what may be large is read
+    if len(head.shape) != 2 or head.shape[1] != 3:  # before values are read, as they may be large
         raise PolyfieldError(f"{shown(path)}: {head.called} has shape {head.shape}; expected (P, 3)")
     normals = array_heads(path).get("normals")
     return read_array(path, head), None if normals is None else read_array(path, normals)
@@ -107,13 +108,16 @@ def _read_pcd(path: Path) -> Arrays:
 
 
 def _refuse_damaged_pcd(data: bytes) -> None:
-    """Raises unless a PCD holds what its head says: Open3D returns memory as it lies where data is missing."""
+    """Refuse a PCD that does not hold what its header states.
+
+    Open3D returns uninitialised memory for missing data.
+    """
     head: dict[bytes, list[bytes]] = {}
     start = 0
     while b"DATA" not in head:
         end = data.find(b"\n", start)
         if end < 0:
-            raise ValueError("its head has no DATA")
+            raise ValueError("its header has no DATA")
         words = data[start:end].split() or [b"#"]
         head[words[0]] = words[1:]
         start = end + 1
@@ -123,7 +127,7 @@ def _refuse_damaged_pcd(data: bytes) -> None:
     if not {b"x", b"y", b"z"} <= set(head[b"FIELDS"]) or not len(sizes) == len(counts) == len(
         head[b"FIELDS"]
     ):
-        raise ValueError("its head names no x, y and z of known size")
+        raise ValueError("its header names no x, y and z of known size")
     if points < 1 or points != int(head[b"WIDTH"][0]) * int(head[b"HEIGHT"][0]):
         raise ValueError(f"{points} points in {head[b'WIDTH'][0].decode()} columns")
     length = points * sum(size * count for size, count in zip(sizes, counts))
@@ -136,4 +140,4 @@ def _refuse_damaged_pcd(data: bytes) -> None:
         packed, unpacked = (int.from_bytes(body[i : i + 4], "little") for i in (0, 4))
         found, expected = (unpacked, length) if unpacked != length else (min(len(body) - 8, packed), packed)
     if found != expected:
-        raise ValueError(f"{found} numbers or bytes of data, its head says {expected}")
+        raise ValueError(f"{found} numbers or bytes of data, its header states {expected}")

@@ -1,6 +1,6 @@
-"""Frames: what a scene's JSON says of one photograph, its pose, lens, intrinsics and time, checked.
+"""Frames: the pose, lens, intrinsics and time of each photograph in a scene's JSON, checked.
 
-A key in a frame goes before the same key at the top of the file.
+A key in a frame has priority over the same key at the top of the file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FOCAL = {"x": ("fl_x", "camera_angle_x", "x_fov"), "y": ("fl_y", "camera_angle_y
 PERSPECTIVE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE_MODEL = "OPENCV_FISHEYE"
 OTHER_LENSES = ("equirectangular", "latlong", "orthographic", "ftheta_p0")  # instant-ngp's
-# Focal lengths, in widths or heights of the photograph: a view of 179.9 degrees, and one of 2 arc seconds.
+# Focal lengths, in widths or heights of the photograph: views of 179.9 degrees and of 2 arc seconds.
 SHORTEST, LONGEST = 1e-3, 1e5
-FARTHEST = 100  # widths or heights of the photograph: a principal point beyond is a slip
+FARTHEST = 100  # widths or heights of the photograph; a principal point beyond is a mistake
 TOLERANCE = 1e-3  # of R^T R = I; files written with few digits still pass
 
 
@@ -35,19 +35,19 @@ class Frame:
     shared: Record
 
     def holder(self, *keys: str) -> Record | None:
-        """The record that decides about these keys: the frame if it has any of them, else the top if it has."""
+        """Return the frame if it has any of these keys, else the top of the file if it has any, else None."""
         return next(
             (record for record in (self.own, self.shared) if any(key in record for key in keys)), None
         )
 
     def number(self, key: str) -> float | None:
-        """The frame's number, else the file's."""
+        """Return the frame's number, else the file's, else None."""
         holder = self.holder(key)
         return None if holder is None else holder.number(key)
 
 
 def read_frames(path: Path) -> list[Frame]:
-    """The frames of one JSON file, in its order."""
+    """Return the frames of one JSON file, in its order."""
     shared = read_record(path)
     return [Frame(own, shared) for own in shared.records("frames")]
 
@@ -55,10 +55,11 @@ def read_frames(path: Path) -> list[Frame]:
 def cameras(
     frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[tuple[int, int]], downscale: int
 ) -> Cameras:
-    """Cameras of frames whose photographs have these names and full sizes (width, height), at 1 / downscale.
+    """Return the cameras of frames at 1 / downscale.
 
-    Scaling is about the corner of the image: focal length and principal point are divided. Pixels cropped at the right
-    and bottom change neither.
+    Their photographs have these names and full sizes (width, height). Scaling is about the corner of the
+    image: focal length and principal point are divided. Cropping pixels at the right and bottom changes
+    neither.
     """
     _check_sizes(frames, names, sizes)
     lenses = [_lens(frame) for frame in frames]
@@ -74,7 +75,7 @@ def cameras(
 
 
 def pose(record: Record) -> np.ndarray:
-    """`transform_matrix`, 4 x 4 or 3 x 4, as (3, 4) float64 camera to world in OpenGL axes."""
+    """Return `transform_matrix`, 4 x 4 or 3 x 4, as (3, 4) float64 camera to world in OpenGL axes."""
     rows = record.matrix("transform_matrix")
     if rows is None:
         raise record.fail("transform_matrix", "is missing; expected a 4 x 4 camera-to-world matrix")
@@ -87,7 +88,7 @@ def pose(record: Record) -> np.ndarray:
 
 
 def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
-    """A rigid motion (4, 4) or (3, 4) as (3, 4); anything else is refused by what it is instead."""
+    """Return a rigid motion (4, 4) or (3, 4) as (3, 4). Raises PolyfieldError for any other matrix."""
     if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > TOLERANCE:
         found = " ".join(f"{value:g}" for value in matrix[3])
         raise record.fail(key, f"has the last row {found}; expected 0 0 0 1 (is the matrix transposed?)")
@@ -109,7 +110,10 @@ def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
 
 
 def check_focal(record: Record, key: str, focal: float, length: int) -> float:
-    """A focal length in pixels for a photograph that has `length` of them that way; one without sense is refused."""
+    """Return a focal length in pixels along an axis on which the photograph has `length` pixels.
+
+    Raises PolyfieldError if it makes no sense.
+    """
     if not SHORTEST <= focal / length <= LONGEST:
         raise record.fail(
             key,
@@ -120,7 +124,11 @@ def check_focal(record: Record, key: str, focal: float, length: int) -> float:
 
 
 def check_centre(record: Record, key: str, centre: float, length: int) -> float:
-    """A principal point, which may be beside a photograph that was cut out of a larger one, but not far away."""
+    """Return a coordinate of a principal point on an axis of `length` pixels.
+
+    It may be outside a photograph that was cropped from a larger one. Raises PolyfieldError if it is far
+    away.
+    """
     if not -FARTHEST * length <= centre <= FARTHEST * length:
         raise record.fail(
             key,
@@ -131,7 +139,7 @@ def check_centre(record: Record, key: str, centre: float, length: int) -> float:
 
 
 def times(records: Sequence[Record], key: str) -> torch.Tensor | None:
-    """Every record's time in [0, 1], (V,); None where no record has one."""
+    """Return every record's time in [0, 1], (V,), or None if no record has one."""
     values = [record.number(key) for record in records]
     if all(value is None for value in values):
         return None
@@ -181,7 +189,7 @@ def _intrinsics(frame: Frame, size: tuple[int, int]) -> tuple[float, float, floa
 
 
 def _focal(frame: Frame, axis: str, length: int) -> float | None:
-    """The focal length in pixels along an axis, from pixels, radians or degrees, in this order."""
+    """Return the focal length in pixels along an axis, from pixels, radians or degrees, in this order."""
     pixels, radians, degrees = FOCAL[axis]
     holder = frame.holder(*FOCAL[axis])
     if holder is None:
@@ -189,7 +197,7 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
     if (focal := holder.number(pixels)) is not None:
         size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
         if frame.holder(size, centre) is None:
-            raise frame.own.fail(pixels, f"stands without {size} or {centre}; pixels of which image size?")
+            raise frame.own.fail(pixels, f"is given without {size} or {centre}, so its image size is unknown")
         return check_focal(frame.own, pixels, focal, length)
     key = radians
     if (angle := holder.number(radians)) is not None:
@@ -205,21 +213,21 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
 
 
 def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
-    """The lens and its eight numbers in the order of `Cameras.distortion`."""
+    """Return the lens and its eight numbers in the order of `Cameras.distortion`."""
     k1, k2, k3, k4, p1, p2 = _distortion(frame)
     if _is_fisheye(frame):
         if p1 or p2:
             raise frame.own.fail("p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only")
         return "fisheye", (k1, k2, k3, k4, 0.0, 0.0, 0.0, 0.0)
     if k4:
-        # OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8: nobody can tell which was meant
+        # Ambiguous: OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8.
         raise frame.own.fail("k4", f"is {k4:g}; only fisheye lenses have a k4 that all programs agree on")
     bent = any((k1, k2, k3, p1, p2))
     return "opencv" if bent else "perspective", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)
 
 
 def _distortion(frame: Frame) -> list[float]:
-    """k1 k2 k3 k4 p1 p2; `distortion_params` is nerfstudio's list of the same."""
+    """Return k1 k2 k3 k4 p1 p2. `distortion_params` is nerfstudio's list of the same numbers."""
     holder = frame.holder("distortion_params")
     if holder is not None:
         return holder.numbers("distortion_params", 6) or []

@@ -1,6 +1,6 @@
-"""Pictures from files: premultiplied sRGB with alpha at 16 bits a channel, whatever the file held.
+"""Pictures from files: premultiplied sRGB with alpha at 16 bits a channel, whatever the file's own format.
 
-Pillow opens every kind but PNG of 16 bits a channel, which it would cut to 8; those go through PyAV.
+Pillow decodes every kind but PNG of 16 bits a channel, which it would cut to 8. PyAV decodes those.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 UPRIGHT = (0, False)
 
-# What decoders raise on bad bytes.
+# The errors that decoders raise on bad bytes.
 DECODER_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NameError, OSError, RuntimeError, SyntaxError,
     TypeError, ValueError, struct.error, zlib.error,
@@ -37,20 +37,25 @@ DECODER_ERRORS = (
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture as (H, W, 4) uint16 = round(65535 * premultiplied sRGB RGBA), upright by its EXIF orientation.
+    """Return a picture as (H, W, 4) uint16 = round(65535 * premultiplied sRGB RGBA).
 
-    PNG, JPEG, WebP, GIF and BMP; of an animation the first frame. Raises PolyfieldError with the file's name.
+    It is turned upright by its EXIF orientation.
+    Reads PNG, JPEG, WebP, GIF and BMP, and the first frame of an animation. Raises PolyfieldError with the
+    file's name.
     """
     return decode(read_bytes(path, shown(path)), shown(path))
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask as (H, W) bool: True where the picture is not black."""
+    """Return a mask as (H, W) bool: True where the picture is not black."""
     return read_image(path)[..., :3].max(axis=-1) > 0
 
 
 def read_size(path: Path, label: str) -> tuple[int, int]:
-    """Width and height of the upright picture, from the file's head alone; `label` names it in errors."""
+    """Return the upright picture's width and height, from the file's header alone.
+
+    `label` names it in errors.
+    """
     with decoding(label), path.open("rb") as file:
         image = open_image(file, file.read(16), label)
         turns, _ = turn_of(image)
@@ -59,13 +64,13 @@ def read_size(path: Path, label: str) -> tuple[int, int]:
 
 
 def read_bytes(path: Path, label: str) -> bytes:
-    """A file's bytes; `label` names it in errors."""
+    """Return a file's bytes. `label` names it in errors."""
     with decoding(label):
         return path.read_bytes()
 
 
 def decode(data: bytes, label: str) -> np.ndarray:
-    """`read_image` of a file's bytes; `label` names the file in errors."""
+    """Return the picture in a file's bytes, as `read_image` does. `label` names the file in errors."""
     with decoding(label):
         image = open_image(io.BytesIO(data), data[:16], label)
         turns, mirrored = turn_of(image)
@@ -80,7 +85,10 @@ def decode(data: bytes, label: str) -> np.ndarray:
 
 
 def downscale(image: np.ndarray, k: int) -> np.ndarray:
-    """The K x K box mean of a picture (H, W, C) uint16, cropped at the right and bottom to a multiple of K."""
+    """Return the K x K box mean of a picture (H, W, C) uint16.
+
+    The picture is cropped at the right and bottom to a multiple of K.
+    """
     if k == 1:
         return image
     height, width = image.shape[0] // k, image.shape[1] // k
@@ -97,14 +105,14 @@ def downscale(image: np.ndarray, k: int) -> np.ndarray:
 
 
 def downscale_mask(mask: np.ndarray, k: int) -> np.ndarray:
-    """A mask (H, W) bool at 1 / K: a pixel counts where all K x K of its source pixels count."""
+    """Return a mask (H, W) bool at 1 / K: a pixel counts if all K x K of its source pixels count."""
     height, width = mask.shape[0] // k, mask.shape[1] // k
     return mask[: height * k, : width * k].reshape(height, k, width, k).min(axis=(1, 3))
 
 
 @contextlib.contextmanager
 def decoding(label: str) -> Iterator[None]:
-    """A context in which what a decoder raises on bad bytes becomes one line about the file that `label` names."""
+    """Return a context that turns a decoder's errors into one line about the file that `label` names."""
     try:
         yield
     except PolyfieldError:
@@ -116,7 +124,10 @@ def decoding(label: str) -> Iterator[None]:
 
 
 def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
-    """The picture, not yet decoded; `start` is how the file begins. The classes are called directly: `Image.open` stops at 179 megapixels."""
+    """Return the picture, not yet decoded. `start` holds the file's first bytes.
+
+    Pillow's classes are called directly because `Image.open` refuses more than 179 megapixels.
+    """
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     if not start:
@@ -135,7 +146,7 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
         kind = BmpImagePlugin.BmpImageFile
     else:
         raise PolyfieldError(
-            f"{label} is no picture: it starts with {start!r}; expected PNG, JPEG, WebP, GIF or BMP"
+            f"{label} is not a picture: it starts with {start!r}; expected PNG, JPEG, WebP, GIF or BMP"
         )
     image = kind(file)
     width, height = image.size
@@ -147,9 +158,9 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
 
 
 def turn_of(image: ImageFile) -> tuple[int, bool]:
-    """Quarter turns, then mirroring, that set a picture upright, by its EXIF orientation.
+    """Return the quarter turns, and then the mirroring, that set a picture upright, by its EXIF orientation.
 
-    That is read from what stands before the pixels: asking Pillow for more would decode a PNG.
+    Only metadata before the pixels is read, because Pillow would decode a PNG to read the rest.
     """
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
         return UPRIGHT
@@ -157,12 +168,15 @@ def turn_of(image: ImageFile) -> tuple[int, bool]:
 
 
 def is_deep(start: bytes) -> bool:
-    """Whether a file that begins so (25 bytes or more) is a PNG of 16 bits a channel."""
+    """Return whether a file with these first bytes (25 or more) is a PNG of 16 bits a channel."""
     return start.startswith(PNG) and start[24] == 16
 
 
 def deep_frame(data: bytes) -> VideoFrame:
-    """A PNG of 16 bits a channel, decoded, in FFmpeg's own format; grey and colour keys included."""
+    """Return a PNG of 16 bits a channel, decoded, in FFmpeg's own format.
+
+    Grey images and colour keys are supported.
+    """
     import av
 
     try:
@@ -180,7 +194,7 @@ def _damaged(label: str, error: Exception) -> PolyfieldError:
 
 
 def _premultiply_8(image: ImageFile) -> np.ndarray:
-    """Straight alpha of 8 bits to premultiplied of 16: round(65535 * c/255 * a/255), exact."""
+    """Return premultiplied 16 bits of straight alpha of 8 bits: round(65535 * c/255 * a/255), exact."""
     transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA")
     mode = "RGBA" if transparent else "RGB"
     colours = np.asarray(image if image.mode == mode else image.convert(mode))
@@ -196,7 +210,10 @@ def _premultiply_8(image: ImageFile) -> np.ndarray:
 
 
 def _premultiply_16(colours: np.ndarray) -> np.ndarray:
-    """Straight alpha (H, W, 4) uint16 to premultiplied: round(c * a / 65535); 65535^2 fits into 32 bits."""
+    """Return premultiplied (H, W, 4) of straight alpha (H, W, 4) uint16: round(c * a / 65535).
+
+    Products are in 32 bits, into which 65535^2 fits.
+    """
     alpha = colours[..., 3:].astype(np.uint32)
     result = colours.copy()
     result[..., :3] = (colours[..., :3] * alpha + np.uint32(32767)) // np.uint32(65535)

@@ -1,4 +1,4 @@
-"""What kind of source a path is: by its suffix and, where that leaves it open, by a look into the file's head."""
+"""Kinds of sources: from a path's suffix and, if that is not enough, from the file's header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from polyfield.data.images import decoding
 from polyfield.errors import PolyfieldError, shown
 
-# Suffixes that say it all; .ply, .npy and .npz do not.
+# Suffixes that decide the kind; .ply, .npy and .npz do not.
 KINDS = {
     "scene": (".json",),
     "picture": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".exr"),
@@ -30,13 +30,13 @@ READ = (
     " .ply .pcd .npz .npy (clouds), .nii .nii.gz .tif .npz .npy (volumes)"
 )
 
-# What numpy's formats raise beside what all decoders do.
+# The errors of numpy's formats, beside those of all decoders.
 ARRAY_ERRORS = (zipfile.BadZipFile, tokenize.TokenError, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a path is taken for, and why."""
+    """The kind of source at a path, and the reason."""
 
     name: str  # "scene" | "picture" | "mesh" | "cloud" | "volume"
     reason: str  # a few words for printing: "its name ends in .obj"
@@ -44,9 +44,9 @@ class Kind:
 
 @dataclass(frozen=True)
 class PlyHead:
-    """What the head of a PLY file promises."""
+    """The header of a PLY file."""
 
-    elements: dict[str, int]  # name -> how many, in the file's order
+    elements: dict[str, int]  # name -> count, in the file's order
     text: bool  # an element a line, rather than binary
     start: int  # of the data, in bytes
 
@@ -61,12 +61,15 @@ class ArrayHead:
 
     @property
     def called(self) -> str:
-        """How errors name it."""
+        """Its name in errors."""
         return f"array {self.key!r}" if self.key else "its array"
 
 
 def kind_of(path: str | Path) -> Kind:
-    """Whether a path is a scene, picture, mesh, cloud or volume. Raises PolyfieldError where it is none of them."""
+    """Return whether a path is a scene, picture, mesh, cloud or volume.
+
+    Raises PolyfieldError for anything else.
+    """
     path = Path(path)
     if not os.path.exists(path):  # unlike Path.exists, False for names that no file can have
         raise PolyfieldError(f"{shown(path)}: no such file or folder")
@@ -81,11 +84,14 @@ def kind_of(path: str | Path) -> Kind:
         return Kind("mesh", f"a PLY of {faces} faces") if faces else Kind("cloud", "a PLY without faces")
     if suffix in (".npy", ".npz"):
         return _array_kind(path)
-    raise PolyfieldError(f"{shown(path)}: {_ending(suffix)}; read are {READ}")
+    raise PolyfieldError(f"{shown(path)}: {_ending(suffix)}; polyfield reads {READ}")
 
 
 def suffix_of(path: Path, kind: str, suffixes: tuple[str, ...]) -> str:
-    """The suffix in small letters. Raises PolyfieldError where `kind` is not read from files that end so."""
+    """Return the suffix in lower case.
+
+    Raises PolyfieldError if `kind` is not read from files with this suffix.
+    """
     suffix = _suffix(path)
     if suffix not in suffixes:
         raise PolyfieldError(f"{shown(path)}: {_ending(suffix)}; a {kind} is read from {', '.join(suffixes)}")
@@ -93,9 +99,9 @@ def suffix_of(path: Path, kind: str, suffixes: tuple[str, ...]) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a source's file. Raises PolyfieldError where there is none, or it is empty."""
+    """Return the SHA-256 of a source's file. Raises PolyfieldError if there is no file, or it is empty."""
     if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a device that never ends
-        raise PolyfieldError(f"{shown(path)}: is no file; expected one")
+        raise PolyfieldError(f"{shown(path)}: is not a file; expected one")
     with decoding(shown(path)), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise PolyfieldError(f"{shown(path)} is empty (0 bytes); copy or export it again")
@@ -103,7 +109,7 @@ def fingerprint(path: Path) -> str:
 
 
 def ply_head(path: Path) -> PlyHead:
-    """The head of a PLY file. Raises PolyfieldError where it has none that can be read."""
+    """Return the header of a PLY file. Raises PolyfieldError if it cannot be read."""
     with decoding(shown(path)), path.open("rb") as file:
         if file.readline(16).strip() != b"ply":
             raise ValueError("it does not begin with 'ply'")
@@ -117,11 +123,11 @@ def ply_head(path: Path) -> PlyHead:
                 text = words[1] == b"ascii"
             if words[0] == b"element":
                 elements[words[1].decode()] = int(words[2])
-        raise ValueError("its head has no end_header")
+        raise ValueError("its header has no end_header")
 
 
 def array_heads(path: Path) -> dict[str, ArrayHead]:
-    """Every array of an npy or npz file by its key."""
+    """Return every array of an npy or npz file by its key."""
     with decoding(shown(path)), path.open("rb") as file:
         try:
             heads = _npz_heads(file) if file.read(4) == b"PK\x03\x04" else [_head("", file)]
@@ -131,7 +137,7 @@ def array_heads(path: Path) -> dict[str, ArrayHead]:
 
 
 def main_array(path: Path) -> ArrayHead:
-    """The array that an npy or npz file stands for: `points`, or the only one beside `normals`."""
+    """Return the main array of an npy or npz file: `points`, or the only one beside `normals`."""
     heads = array_heads(path)
     if "points" in heads:
         return heads["points"]
@@ -145,7 +151,10 @@ def main_array(path: Path) -> ArrayHead:
 
 
 def read_array(path: Path, head: ArrayHead) -> np.ndarray:
-    """The values of one array, in the machine's byte order. Objects, which would be pickled, are refused."""
+    """Return the values of one array, in the machine's byte order.
+
+    Raises PolyfieldError for arrays of objects, because these are pickled.
+    """
     if head.dtype.kind not in "biuf":
         raise PolyfieldError(f"{shown(path)}: {head.called} is of type {head.dtype}; expected plain numbers")
     with decoding(shown(path)):
@@ -194,6 +203,6 @@ def _head(key: str, file: IO[bytes]) -> ArrayHead:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:  # (3, 0) differs in the names of fields, which are refused anyhow
+    else:  # (3, 0) differs in the names of fields, which are refused anyway
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     return ArrayHead(key, shape, dtype)

@@ -1,8 +1,9 @@
 """Mesh queries: which points are inside a closed triangle mesh, and how far points are from its surface.
 
-By Open3D's ray casting (the extra `mesh`), in its float32: meshes and points are first moved to the mesh's box and scaled
-to its longest side, so coordinates may lie far from zero. Inside means that a ray crosses the surface an odd number of times; a
-mesh with holes or without an inside has distances, but no signs worth having.
+Open3D's ray casting (the extra `mesh`) computes them in float32. Meshes and points are first moved to the
+mesh's box and scaled to its longest side, so coordinates may be far from zero. A point is inside if a ray
+from it crosses the surface an odd number of times. A mesh with holes or without an inside has distances, but
+no meaningful signs.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from polyfield.errors import PolyfieldError
 from polyfield.progress import Progress
 
 _BATCH = 2**19  # points at a time
-_CELLS = 64  # along an axis of a batch's box, cell by cell of which points are asked
+_CELLS = 64  # along an axis of a batch's box; points are evaluated cell by cell
 
 
 def inside_mesh(
     vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
 ) -> np.ndarray:
-    """Whether points (N, 3) are inside a mesh: bool (N,). vertices (V, 3) and faces (F, 3), closed.
+    """Return whether points (N, 3) are inside a mesh: bool (N,).
 
-    PolyfieldError for a mesh without faces or extent, for numbers that are not finite, and where Open3D is not installed.
+    The mesh has vertices (V, 3) and faces (F, 3), and is closed.
+    Raises PolyfieldError for a mesh without faces or extent, for numbers that are not finite, and if Open3D
+    is not installed.
     """
     return _ask("compute_occupancy", vertices, faces, points, progress)[0] > 0.5
 
@@ -31,7 +34,10 @@ def inside_mesh(
 def signed_distance(
     vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
 ) -> np.ndarray:
-    """Distances (N,) float32 from points (N, 3) to a closed mesh, negative inside, in its unit. Errors as `inside_mesh`."""
+    """Return distances (N,) float32 from points (N, 3) to a closed mesh, negative inside, in its unit.
+
+    Raises errors as `inside_mesh` does.
+    """
     distances, unit = _ask("compute_signed_distance", vertices, faces, points, progress)
     return distances * np.float32(unit)
 
@@ -39,7 +45,10 @@ def signed_distance(
 def distance(
     vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
 ) -> np.ndarray:
-    """Distances (N,) float32 from points (N, 3) to a mesh, closed or not, in its unit. Errors as `inside_mesh`."""
+    """Return distances (N,) float32 from points (N, 3) to a mesh, closed or not, in its unit.
+
+    Raises errors as `inside_mesh` does.
+    """
     distances, unit = _ask("compute_distance", vertices, faces, points, progress)
     return distances * np.float32(unit)
 
@@ -47,9 +56,10 @@ def distance(
 def _ask(
     question: str, vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, progress: Progress | None
 ) -> tuple[np.ndarray, float]:
-    """Answers (N,) float32 of a method of Open3D's scene, with lengths in units of the mesh's longest side, and that side.
+    """Return the values (N,) float32 of the method `question` of Open3D's scene, and the mesh's longest side.
 
-    One ray a point decides what is inside: three and eleven said the same of every one of two million points.
+    Lengths are in units of that side. One ray a point decides what is inside: three and eleven rays gave the
+    same results for all of two million points.
     """
     vertices, points = np.asarray(vertices, np.float64), np.asarray(points, np.float64)
     scene, centre, unit = _scene(vertices, np.asarray(faces))
@@ -66,7 +76,7 @@ def _ask(
 
 
 def _scene(vertices: np.ndarray, faces: np.ndarray) -> tuple[Any, np.ndarray, float]:
-    """Open3D's scene of a mesh scaled to a unit box, and the centre (3,) and longest side of its own box."""
+    """Return Open3D's scene of a mesh scaled to a unit box, and its box's centre (3,) and longest side."""
     open3d = _open3d()
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise PolyfieldError(f"mesh query: vertices {vertices.shape} must be (V, 3) and finite")
@@ -89,7 +99,10 @@ def _scene(vertices: np.ndarray, faces: np.ndarray) -> tuple[Any, np.ndarray, fl
 
 
 def _near_each_other(points: np.ndarray) -> np.ndarray:
-    """An order (N,) in which points (N, 3) follow points nearby: the search then finds the same triangles in cache."""
+    """Return an order (N,) of points (N, 3) in which neighbours are close.
+
+    The search then finds the same triangles in cache.
+    """
     low, high = points.min(0), points.max(0)
     cells = (points - low) / np.maximum(high - low, np.finfo(np.float32).tiny) * np.float32(_CELLS - 1)
     return np.argsort(

@@ -1,4 +1,4 @@
-"""Meshes as sources: OBJ, PLY, STL, GLB and OFF through trimesh, checked, and what keeps them from being watertight."""
+"""Meshes as sources: OBJ, PLY, STL, GLB and OFF, read with trimesh and checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".off")
 
-# A face of an OBJ that counts vertices from the end, or from 0: trimesh takes others for them.
+# A face of an OBJ that counts vertices from the end, or from 0: trimesh would take other vertices.
 BAD_REFERENCE = re.compile(rb"(?m)^f\b.*?[ \t](-\d+|0+(?!\d))")
 
 
@@ -28,20 +28,20 @@ class Mesh:
     """Triangles in the file's own coordinates and units."""
 
     name: str  # the file's, without suffix
-    vertices: np.ndarray  # (V, 3) float64; more than one may stand in one position
+    vertices: np.ndarray  # (V, 3) float64; several may have one position
     faces: np.ndarray  # (F, 3) int64, at least one, with corners in three positions
-    why_open: str | None  # what keeps it from being watertight and wound one way; None where nothing does
+    why_open: str | None  # why it is not watertight and wound one way; None if it is
     found: str  # one sentence: what was detected
     sha256: str  # of the file
     notes: tuple[str, ...]  # warnings, a line each
 
 
 def open_mesh(path: str | Path) -> Mesh:
-    """The mesh in an OBJ, PLY, STL, GLB or OFF file, all its objects joined with their transforms applied.
+    """Return the mesh in an OBJ, PLY, STL, GLB or OFF file.
 
-    Polygons are cut into triangles; faces with two corners in one position are dropped, which opens nothing. Raises
-    PolyfieldError, one line with the file's name, on anything damaged, without faces, or with values that are not
-    finite.
+    All objects in the file are joined, with their transforms applied. Polygons are cut into triangles. Faces
+    with two corners in one position are dropped, which leaves no holes. Raises PolyfieldError, one line with
+    the file's name, if the file is damaged, has no faces, or has values that are not finite.
     """
     path = Path(path)
     label = shown(path)
@@ -68,9 +68,9 @@ def open_mesh(path: str | Path) -> Mesh:
 
 
 def why_open(faces: np.ndarray) -> str | None:
-    """What keeps faces (F, 3) of vertex numbers from bounding a solid, or None.
+    """Return why faces (F, 3) of vertex numbers do not bound a solid, or None if they do.
 
-    None says that every edge belongs to two faces, which pass it in opposite directions.
+    They do if every edge belongs to two faces, which pass it in opposite directions.
     """
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     edges = np.minimum(start, end) * (faces.max() + 1) + np.maximum(start, end)
@@ -91,7 +91,7 @@ def why_open(faces: np.ndarray) -> str | None:
 
 
 def read_geometry(path: Path) -> Scene:
-    """What a file holds, meshes or points, as trimesh has it; cut files are refused."""
+    """Return a file's meshes or points as trimesh reads them. Raises PolyfieldError for truncated files."""
     import trimesh
 
     suffix = suffix_of(path, "mesh", SUFFIXES)
@@ -108,7 +108,7 @@ def _check(vertices: np.ndarray, faces: np.ndarray, label: str) -> None:
         raise PolyfieldError(f"{label}: its vertices have {vertices.shape[-1]} coordinates; expected 3")
     if bad := vertices.size - int(np.isfinite(vertices).sum()):
         raise PolyfieldError(
-            f"{label}: {bad} coordinates are not finite (NaN or inf); mend or remove those vertices"
+            f"{label}: {bad} coordinates are not finite (NaN or inf); fix or remove those vertices"
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         worst = faces.min() if faces.min() < 0 else faces.max()
@@ -116,7 +116,7 @@ def _check(vertices: np.ndarray, faces: np.ndarray, label: str) -> None:
 
 
 def _positions(vertices: np.ndarray) -> np.ndarray:
-    """(V,) int64: vertices in exactly one position have one number."""
+    """Return a number for each vertex, (V,) int64. Vertices in exactly one position have the same number."""
     order = np.lexsort(vertices.T)
     sorted_ = vertices[order]
     numbers = np.empty(len(vertices), np.int64)
@@ -125,7 +125,7 @@ def _positions(vertices: np.ndarray) -> np.ndarray:
 
 
 def _refuse_cut(path: Path, suffix: str, data: bytes) -> None:
-    """Raises for what trimesh would read in part, or as something else, without a word."""
+    """Refuse files that trimesh would silently read in part, or as something else."""
     if suffix == ".ply" and (head := ply_head(path)).text:
         # Elements behind these, edges for one, may have fewer numbers.
         least = 3 if list(head.elements)[-1] in ("vertex", "face") else 1
@@ -135,7 +135,7 @@ def _refuse_cut(path: Path, suffix: str, data: bytes) -> None:
         counts = lines[0].split()[1:] or lines[1].split()
         _refuse_few_lines(lines[1 if len(lines[0].split()) > 1 else 2 :], int(counts[0]) + int(counts[1]))
     if suffix == ".stl" and not _stl_is_whole(data):
-        raise ValueError("it is not as long as its head says, nor does it end in 'endsolid'")
+        raise ValueError("it is not as long as its header states, and does not end in 'endsolid'")
     if suffix == ".obj" and (bad := BAD_REFERENCE.search(data)):
         line = data.count(b"\n", 0, bad.start()) + 1
         raise PolyfieldError(
@@ -152,7 +152,7 @@ def _stl_is_whole(data: bytes) -> bool:
 def _refuse_few_lines(lines: list[bytes], count: int, least: int = 3) -> None:
     lines = [line for line in lines if line.strip()]
     if len(lines) < count:
-        raise ValueError(f"{len(lines)} lines of data, its head says {count}")
+        raise ValueError(f"{len(lines)} lines of data, its header states {count}")
     last = lines[count - 1].split()
     if len(last) < least:
         raise ValueError("its last line is not whole")

@@ -1,4 +1,4 @@
-"""Photographs: found inside the scene's folder, measured, then read, hashed and shrunk by a few threads."""
+"""Photographs: found in the scene's folder, measured, then read, hashed and downscaled by a few threads."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Photograph:
     """A frame and its files."""
 
     frame: Frame
-    name: str  # path below the scene's folder, parted by '/'
+    name: str  # path below the scene's folder, separated by '/'
     path: Path
     keep: Path | None  # a mask where black is ignored (nerfstudio)
     ignore: Path | None  # a mask where all but black is ignored (instant-ngp)
 
     @property
     def label(self) -> str:
-        """How errors name it: file, frame and key."""
+        """Its name in errors: file, frame and key."""
         return f"{self.frame.own.where}: file_path {self.name!r}"
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What was read of a photograph."""
+    """A photograph's pixels."""
 
     image: np.ndarray  # (H, W, 4) uint16 premultiplied
     mask: np.ndarray | None  # (H, W) bool, True = counts
@@ -48,10 +48,10 @@ class Pixels:
 
 
 def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple[str, ...]]:
-    """The photographs that exist, in the frames' order, and the names of those that do not.
+    """Return the photographs that exist, in the frames' order, and the names of those that do not.
 
-    Raises PolyfieldError for a path that leaves `root`, for a photograph named twice, and where more than a tenth is
-    missing.
+    Raises PolyfieldError for a path that leaves `root`, for a photograph named twice, and if more than a
+    tenth is missing.
     """
     found: list[Photograph] = []
     missing: list[str] = []
@@ -59,7 +59,7 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
     for frame in frames:
         name, path = _inside(frame.own, "file_path", root)
         if name in first:
-            raise frame.own.fail("file_path", f"{name!r} stands in {first[name].own.where} too; keep one")
+            raise frame.own.fail("file_path", f"{name!r} is in {first[name].own.where} too; keep one")
         first[name] = frame
         if path is None:
             missing.append(name)
@@ -77,7 +77,10 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
 
 
 def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int, int]]:
-    """Width and height of every photograph in its file, from the files' heads, before anything slow begins."""
+    """Return the width and height of every photograph in its file, from the files' headers alone.
+
+    Raises PolyfieldError if downscaling leaves no pixels, or the pixels do not fit into memory.
+    """
     sizes = [images.read_size(photograph.path, photograph.label) for photograph in photographs]
     for photograph, (width, height) in zip(photographs, sizes):
         if downscale > min(width, height):
@@ -94,7 +97,10 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
 
 
 def load(photographs: Sequence[Photograph], downscale: int, progress: Progress | None = None) -> list[Pixels]:
-    """The pixels of every photograph at 1 / downscale; the first bad one, in order, is the error."""
+    """Return the pixels of every photograph at 1 / downscale.
+
+    Raises the error of the first bad one, in order.
+    """
     results: list[Pixels] = []
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         try:
@@ -137,7 +143,7 @@ def _read_masks(photograph: Photograph, shape: tuple[int, int]) -> np.ndarray | 
 
 
 def _inside(record: Record, key: str, root: Path) -> tuple[str, Path | None]:
-    """The tidy name below `root` that a record gives, and its file, or None where there is none."""
+    """Return the normalised name below `root` that a record gives, and its file or None."""
     text = record.text(key)
     if text is None:
         raise record.fail(key, "is missing; expected a path inside the scene's folder")
@@ -178,7 +184,7 @@ def _refuse_link_out(record: Record, key: str, path: Path, root: Path) -> None:
 
 
 def _memory() -> float:
-    """Bytes of memory this machine has; infinite where it cannot be asked."""
+    """Return this machine's memory in bytes, infinite if it is not known."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Pictures as sources: a file's own channels and depth, beyond a limit in a file rather than in memory."""
+"""Pictures as sources, with a file's own channels and depth. Large ones are kept in a temporary file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polyfield.data.records import brief
 from polyfield.errors import PolyfieldError, shown
 from polyfield.progress import Progress
 
-IN_MEMORY = 256 << 20  # bytes; larger pictures lie in a temporary file
+IN_MEMORY = 256 << 20  # bytes; larger pictures are kept in a temporary file
 STRIP = 16 << 20  # bytes of a file's rows that are copied at once
 EXR = b"v/1\x01"
 
@@ -26,36 +26,37 @@ DEEP = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as its file has it, upright."""
+    """A picture with its file's own channels and depth, upright."""
 
     name: str  # the file's, without suffix
     values: np.ndarray  # (H, W, C) uint8 | uint16 | float32; C: grey 1, grey and alpha 2, RGB 3, RGBA 4
-    premultiplied: bool  # colours by alpha, as EXR has it; straight elsewhere
-    peak: float  # what stands for full: 255, 65535; of floats 1, or the largest value where that is more
+    premultiplied: bool  # whether colours are multiplied by alpha: those of EXR are, others are straight
+    peak: float  # full scale: 255, 65535; of floats 1, or the largest value if that is more
     found: str  # one sentence: what was detected
     sha256: str  # of the file
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A decoded picture, as it lies in its file."""
+    """A decoded picture, with the orientation that it has in its file."""
 
     shape: tuple[int, int, int]  # (H, W, C)
     dtype: np.dtype
     depth: str  # for people: "8 bits"
     rows: Callable[[int, int], np.ndarray]  # top, bottom -> (bottom - top, W, C)
-    turns: int = 0  # quarter turns anticlockwise that set it upright,
-    mirrored: bool = False  # then left to right
+    turns: int = 0  # quarter turns anticlockwise that set it upright
+    mirrored: bool = False  # whether it is then mirrored left to right
     premultiplied: bool = False
     left_out: str = ""  # channels that are not read
 
 
 def open_picture(path: str | Path, *, downscale: int = 1, progress: Progress | None = None) -> Picture:
-    """The picture in a PNG, JPEG, WebP, BMP, GIF or EXR file, found by how the file begins; of an animation the first.
+    """Return the picture in a PNG, JPEG, WebP, BMP, GIF or EXR file, or the first frame of an animation.
 
-    `downscale` K takes K x K box means, weighted by alpha, cropped at the right and bottom. `progress` is called with
-    (done, total) rows as they are copied. More than IN_MEMORY bytes of values lie in an unlinked temporary file that
-    is mapped read-only. Raises PolyfieldError, one line with the file's name, on anything that cannot be read.
+    The file's first bytes decide its format. `downscale` K takes K x K box means, weighted by alpha, cropped
+    at the right and bottom. `progress` is called with the share of the rows that are copied. More than
+    IN_MEMORY bytes of values are kept in an unlinked temporary file that is mapped read-only. Raises
+    PolyfieldError, one line with the file's name, if the file cannot be read.
     """
     if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
         raise PolyfieldError(f"--downscale is {brief(downscale)}; expected a whole number of at least 1")
@@ -90,7 +91,7 @@ def _found(path: Path, decoded: _Decoded, downscale: int) -> str:
 
 
 def _image(file: IO[bytes], start: bytes, label: str) -> _Decoded:
-    """What Pillow reads, and PNG of 16 bits a channel."""
+    """Return a picture that Pillow reads, or a PNG of 16 bits a channel."""
     if start.startswith(images.PNG):
         images.open_image(file, start, label).verify()  # every chunk's checksum, to the very end
     image = images.open_image(file, start, label)
@@ -166,7 +167,7 @@ def _exr(path: Path, label: str) -> _Decoded:
 
 
 def _exr_channels(channels: dict[str, Any], label: str) -> dict[str, np.ndarray]:
-    """The channels that make a picture: colour, or luminance where there is nothing but that and alpha."""
+    """Return the channels of the picture: colour, or luminance if there is no other channel but alpha."""
     colour = next((name for name in ("RGBA", "RGB") if name in channels), None)
     names = [colour] if colour else ["Y", "A"] if set(channels) == {"Y", "A"} else ["Y"]
     if not set(names) <= set(channels) or (not colour and not set(channels) <= {"Y", "A"}):
@@ -183,7 +184,7 @@ def _exr_channels(channels: dict[str, Any], label: str) -> dict[str, np.ndarray]
 
 
 def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> tuple[np.ndarray, float]:
-    """The values at 1 / K, not yet upright, and the largest of them."""
+    """Return the values at 1 / K, not yet upright, and the largest of them."""
     height, width, channels = decoded.shape
     if k > min(height, width):
         raise PolyfieldError(f"{label} has {width} x {height} pixels; --downscale {k} leaves none of them")
@@ -204,13 +205,13 @@ def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -
         needed = np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize / 1e9
         reason = (error.strerror or str(error)).lower()
         raise PolyfieldError(
-            f"{label}: {needed:.1f} GB of pixels do not go into {shown(tempfile.gettempdir())} ({reason});"
-            " point TMPDIR to a folder with room"
+            f"{label}: {needed:.1f} GB of pixels do not fit into {shown(tempfile.gettempdir())} ({reason});"
+            " point TMPDIR to a folder with enough space"
         ) from None
 
 
 def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> Iterator[np.ndarray]:
-    """The picture at 1 / K, some rows at a time from the top."""
+    """Yield the picture at 1 / K, some rows at a time from the top."""
     height, width, channels = decoded.shape
     top, left = _cropped(decoded, k)
     bottom, right = top + height // k * k, left + width // k * k
@@ -231,16 +232,16 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
 
 
 def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:
-    """Rows and columns that go first, so that the upright picture is cropped at its right and bottom."""
+    """Return the rows and columns to drop first, so that the upright picture is cropped right and bottom."""
     corners = np.rot90(np.arange(4).reshape(2, 2), decoded.turns)
     low, right = divmod(
         int(corners[0, -1 if decoded.mirrored else 0]), 2
-    )  # where the upright top left corner lies
+    )  # where the upright picture's top left corner is
     return low * (decoded.shape[0] % k), right * (decoded.shape[1] % k)
 
 
 def _box_mean(values: np.ndarray, k: int, premultiplied: bool) -> np.ndarray:
-    """The K x K box mean of (H, W, C), rounded to nearest; colours that are not premultiplied are weighted by alpha."""
+    """Return the K x K box mean of (H, W, C), rounded to nearest. Straight colours are weighted by alpha."""
     alpha = not premultiplied and values.shape[2] in (2, 4)
     total = np.zeros((values.shape[0] // k, values.shape[1] // k, values.shape[2]))
     for i in range(k):

@@ -1,8 +1,8 @@
-"""Placement: where a scene of photographs is, from its cameras alone.
+"""Placement: the domain of a scene of photographs, from its cameras alone.
 
-The centre is what the cameras look at. The inner cube of the contraction reaches from there to the farthest camera, so
-what the cameras walk around is not bent, and what stands behind them is drawn together towards the shell. All axes are
-as long, and nothing is turned or moved: world coordinates stay the source's own.
+The centre is what the cameras look at. The inner cube of the contraction reaches from there to the farthest
+camera. So space between the cameras is not contracted, and space behind them is contracted towards the shell.
+All axes have the same length, and nothing is turned or moved: world coordinates stay the source's own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ NEAR = 0.05  # of the median distance from the cameras to the centre
 
 
 def from_cameras(cameras: Cameras) -> Domain:
-    """The contraction domain around `Cameras.focus`; half_size is the largest camera distance in the maximum norm.
+    """Return the contraction domain around `Cameras.focus`.
 
-    Cameras that all stand in the focus, turned on the spot, give no size: then it is 1.
+    half_size is the largest camera distance in the maximum norm. It is 1 if all cameras are at the focus,
+    that is, if one camera was turned on the spot.
     """
     centre = cameras.focus().double().cpu()
     reach = (_positions(cameras) - centre).abs().max().item()
@@ -28,14 +29,14 @@ def from_cameras(cameras: Cameras) -> Domain:
 
 
 def near(cameras: Cameras, domain: Domain) -> float:
-    """A small distance in front of the cameras in which nothing can stand: 0.05 of the usual one to the centre."""
+    """Return the distance in front of cameras that is taken to be empty: 0.05 of the median to the centre."""
     positions = _positions(cameras)
     distance = (positions - positions.new_tensor(domain.centre)).norm(dim=-1).median().item()
     return NEAR * (distance if distance > 1e-3 * domain.half_size[0] else domain.half_size[0])
 
 
 def notes(cameras: Cameras, domain: Domain) -> list[str]:
-    """What looks wrong about the poses, a line each; all of it may be meant."""
+    """Return warnings about poses that look wrong, a line each. The poses may still be right."""
     positions = _positions(cameras)
     centre = positions.new_tensor(domain.centre)
     views = -cameras.c2w[:, :, 2].double().cpu()
@@ -53,5 +54,5 @@ def notes(cameras: Cameras, domain: Domain) -> list[str]:
 
 
 def _positions(cameras: Cameras) -> Tensor:
-    """Where the cameras stand, (V, 3) float64."""
+    """Return the cameras' positions, (V, 3) float64."""
     return cameras.c2w[:, :, 3].double().cpu()

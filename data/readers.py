@@ -1,4 +1,4 @@
-"""Readers: which format a scene has, found by looking, and the one call that opens it."""
+"""Readers: the format of a scene, recognised by its files, and the call that opens it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Format:
     """A scene format: how to recognise it and how to read it."""
 
     name: str
-    sign: str  # the file that gives it away
+    sign: str  # the file that identifies it
     sniff: Callable[[Path], str | None]  # the folder or file -> why it is this format, or None
     read: Callable[[Path, str, int, Progress | None], Scene]  # path, what was found, downscale, progress
 
@@ -30,10 +30,10 @@ FORMATS = (
 
 
 def open_scene(path: str | Path, *, downscale: int = 1, progress: Progress | None = None) -> Scene:
-    """The scene in a folder, or the one that a JSON file describes.
+    """Return the scene in a folder, or the one that a JSON file describes.
 
     `downscale` K takes K x K box means of all photographs. `progress` follows the decoding.
-    Raises PolyfieldError, one line with file, key and frame, on anything that cannot be read as it stands.
+    Raises PolyfieldError, one line with file, key and frame, if anything cannot be read.
     """
     if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
         raise PolyfieldError(f"--downscale is {brief(downscale)}; expected a whole number of at least 1")

@@ -1,4 +1,4 @@
-"""Records: JSON objects read key by key, where every complaint says the file, the key and the frame."""
+"""Records: JSON objects read key by key. Every error names the file, the key and the frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ LARGEST = 1e18  # of a number: its square still fits into float32
 
 @dataclass(frozen=True)
 class Record:
-    """One JSON object and where it stands, for example 'scene/transforms.json: frames[3]'; null counts as absent."""
+    """One JSON object and its place, for example 'scene/transforms.json: frames[3]'.
+
+    null counts as absent.
+    """
 
     values: dict[str, Any]
     where: str
@@ -23,37 +26,37 @@ class Record:
         return self.values.get(key) is not None
 
     def fail(self, key: str, text: str) -> PolyfieldError:
-        """The error to raise about `key`; `text` goes on after its name."""
+        """Return the error to raise about `key`. `text` follows its name."""
         return PolyfieldError(f"{self.where}: {key} {text}")
 
     def number(self, key: str) -> float | None:
-        """A finite number, or None where the key is absent."""
+        """Return a finite number, or None if the key is absent."""
         value = self.values.get(key)
         return None if value is None else self._finite(key, value)
 
     def integer(self, key: str, smallest: int = 1) -> int | None:
-        """A whole number, also written as 540.0, or None where the key is absent."""
+        """Return a whole number, also written as 540.0, or None if the key is absent."""
         value = self.number(key)
         if value is not None and (value != int(value) or value < smallest):
             raise self.fail(key, f"is {self.values[key]!r}; expected a whole number of at least {smallest}")
         return None if value is None else int(value)
 
     def text(self, key: str) -> str | None:
-        """A string that is not empty, or None where the key is absent."""
+        """Return a string that is not empty, or None if the key is absent."""
         value = self.values.get(key)
         if value is not None and (not isinstance(value, str) or not value):
             raise self.fail(key, f"is {brief(value)}; expected text")
         return value
 
     def flag(self, key: str) -> bool:
-        """True or false; absent is false."""
+        """Return true or false; false if the key is absent."""
         value = self.values.get(key, False) or False
         if not isinstance(value, bool) and value != 1:
             raise self.fail(key, f"is {brief(value)}; expected true or false")
         return bool(value)
 
     def numbers(self, key: str, count: int) -> list[float] | None:
-        """A list of exactly `count` finite numbers, or None where the key is absent."""
+        """Return a list of exactly `count` finite numbers, or None if the key is absent."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -62,7 +65,7 @@ class Record:
         return [self._finite(f"{key}[{i}]", item) for i, item in enumerate(value)]
 
     def texts(self, key: str) -> list[str] | None:
-        """A list of strings, or None where the key is absent."""
+        """Return a list of strings, or None if the key is absent."""
         value = self.values.get(key)
         if value is not None and not (
             isinstance(value, list) and all(isinstance(item, str) for item in value)
@@ -71,7 +74,7 @@ class Record:
         return value
 
     def records(self, key: str) -> list[Record]:
-        """A list of at least one object, each with its place."""
+        """Return a list of at least one object, each with its place."""
         value = self.values.get(key)
         if not isinstance(value, list) or not value:
             found = "is missing" if value is None else f"is {brief(value)}"
@@ -82,7 +85,7 @@ class Record:
         return [Record(item, f"{self.where}: {key}[{i}]") for i, item in enumerate(value)]
 
     def matrix(self, key: str) -> list[list[float]] | None:
-        """A list of rows of finite numbers, all as long, or None where the key is absent."""
+        """Return a list of rows of finite numbers, all of one length, or None if the key is absent."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -104,7 +107,7 @@ class Record:
 
 
 def brief(value: Any) -> str:
-    """A found value in a few words, safe to print on one line."""
+    """Return a value in a few words, safe to print on one line."""
     if isinstance(value, dict | list):
         kind = "an object" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if value else f"{kind} of nothing"
@@ -113,7 +116,7 @@ def brief(value: Any) -> str:
 
 
 def read_record(path: Path) -> Record:
-    """The JSON object that a file holds; anything else on top is refused."""
+    """Return the JSON object that a file holds. Raises PolyfieldError if the top value is not an object."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise PolyfieldError(f"{shown(path)}: holds {brief(value)}; expected a JSON object on top")

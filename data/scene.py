@@ -20,27 +20,27 @@ class Scene:
     root: Path  # the folder, as given
     format: str  # "blender" | "transforms"
     found: str  # one sentence: what was detected and why
-    cameras: Cameras  # (V,); intrinsics and sizes belong to the images as they are here, after downscaling
+    cameras: Cameras  # (V,); intrinsics and sizes are of the images below, after downscaling
     images: tuple[np.ndarray, ...]  # V of (H, W, 4) uint16 = round(65535 * premultiplied sRGB RGBA)
     masks: tuple[np.ndarray | None, ...]  # V of (H, W) bool, True = this pixel counts; None = all do
-    names: tuple[str, ...]  # (V,) paths below root, parted by '/'
+    names: tuple[str, ...]  # (V,) paths below root, separated by '/'
     train: tuple[int, ...]  # frame indices
     test: tuple[int, ...]  # frame indices, none of them in train
     background: tuple[float, float, float]  # sRGB that evaluation composites on
     domain: Domain
     near: float  # distance from the camera below which nothing is sampled
     downscale: int
-    skipped: tuple[str, ...]  # photographs the files name that do not exist
+    skipped: tuple[str, ...]  # photographs that the files name and that do not exist
     hashes: dict[str, str]  # name -> SHA-256 of the photograph's file
     notes: tuple[str, ...]  # warnings, a line each
 
     @property
     def bytes(self) -> int:
-        """Memory the images and masks take."""
+        """Memory of the images and masks, in bytes."""
         return sum(image.nbytes for image in self.images) + sum(m.nbytes for m in self.masks if m is not None)
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON data: what a run must know to tell later which photographs, poses and split it was fitted to."""
+        """Return plain JSON data that tells which photographs, poses and split a run was fitted to."""
         return {
             "name": self.name,
             "format": self.format,

@@ -1,6 +1,7 @@
 """transforms.json: photographs with poses, as nerfstudio, instant-ngp and their converters write them.
 
-Poses stay in the file's own world; `applied_transform`, `scale` and `offset` say how others moved it and are not used.
+Poses stay in the file's own world. `applied_transform`, `scale` and `offset` state how other programs moved
+it; they are not used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CAMERA_KEYS = {
     *FOCAL["x"], *FOCAL["y"], "w", "h", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2", "distortion_params",
     "camera_model", "is_fisheye", "equirectangular", "latlong", "orthographic", "ftheta_p0", "rolling_shutter",
 }  # fmt: skip
-# Known and not used: how others place the scene, train on it or made it.
+# Known and not used: how other programs place the scene, train on it or made it.
 HINTS = {
     "aabb_scale", "scale", "offset", "aabb", "render_aabb", "up", "from_na", "n_extra_learnable_dims", "sharpen",
     "importance_sampling", "white_transparent", "black_transparent", "envmap", "enable_depth_loading",
@@ -45,14 +46,21 @@ FRAME_KEYS = CAMERA_KEYS | FRAME_HINTS | {"file_path", "transform_matrix", "mask
 
 
 def sniff(path: Path) -> str | None:
-    """Why this is a transforms.json scene, or None. `path` is the folder or the JSON file, of whatever name."""
+    """Return why this is a transforms.json scene, or None.
+
+    `path` is the folder, or the JSON file of any name.
+    """
     if path.is_dir():
         return f"the folder holds {NAME}" if (path / NAME).is_file() else None
     return f"{path.name} is a JSON file" if path.suffix.lower() == ".json" else None
 
 
 def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
-    """The scene: split by the file's own lists, else every 8th by sorted name is test; placed by its cameras."""
+    """Return the scene, placed by its cameras.
+
+    The file's own lists give the split. Without them, every 8th photograph by sorted name is in the test
+    split.
+    """
     file = path / NAME if path.is_dir() else path
     frames = read_frames(file)
     shared = frames[0].shared
@@ -81,7 +89,10 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
 
 
 def _listed(shared: Record, names: Sequence[str]) -> tuple[set[str], set[str]]:
-    """The names to train on and to test on, by the file's lists; where one list is absent it is all the rest."""
+    """Return the names to train on and to test on, by the file's lists.
+
+    An absent list holds all other names.
+    """
     lists = {key: _names(shared, key, names) for key in SPLITS if key in shared}
     validation = lists.get("val_filenames", set())
     test = lists.get("test_filenames") or validation
@@ -110,7 +121,7 @@ def _names(shared: Record, key: str, names: Sequence[str]) -> set[str]:
 
 
 def _remarks(frames: Sequence[Frame], shared: Record) -> list[str]:
-    """Keys that were not understood, and lenses that were read only in part."""
+    """Return warnings about unknown keys, and about lenses that are modelled only in part."""
     unknown = sorted(set(shared.values) - TOP_KEYS)
     unknown += sorted({f"frames[].{key}" for frame in frames for key in set(frame.own.values) - FRAME_KEYS})
     notes = [f"keys that are not known were ignored: {', '.join(map(repr, unknown[:8]))}"] if unknown else []

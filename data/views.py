@@ -1,4 +1,4 @@
-"""The views of a scene as a run keeps them in scene.json, read back and checked: see `Scene.summary`."""
+"""The views of a scene in a run's scene.json, read and checked: see `Scene.summary`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _LARGEST = 1 << 16  # pixels along a side
 
 
 def read_views(path: Path, split: str) -> Cameras:
-    """The cameras of one split. Raises PolyfieldError with file, frame and key, or where the split has none."""
+    """Return the cameras of one split.
+
+    Raises PolyfieldError with file, frame and key, or if the split has no cameras.
+    """
     record = read_record(path)
     frames = [frame for frame in record.records("frames") if frame.text("split") == split]
     if not frames:

@@ -1,4 +1,4 @@
-"""Volumes as sources: grids of values from npy, npz, NIfTI and stacks in TIFF, indexed by x, y, z."""
+"""Volumes as sources: grids of values indexed by x, y, z, from npy, npz, NIfTI and TIFF stacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polyfield.data.kinds import fingerprint, main_array, read_array, suffix_of
 from polyfield.errors import PolyfieldError, shown
 
 SUFFIXES = (".npy", ".npz", ".nii", ".nii.gz", ".tif", ".tiff")
-LARGEST = 8 << 30  # bytes once read: 2048^3 voxels of 8 bits
+LARGEST = 8 << 30  # bytes in memory: 2048^3 voxels of 8 bits
 KEPT = (np.uint8, np.uint16, np.int16, np.float32)  # other numbers become float32
 
 Triple = tuple[float, float, float]
@@ -24,12 +24,15 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels along the axes of the source's world. Voxel (i, j, k) is the box from origin + (i, j, k) * spacing."""
+    """Voxels along the axes of the source's world.
+
+    Voxel (i, j, k) is the box from origin + (i, j, k) * spacing.
+    """
 
     name: str  # the file's, without suffix
     values: np.ndarray  # (X, Y, Z, C) uint8 | uint16 | int16 | float32, not always contiguous
     spacing: Triple  # of voxels, in the file's unit
-    origin: Triple  # the grid's low corner: that of the first voxel, not its centre
+    origin: Triple  # the low corner of the grid and of its first voxel, not that voxel's centre
     found: str  # one sentence: what was detected
     sha256: str  # of the file
     notes: tuple[str, ...]  # warnings, a line each
@@ -37,7 +40,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class _Grid:
-    """What was read, not yet checked."""
+    """A grid as read, not yet checked."""
 
     values: np.ndarray  # (X, Y, Z) or (X, Y, Z, C)
     spacing: Triple = (1.0, 1.0, 1.0)
@@ -46,11 +49,12 @@ class _Grid:
 
 
 def open_volume(path: str | Path) -> Volume:
-    """The volume in an npy, npz or NIfTI file, or a TIFF of several pages.
+    """Return the volume in an npy, npz or NIfTI file, or a TIFF of several pages.
 
-    npy, npz and TIFF are stacks of slices, (Z, Y, X) or (Z, Y, X, C), C <= 4, with voxels of size 1. NIfTI is (X, Y, Z)
-    with the file's spacing, and its place where its axes are the world's. Raises PolyfieldError, one line with the
-    file's name, on anything damaged, not finite, flat, or with other axes.
+    npy, npz and TIFF are stacks of slices, (Z, Y, X) or (Z, Y, X, C), C <= 4, with voxels of size 1. NIfTI is
+    (X, Y, Z) with the file's spacing. It has the file's origin too if its axes are the world's. Raises
+    PolyfieldError, one line with the file's name, if the file is damaged, flat, has values that are not
+    finite, or has other axes.
     """
     path = Path(path)
     label = shown(path)
@@ -63,7 +67,7 @@ def open_volume(path: str | Path) -> Volume:
             grid = _Grid(_by_x(_read_tiff(path, label), label))
         else:
             head = main_array(path)
-            _refuse_axes(head.shape, label)  # before what may be large is read
+            _refuse_axes(head.shape, label)  # before values are read, as they may be large
             _refuse_huge(head.shape, head.dtype, label)
             grid = _Grid(_by_x(read_array(path, head), label))
     values, notes = _numbers(_with_channels(grid.values, label), label)
@@ -100,7 +104,7 @@ def _refuse_huge(shape: tuple[int, ...], dtype: np.dtype, label: str) -> None:
 
 
 def _by_x(stack: np.ndarray, label: str) -> np.ndarray:
-    """A stack of slices (Z, Y, X[, C]) as (X, Y, Z[, C]), a view."""
+    """Return a view of a stack of slices (Z, Y, X[, C]) as (X, Y, Z[, C])."""
     _refuse_axes(stack.shape, label)
     return stack.transpose(2, 1, 0, *range(3, stack.ndim))
 
@@ -113,7 +117,7 @@ def _with_channels(values: np.ndarray, label: str) -> np.ndarray:
 
 
 def _numbers(values: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The values in a type that is kept, in the machine's byte order, and what there is to say of that."""
+    """Return the values in one of the types KEPT, in the machine's byte order, and notes on a conversion."""
     found = values.dtype
     if found.kind not in "biuf":
         raise PolyfieldError(f"{label}: holds values of type {found}; expected plain numbers")
@@ -121,7 +125,7 @@ def _numbers(values: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...
     with np.errstate(over="ignore"):  # becomes inf, which is refused
         values = values.astype(found.newbyteorder("=") if kept else np.float32, copy=False)
     if bad := sum(piece.size - int(np.isfinite(piece).sum()) for piece in values):
-        raise PolyfieldError(f"{label}: {bad} values are not finite in float32 (NaN or inf); mend them first")
+        raise PolyfieldError(f"{label}: {bad} values are not finite in float32 (NaN or inf); fix them first")
     return values, () if kept else (f"values of type {found} are taken as float32.",)
 
 
@@ -136,7 +140,7 @@ def _read_nifti(path: Path, label: str) -> _Grid:
         ) from None
     try:
         image: Any = nibabel.load(path, mmap=False)
-        _refuse_huge(image.shape, np.dtype(np.float64), label)  # what scaled values take
+        _refuse_huge(image.shape, np.dtype(np.float64), label)  # the size of scaled values
         values = np.asanyarray(image.dataobj)
     except (ImageFileError, HeaderDataError) as error:
         raise ValueError(str(error)) from None
@@ -162,10 +166,10 @@ def _read_nifti(path: Path, label: str) -> _Grid:
 
 
 def _read_tiff(path: Path, label: str) -> np.ndarray:
-    """The pages of a TIFF, (Z, Y, X) or (Z, Y, X, C)."""
+    """Return the pages of a TIFF, (Z, Y, X) or (Z, Y, X, C)."""
     import tifffile
 
-    complaints = BufferingHandler(1000)  # tifffile logs what is damaged and goes on with the rest
+    complaints = BufferingHandler(1000)  # tifffile logs damage and continues with the rest
     complaints.setLevel(logging.ERROR)
     tifffile.logger().addHandler(complaints)
     try:
@@ -176,7 +180,7 @@ def _read_tiff(path: Path, label: str) -> np.ndarray:
     except ValueError as error:
         if "imagecodecs" in str(error):
             raise PolyfieldError(
-                f"{label}: is compressed in a way that is not read ({error}); save it without"
+                f"{label}: is compressed in a way that is not read ({error}); save it uncompressed"
             ) from None
         raise
     finally:

@@ -14,7 +14,11 @@ from polyfield.errors import PolyfieldError
 
 @dataclass(frozen=True, eq=False)
 class FieldContext:
-    """What is known of a fitted field beside its values. Raises PolyfieldError where a value makes no sense."""
+    """What is known of a fitted field beside its values. Raises PolyfieldError where a value makes no sense.
+
+    >>> FieldContext(background=(0.0, 0.0, 0.0)).step_size
+    1.0
+    """
 
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # what the field was fitted on, in [0, 1]
     step_size: float = 1.0  # of radiance, between samples of a ray, in the field's unit of length

@@ -44,7 +44,7 @@ def build(spec: FieldSpec) -> StoredField:
     kind = architecture(spec.architecture)
     if why := kind.refusal(spec.meaning):
         moving = "moving " if spec.meaning.moving else ""
-        raise PolyfieldError(f"{kind.name} cannot store a {moving}{spec.meaning.signal} field: {why}")
+        raise PolyfieldError(f"{kind.name} cannot store {moving}{spec.meaning.signal} fields: {why}")
     with torch.device("meta"):
         field = kind.build(spec)
     if (size := field.parameter_count()) > _MOST_PARAMETERS:

@@ -20,8 +20,8 @@ class Signal:
     transform: ValueTransform  # of its raw value; a distance's is in units of the domain's size
     channels: int | None  # of a point's value, or None: as many as the source has
     output: str  # the part of FieldOutput that holds the value: density, colour, distance or occupancy
-    loss: str  # the measure in `fit.losses` that compares raw values; of a density, rendered colours
-    drawn: str  # the renderer in `render.renderers`: rays, picture, surface or emission
+    loss: str  # the measure in `fitting.losses` that compares raw values; of a density, rendered colours
+    drawn: str  # the renderer in `rendering.renderers`: rays, picture, surface or emission
     inside: int = 0  # the sign of raw values inside a shape, or 0 where there is no inside
 
     @property

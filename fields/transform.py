@@ -19,7 +19,10 @@ _FUNCTIONS = {"exp": 80.0, "identity": 1e9, "sigmoid": 80.0}
 class ValueTransform:
     """The one map from a field's raw values to the values they mean: offset + scale * function(clamp(raw)).
 
-    Losses live on raw: there `exp` is in log space, `sigmoid` in logits, and distances do not depend on the source's unit.
+    Losses compare raw values: there `exp` is in log space, `sigmoid` in logits, and distances do not depend on the source's unit.
+
+    >>> ValueTransform("identity", (-1e6, 1e6), scale=2.0, offset=1.0)(torch.tensor([0.0, 3.0])).tolist()
+    [1.0, 7.0]
     """
 
     function: str  # "exp", "identity" or "sigmoid"

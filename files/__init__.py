@@ -1,1 +1,1 @@
-"""Files: whole or not there, JSON without surprises, tensors under a checksum, one process at a time."""
+"""Files: atomic writes, strict JSON, tensors with a checksum, and locks."""

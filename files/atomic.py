@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and regular files opened for reading."""
+"""Atomic writes of files, and reads of regular files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from polyfield.errors import PolyfieldError, shown
 
 
 def temporary(path: Path) -> Path:
-    """The hidden name under which `path` is written: .NAME.PID.tmp, with a thread's own number off the main one."""
+    """Return the hidden name under which `path` is written: .NAME.PID.tmp.
+
+    PID is the thread's own number, which on the main thread is the process's.
+    """
     return path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")
 
 
 def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
-    """The one line about a write of `needed` bytes that the system refused."""
+    """Return the error, one line, about a write of `needed` bytes that the system refused."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             cause, remedy = "the disk or the quota is full", "make room or write elsewhere"
@@ -30,13 +33,13 @@ def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
         case errno.ENOENT | errno.ENOTDIR:
             cause, remedy = "there is no such folder", "create it first"
         case _:
-            cause, remedy = (error.strerror or str(error)).lower(), "mend that or write elsewhere"
+            cause, remedy = (error.strerror or str(error)).lower(), "fix that or write elsewhere"
     what = f"cannot write {needed:,} bytes" if needed else "cannot be made"
     return PolyfieldError(f"{shown(path)}: {what}: {cause}; {remedy}")
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write the file in place, its mode as the umask has it, and wait until the disk holds it."""
+    """Write the file in place, with the umask's mode, and wait until it is on the disk."""
     with open(path, "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -44,8 +47,8 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the folder's list of names."""
-    if os.name == "nt":  # has no such call
+    """Wait until the folder's list of names is on the disk."""
+    if os.name == "nt":  # Windows cannot sync folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -55,9 +58,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that, whenever the machine stops, there is the whole old one or the whole new one.
+    """Write a file so that, whenever the machine stops, the whole old file or the whole new file exists.
 
-    Raises PolyfieldError where the system refuses; the file that was there is then as it was.
+    Raises PolyfieldError if the system refuses. The old file is then unchanged.
     """
     path = Path(path)
     temp = temporary(path)
@@ -75,7 +78,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading; anything else is refused in one line."""
+    """Return a regular file, opened for reading. Raises PolyfieldError, one line, for anything else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise PolyfieldError(f"{shown(path)}: is a folder or a device; expected a file")
@@ -87,7 +90,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_stream(stream: BinaryIO, size: int, where: str) -> bytes:
-    """At most `size` bytes of an open file."""
+    """Return at most `size` bytes of an open file."""
     try:
         return stream.read(size)
     except OSError as error:

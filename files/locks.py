@@ -9,20 +9,20 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks
+except ImportError:  # Windows has no flock
     fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[bool]:
-    """Wait until no other process is in such a context with this folder. Says whether the system can keep them out."""
+    """Wait until no other process is in this context with this folder. Yield whether the system has locks."""
     if fcntl is None:
         yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         alone = False
-        with contextlib.suppress(OSError):  # some network disks have no such locks
+        with contextlib.suppress(OSError):  # some network disks have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             alone = True
         yield alone

@@ -1,4 +1,4 @@
-"""JSON without surprises: strictly read, atomically written."""
+"""JSON files, strictly read and atomically written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_JSON = 256 << 20  # bytes
 
 
 def json_text(value: Any, where: str, indent: int | None = None) -> str:
-    """JSON of plain data, keys in their order; NaN and infinity are refused."""
+    """Return plain data as JSON, keys in their order. Raises PolyfieldError for NaN and infinity."""
     try:
         return json.dumps(value, allow_nan=False, indent=indent)
     except ValueError as error:
@@ -23,7 +23,7 @@ def json_text(value: Any, where: str, indent: int | None = None) -> str:
 
 
 def json_file(value: Any, where: str) -> bytes:
-    """The bytes of a JSON file: indented, with a newline at the end."""
+    """Return the bytes of a JSON file: indented, with a newline at the end."""
     return (json_text(value, where, indent=2) + "\n").encode()
 
 
@@ -33,7 +33,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The plain data of a JSON file, read strictly: see `parse_json`."""
+    """Return the plain data of a JSON file, read strictly: see `parse_json`."""
     with open_file(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > LONGEST_JSON:
@@ -44,10 +44,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """The plain data of JSON bytes in UTF-8, with or without a byte order mark.
+    """Return the plain data of JSON bytes in UTF-8, with or without a byte order mark.
 
-    NaN, infinities, keys that stand twice in an object and absurdly deep nesting are refused in one line that begins
-    with `where`.
+    Raises PolyfieldError, one line that begins with `where`, for invalid JSON, NaN, infinities, keys that
+    occur twice in an object, and nesting that is too deep for the parser.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -73,7 +73,7 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 class _Fault(Exception):
-    """JSON that the grammar of the parser lets pass and we do not."""
+    """JSON that the parser's grammar accepts and this module refuses."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _float(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _float(text)  # thousands of digits would take the parser forever, and overflow whoever uses the number
+    _float(text)  # thousands of digits are slow to parse, and overflow in later arithmetic
     return int(text)
 
 
@@ -103,8 +103,8 @@ _TOKENS = re.compile(rf"({_STRING})\s*:|{_STRING}|[{{}}\[\],]|-?Infinity|NaN|-?\
 
 
 def _first_fault(text: str) -> str:
-    """Where and what the first of the faults is that the parser's hooks saw without knowing the place."""
-    where: list[str | int] = []  # the way to this token: keys of objects and indices of arrays
+    """Return the place and the kind of the first fault. The parser's hooks find a fault but not its place."""
+    where: list[str | int] = []  # path to this token: keys of objects and indices of arrays
     open_objects: list[set[str] | None] = []  # the keys of each object so far, None for an array
     for token in _TOKENS.finditer(text):
         found, key = token[0], token[1]
@@ -132,7 +132,7 @@ def _first_fault(text: str) -> str:
 
 
 def _way(where: list[str | int]) -> str:
-    """frames[3].transform_matrix[0][1]"""
+    """Return a path as text, for example frames[3].transform_matrix[0][1]."""
     steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step:.80}" for step in where)
     return shown(steps.removeprefix("."))
 

@@ -1,4 +1,4 @@
-"""Tensors under a checksum: safetensors files of which every byte is checked."""
+"""Tensors with a checksum: safetensors files in which every byte is checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256, in hexadecimal, of all metadata but the checksum itself and of every tensor's name, type, shape, bytes."""
+    """Return the SHA-256, in hexadecimal, of the content: metadata and tensors.
+
+    It covers all metadata but the checksum itself, and every tensor's name, type, shape and bytes.
+    """
     others = sorted((key, value) for key, value in metadata.items() if key != CHECKSUM)
     total = hashlib.sha256(json.dumps(others).encode())
     for name in sorted(tensors):
@@ -50,10 +53,11 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of the tensors, on any device and of any strides, with its checksum in the metadata.
+    """Return the bytes of a safetensors file of the tensors, with its checksum in the metadata.
 
-    The same values give the same bytes (safetensors' own writer shuffles metadata). Tensors that share memory are
-    written one by one. NaN and infinities are refused: what is written can be read.
+    Tensors may be on any device and have any strides. The same values give the same bytes; safetensors' own
+    writer shuffles metadata. Tensors that share memory are written one by one. Raises PolyfieldError for NaN,
+    infinities and other types, so that every written file can be read.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _CODES:
@@ -62,7 +66,7 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     header: dict[str, Any] = {
         "__metadata__": dict(sorted({**metadata, CHECKSUM: digest(tensors, metadata)}.items()))
     }
-    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each stands aligned
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
     begin = 0
     for name in order:
         tensor = tensors[name]
@@ -73,24 +77,24 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
             "data_offsets": [begin, end],
         }
         begin = end
-    # Unescaped: an escape may be spelt in two ways, and every flipped bit is to be seen.
+    # Unescaped, because an escape has two spellings, and every flipped bit must be detected.
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([len(text).to_bytes(8, "little"), text, *(_raw(tensors[name]) for name in order)])
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that `tensors_to_bytes` made.
+    """Return the tensors and metadata of a safetensors file that `tensors_to_bytes` made.
 
-    The header is checked before memory is taken, the checksum and the values before anything is returned. Raises
-    PolyfieldError, one line with the file and the cause.
+    The header is checked before memory is allocated. The checksum and the values are checked before anything
+    is returned. Raises PolyfieldError, one line with the file and the cause.
     """
     with open_file(path) as stream:
         return _tensors(stream, os.fstat(stream.fileno()).st_size, shown(path))
 
 
 def tensors_from_bytes(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """`read_tensors` of bytes that are in memory; `where` begins the messages."""
+    """Return the tensors and metadata of bytes in memory. Messages begin with `where`. See `read_tensors`."""
     return _tensors(io.BytesIO(data), len(data), where)
 
 
@@ -110,7 +114,7 @@ def _tensors(stream: BinaryIO, size: int, where: str) -> tuple[dict[str, Tensor]
 
 
 def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
-    """The metadata, after every check that needs the header and the file's size alone."""
+    """Return the metadata, after every check that needs the header and the file's size alone."""
     start = read_stream(stream, 9, where)
     if not start:
         raise _damaged(where, "is empty (0 bytes)")
@@ -144,7 +148,7 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
 
 
 def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
-    """Where a tensor's bytes begin and end, after the checks of its own entry."""
+    """Return where a tensor's bytes begin and end, after the checks of its entry."""
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end], **rest} if (
             not rest and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
@@ -169,7 +173,7 @@ def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
 
 
 def _raw(tensor: Tensor) -> Any:
-    """A tensor's bytes in memory order of a contiguous copy, as a buffer."""
+    """Return a tensor's bytes, in the memory order of a contiguous copy, as a buffer."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,26 @@ class Term:
                 f"loss: measure {self.measure!r:.80} of {self.part} is unknown; "
                 f"expected one of {', '.join(MEASURES[self.part])}"
             )
+        known = [
+            name
+            for name, parameter in inspect.signature(MEASURES[self.part][self.measure]).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        ]
+        for name, value in self.options.items():
+            if name not in known:
+                raise PolyfieldError(
+                    f"loss: option {name!r:.80} of {self.measure} is unknown; expected {', '.join(known) or 'none'}"
+                )
+            if not (_finite(value) and value > 0):
+                raise PolyfieldError(
+                    f"loss: {name} of {self.measure} is {value!r:.80}; expected a number above 0"
+                )
+        weight: Any = self.weight
+        if not (_is_ramp(weight) if isinstance(weight, tuple) else _finite(weight) and weight >= 0):
+            raise PolyfieldError(
+                f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or "
+                "[from, start, to, end]"
+            )
 
     def weight_at(self, progress: float) -> float:
         """Return the weight at this progress in [0, 1]."""
@@ -133,27 +154,37 @@ class Term:
                 )
         weight: Any = rest.get("weight", 1.0)
         options: Any = rest.get("options", {})
-        if not isinstance(options, dict) or not all(map(_finite, options.values())):
+        if not isinstance(options, dict):
             raise PolyfieldError(f"loss: options of {part} are {options!r:.200}; expected numbers by name")
-        if isinstance(weight, list) and len(weight) == 4 and all(map(_finite, weight)):
-            weight = tuple(map(float, weight))
-        elif not _finite(weight):
-            raise PolyfieldError(
-                f"loss: weight of {part} is {weight!r:.80}; expected a number or [from, start, to, end]"
-            )
-        return Term(part, measure, weight, options)
+        return Term(part, measure, tuple(weight) if isinstance(weight, list) else weight, options)
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_ramp(weight: Any) -> bool:
+    return (
+        len(weight) == 4
+        and all(map(_finite, weight))
+        and 0 <= weight[0] <= weight[2] <= 1
+        and min(weight[1], weight[3]) >= 0
+    )
+
+
+def check(terms: Sequence[Term], parts: Sequence[str]) -> None:
+    """Raise PolyfieldError if there are no terms, or one is of a part that an objective does not compare."""
+    if not terms:
+        raise PolyfieldError("loss: there are no terms; expected at least one")
+    for term in terms:
+        if term.part not in parts:
+            raise PolyfieldError(f"loss: there are no {term.part} here; expected one of {', '.join(parts)}")
+
+
 def total(terms: Sequence[Term], values: dict[str, tuple[Any, ...]], progress: float) -> Tensor:
-    """Return the weighted sum of the terms, each of the values of its part. Raises PolyfieldError for an absent part."""
+    """Return the weighted sum of the terms, each of the values of its part."""
     found: Tensor | None = None
     for term in terms:
-        if term.part not in values:
-            raise PolyfieldError(f"loss: there are no {term.part} here; expected one of {', '.join(values)}")
         value = term(*values[term.part]) * term.weight_at(progress)
         found = value if found is None else found + value
     assert found is not None

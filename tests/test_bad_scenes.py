@@ -80,7 +80,7 @@ BAD_FRAMES = {
     "absolute": ({"file_path": "/etc/x.png"}, "file_path '/etc/x.png' is absolute"),
     "windows absolute": ({"file_path": "C:\\x.png"}, "file_path 'C:\\\\x.png' is absolute"),
     "parent": ({"file_path": "images/../../x.png"}, "file_path 'images/../../x.png' leaves the scene's folder"),
-    "twice": ({"file_path": "./images/2.png"}, "file_path 'images/2.png' stands in FOLDER/transforms.json: frames[2] too"),
+    "twice": ({"file_path": "./images/2.png"}, "file_path 'images/2.png' is in FOLDER/transforms.json: frames[2] too"),
     "mask is missing": ({"mask_path": "none.png"}, "mask_path 'none.png' does not exist"),
     "mask outside": ({"mask_path": "../m.png"}, "mask_path '../m.png' leaves the scene's folder"),
     "mask of another size": ({"mask_path": "small_mask.png"}, "mask 'small_mask.png' has 4 x 3 pixels; expected 8 x 6"),
@@ -133,7 +133,7 @@ BAD_TOPS = {
     "no intrinsics": ({"fl_x": None}, "frames[0]: fl_x is missing, and so are camera_angle_x and x_fov"),
     "which size": (
         {"cx": None, "w": None},
-        "frames[0]: fl_x stands without w or cx; pixels of which image size?",
+        "frames[0]: fl_x is given without w or cx, so its image size is unknown",
     ),
     "size of others": (
         {"w": 16, "h": 12},
@@ -188,7 +188,7 @@ def test_nothing_left_to_train_on(folder):
 
 BAD_FILES = {
     "empty": (b"", "is empty (0 bytes); expected a picture"),
-    "text": (b"no picture at all", "is no picture: it starts with b'no picture at al'"),
+    "text": (b"no picture at all", "is not a picture: it starts with b'no picture at al'"),
     "truncated": (None, "is truncated or damaged"),
 }
 
@@ -284,7 +284,7 @@ def test_blender_errors_name_their_own_file(folder):
     )
     test["frames"][0]["file_path"] = "images/3"
     assert refusal(folder, test, "transforms_test.json").startswith(
-        "transforms_test.json: frames[0]: file_path 'images/3.png' stands in FOLDER/transforms_train.json: frames[3] too"
+        "transforms_test.json: frames[0]: file_path 'images/3.png' is in FOLDER/transforms_train.json: frames[3] too"
     )
 
 

@@ -311,8 +311,8 @@ def reseal(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"version": 2}, "version 2; this polyfield reads 'polyfield-checkpoint' 1"),
-        ({"format": "other"}, "is 'other' version 1"),
+        ({"version": 1}, "version 1; this polyfield reads 'polyfield-checkpoint' 2"),
+        ({"format": "other"}, "is 'other' version 2"),
         ({"step": 999}, "is of step 999; the folder's name says 1000"),
         ({"files": {}}, "expected tensors.safetensors and state.json"),
         ({"files": {"tensors.safetensors": {}, "state.json": {}}}, "expected bytes and sha256"),
@@ -357,7 +357,7 @@ def test_tensors_that_are_no_checkpoint_and_state_that_is_no_object_are_refused(
     whole = (path / "tensors.safetensors").read_bytes()
     (path / "tensors.safetensors").write_bytes(tensors_to_bytes({}, {"format": "polyfield-field"}))
     reseal(path)
-    assert "is not a polyfield-checkpoint of version 1" in check_refused(run, "tensors.safetensors")
+    assert "is not a polyfield-checkpoint of version 2" in check_refused(run, "tensors.safetensors")
     (path / "tensors.safetensors").write_bytes(whole)
     (path / "state.json").write_text("[1]")
     reseal(path)

@@ -79,7 +79,7 @@ def test_every_architecture_carries_every_signal_or_says_why_not():
         why = refusal(name, signal)
         assert why is None or "\n" not in why
         if why:
-            words = f"{name} cannot store a {signal} field: {why}"
+            words = f"{name} cannot store {signal} fields: {why}"
             with pytest.raises(PolyfieldError, match=re.escape(words)):
                 field_of(name, signal)
     assert {pair for pair in EVERY_PAIR if pair not in PAIRS} == {("vm", "image")}
@@ -345,7 +345,7 @@ class TestMoving:
 
 
 def test_vm_refuses_a_fourth_axis():
-    with pytest.raises(PolyfieldError, match="vm cannot store a moving radiance field: it needs three axes"):
+    with pytest.raises(PolyfieldError, match="vm cannot store moving radiance fields: it needs three axes"):
         field_of("vm", "radiance", moving=True)
 
 

@@ -161,8 +161,8 @@ def test_mask_is_true_where_not_black_and_shrinks_to_whole_boxes(tmp_path):
 
 BAD = {
     "empty": (b"", "is empty (0 bytes); expected a picture"),
-    "text": (b"hello, this is text\n", "is no picture: it starts with b'hello, this is t'"),
-    "html": (b"<!DOCTYPE html><html>", "is no picture: it starts with"),
+    "text": (b"hello, this is text\n", "is not a picture: it starts with b'hello, this is t'"),
+    "html": (b"<!DOCTYPE html><html>", "is not a picture: it starts with"),
     "half": (png(noise(9, 9, 3), RGB)[:150], "is truncated or damaged"),
     "no end": (png(noise(9, 9, 3), RGB)[:-12], "is truncated or damaged"),
     "16-bit half": (png(noise(9, 9, 3, high=65536), RGB)[:250], "is truncated or damaged"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyfield.errors import PolyfieldError
-from polyfield.fitting.losses import Term, distortion, entropy, huber, relative, squares, total
+from polyfield.fitting.losses import Term, check, distortion, entropy, huber, relative, squares, total
 from polyfield.kernels import RaySamples
 
 
@@ -67,8 +67,14 @@ def test_the_total_is_the_weighted_sum():
     terms = (Term("colour", "squares", 2.0), Term("weights", "distortion", (0.0, 0.0, 1.0, 1.0)))
     expected = 2 * 0.25 + 0.25 * float(distortion(*values["weights"]))
     assert float(total(terms, values, 0.25)) == pytest.approx(expected)
+
+
+def test_an_objective_refuses_parts_that_it_does_not_compare():
+    check([Term("colour", "huber")], ["colour", "weights"])
     with pytest.raises(PolyfieldError, match="there are no features here; expected one of colour, weights"):
-        total([Term("features", "squares")], values, 0.0)
+        check([Term("colour", "huber"), Term("features", "squares")], ["colour", "weights"])
+    with pytest.raises(PolyfieldError, match="there are no terms"):
+        check([], ["colour"])
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5, (0.0, 1.0, 0.5, 0.1)])
@@ -89,10 +95,28 @@ def test_terms_are_plain_data(weight):
         ({"part": "colour", "measure": "huber", "weight": "1"}, "weight of colour is '1'"),
         (
             {"part": "colour", "measure": "huber", "weight": [1, 2]},
-            "expected a number or [from, start, to, end]",
+            "[from, start, to, end]",
         ),
         ({"part": "colour", "measure": "huber", "weight": float("nan")}, "weight of colour is nan"),
-        ({"part": "colour", "measure": "huber", "options": {"delta": "x"}}, "expected numbers by name"),
+        ({"part": "colour", "measure": "huber", "options": {"delta": "x"}}, "delta of huber is 'x'"),
+        ({"part": "colour", "measure": "huber", "options": {"delta": -1}}, "delta of huber is -1"),
+        ({"part": "colour", "measure": "huber", "options": []}, "expected numbers by name"),
+        (
+            {"part": "raw", "measure": "squares", "options": {"delta": 3}},
+            "'delta' of squares is unknown; expected none",
+        ),
+        (
+            {"part": "raw", "measure": "squares", "weight": -1},
+            "weight of raw is -1; expected a number of at least 0",
+        ),
+        (
+            {"part": "raw", "measure": "squares", "weight": [0.5, 1, 0.2, 1]},
+            "expected a number of at least 0, or [from",
+        ),
+        (
+            {"part": "raw", "measure": "squares", "weight": [0, -1, 1, 1]},
+            "expected a number of at least 0, or [from",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(data, words):

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from polyfield.demo.scenes import RECIPE, make_scene
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -122,19 +120,6 @@ def test_the_first_command_says_if_the_native_part_is_absent(native, monkeypatch
     command.warn_if_not_native()
     said = capsys.readouterr().err
     assert said.count("\n") == (0 if native else 1) and ("C++ compiler" in said) == (not native)
-
-
-@pytest.mark.slow
-def test_the_readmes_example_runs(tmp_path, monkeypatch):
-    """As it stands, but for the length of the fit and the size of the demo scene."""
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert "seconds=60" in code
-    monkeypatch.setenv("POLYFIELD_CACHE", str(tmp_path / "cache"))
-    make_scene(tmp_path / "cache" / f"demo-still-{RECIPE}", views=8, test_views=2, size=20)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code.replace("seconds=60", "steps=5"), "README.md", "exec"), {})  # noqa: S102
-    assert len(list((tmp_path / "runs").iterdir())) == 1
-    assert list((tmp_path / "runs").rglob("orbit.mp4"))
 
 
 def test_torch_is_the_pinned_cpu_build_and_torchvision_is_absent():

@@ -46,9 +46,9 @@ def test_kinds_are_found_by_suffix_and_by_looking(tmp_path):
     ("name", "data", "expected"),
     [
         ("none.png", None, "no such file or folder"),
-        ("a.mp4", b"x", "its name ends in .mp4; read are folders and .json (scenes), .png"),
-        ("a", b"x", "its name has no suffix; read are"),
-        ("a.gz", b"x", "its name ends in .gz; read are"),
+        ("a.mp4", b"x", "its name ends in .mp4; polyfield reads folders and .json (scenes), .png"),
+        ("a", b"x", "its name has no suffix; polyfield reads"),
+        ("a.gz", b"x", "its name ends in .gz; polyfield reads"),
         ("a.ply", b"x", "is truncated or damaged (it does not begin with 'ply')"),
         ("a.ply", b"", "is truncated or damaged (it does not begin with 'ply')"),
         ("a.npy", b"", "is truncated or damaged"),
@@ -71,4 +71,4 @@ def test_what_is_no_file_is_one_line(tmp_path, kind):
     assert "is empty (0 bytes)" in refusal(written(tmp_path / name, b""), kind)
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
-    assert "is no file; expected one" in refusal(tmp_path / name, kind)
+    assert "is not a file; expected one" in refusal(tmp_path / name, kind)

@@ -104,7 +104,7 @@ def test_a_ply_may_end_in_edges(tmp_path):
     body = "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n0 1\n1 2\n"
     mesh = open_mesh(written(tmp_path / "a.ply", (head + body).encode()))
     assert mesh.faces.tolist() == [[0, 1, 2]]
-    with pytest.raises(PolyfieldError, match="5 lines of data, its head says 6"):
+    with pytest.raises(PolyfieldError, match="5 lines of data, its header states 6"):
         open_mesh(written(tmp_path / "b.ply", (head + body.removesuffix("1 2\n")).encode()))
 
 
@@ -136,9 +136,9 @@ BAD_MESHES = {
     "garbage.glb": (noise(200).tobytes(), "is truncated or damaged"),
     "garbage.off": (noise(200).tobytes(), "is truncated or damaged"),
     "garbage.ply": (noise(200).tobytes(), "is truncated or damaged (it does not begin with 'ply')"),
-    "head.ply": (PLY, "is truncated or damaged (its head has no end_header)"),
+    "head.ply": (PLY, "is truncated or damaged (its header has no end_header)"),
     "beyond.off": ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 5\n", "is truncated or damaged (OFF file has a face"),
-    "short.off": ("OFF 3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "damaged (4 lines of data, its head says 5)"),
+    "short.off": ("OFF 3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "damaged (4 lines of data, its header states 5)"),
     "beyond.ply": (PLY + FACE + "0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "a face refers to vertex 7; expected 0 to 2"),
     "names.ply": (PLY + FACE.replace("_", "-") + "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "is truncated or damaged"),
     "cube.xyz": ("1", "its name ends in .xyz; a mesh is read from .obj, .ply, .stl, .glb, .off"),

@@ -139,7 +139,7 @@ def test_large_pictures_lie_in_a_file(tmp_path, monkeypatch):
     assert "a.png has 50 x 60 pixels; at most" in refusal(path, "picture")
     monkeypatch.setattr(pictures.tempfile, "TemporaryFile", no_room)
     monkeypatch.setattr(images, "LARGEST", 3000)
-    assert "do not go into" in refusal(path, "picture") and "point TMPDIR" in refusal(path, "picture")
+    assert "do not fit into" in refusal(path, "picture") and "point TMPDIR" in refusal(path, "picture")
 
 
 def no_room():

@@ -9,7 +9,7 @@ from torch import Tensor
 from polyfield.kernels import Levels, interpolate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: torch.compile hashes it before it is whole
 class Factor:
     """A table ([B,] E, F) over some of the axes: interpolate(table, unit[..., axes], levels)."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from polyfield.fields import StoredField
-from polyfield.fitting.losses import Term, total
+from polyfield.fitting.losses import Term, check, total
 from polyfield.fitting.objective import Moment, Outcome
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.points.source import PointSource, Targets
@@ -35,6 +35,7 @@ class PointObjective:
         seed: int,
         loss: Sequence[Term],
     ) -> None:
+        check(loss, source.parts)
         self._field, self._optimiser, self._source = field, optimiser, source
         self._seed, self._loss = seed, tuple(loss)
 

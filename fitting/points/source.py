@@ -24,6 +24,8 @@ class Targets:
 class PointSource(ABC):
     """Points with what a field should say there. Pictures, shapes and volumes are such; a teacher is another."""
 
+    parts: tuple[str, ...] = ("raw",)  # of a loss that its targets hold
+
     @abstractmethod
     def draw(self, count: int, *, seed: int, step: int) -> Targets:
         """Return `count` points. The same for the same seed and step."""

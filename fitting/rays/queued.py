@@ -31,7 +31,6 @@ class Counts:
     adam_steps: int  # that moved the parameters
     bad_in_a_row: int
     totals: dict[str, int]
-    last: dict[str, int]  # of the last step
     loss: float  # of the last step
     mse: float  # of its rays, as if they were drawn uniformly
 
@@ -60,8 +59,8 @@ class QueuedSteps:
         def count(values: int) -> Tensor:
             return torch.zeros(values, dtype=torch.int64, device=self._device)
 
-        self._step, self._updates, self._rays, self._moved, self._bad = (count(1) for _ in range(5))
-        self._totals, self._last = count(len(TOTALS)), count(len(TOTALS))
+        self._step, self._updates, self._rays, self._adam_steps, self._bad = (count(1) for _ in range(5))
+        self._totals = count(len(TOTALS))
         self._losses = torch.zeros(2, device=self._device)
         self._rate = torch.zeros(1, device=self._device)
         self._wanted = torch.zeros(1, dtype=torch.float64, device=self._device)
@@ -78,7 +77,7 @@ class QueuedSteps:
         totals: dict[str, int],
     ) -> None:
         """Continue from these counts."""
-        counts = (self._step, self._updates, self._rays, self._moved, self._bad)
+        counts = (self._step, self._updates, self._rays, self._adam_steps, self._bad)
         for tensor, value in zip(counts, (step, updates, rays, adam_steps, bad_in_a_row), strict=True):
             tensor.fill_(value)
         self._totals.copy_(torch.tensor([totals.get(name, 0) for name in TOTALS]))
@@ -113,7 +112,7 @@ class QueuedSteps:
 
     def _descend(self, sampler: MarchingSampler) -> None:
         batch = self._source.draw(self._size.rays[1], seed=self._seed, step=self._step)
-        number = self._moved.double() + 1
+        number = self._adam_steps.double() + 1
         figures, errors = self._fused.queue(
             batch.rays,
             batch.jitter,
@@ -131,9 +130,8 @@ class QueuedSteps:
         skipped = 1 - figures["moved"].long()
         mse = (errors / batch.odds).sum() / rays.clamp(min=1)
         self._losses.copy_(torch.cat((figures["loss"], mse)))
-        self._last.copy_(torch.cat((rays, evaluated, shaded, skipped)))
-        self._totals += self._last
-        self._moved += 1 - skipped
+        self._totals += torch.cat((rays, evaluated, shaded, skipped))
+        self._adam_steps += 1 - skipped
         self._bad.copy_((self._bad + 1) * skipped)
         self._rays.copy_(self._size.next_rays(rays.clamp(min=1), evaluated, shaded, self._wanted))
         self._step += 1
@@ -144,8 +142,7 @@ class QueuedSteps:
 
     def read(self) -> Counts:
         """Wait for all that is queued, and return the counts."""
-        parts = (self._rays, self._moved, self._bad, self._totals, self._last)
-        rays, moved, bad, *others = torch.cat(parts).tolist()
+        parts = (self._rays, self._adam_steps, self._bad, self._totals)
+        rays, adam_steps, bad, *totals = torch.cat(parts).tolist()
         loss, mse = self._losses.tolist()
-        totals, last = others[: len(TOTALS)], others[len(TOTALS) :]
-        return Counts(rays, moved, bad, dict(zip(TOTALS, totals)), dict(zip(TOTALS, last)), loss, mse)
+        return Counts(rays, adam_steps, bad, dict(zip(TOTALS, totals)), loss, mse)

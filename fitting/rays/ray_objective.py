@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import StoredField
-from polyfield.fitting.losses import HUBER_DELTA, Term, total
+from polyfield.fitting.losses import HUBER_DELTA, Term, check, total
 from polyfield.fitting.objective import Moment, Outcome
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.rays import batch_size
@@ -24,6 +24,7 @@ from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.rendering import render_rays
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler, Sampler, sampler_for
 
+PARTS = ("colour", "weights")  # that a loss may compare
 LOSS = (Term("colour", "huber"),)
 RANGES: dict[str, tuple[float, float]] = {
     "rays": (1, POOL),
@@ -56,8 +57,10 @@ class RayObjective:
     ) -> None:
         """lattice is the finest. visible (K, V, V, V) bool are the occupancy cells that may be occupied; None: all.
 
-        Raises PolyfieldError where deterministic steps are asked for on a GPU that has none for this field.
+        Raises PolyfieldError for a loss of other parts than PARTS, and where deterministic steps are asked for on a GPU
+        that has none for this field.
         """
+        check(loss, PARTS)
         self._field, self._optimiser, self._source = field, optimiser, source
         self.lattice, self._loss, self._seed = lattice, tuple(loss), seed
         self._kept = KeptGrid(field, seed, visible)

@@ -25,7 +25,7 @@ from polyfield.files.strict_json import json_file, parse_json, read_json
 from polyfield.files.tensors import tensors_from_bytes, tensors_to_bytes
 
 FORMAT = "polyfield-checkpoint"
-VERSION = 1
+VERSION = 2
 KEPT = 2  # generations
 
 TENSORS = "tensors.safetensors"

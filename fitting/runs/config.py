@@ -10,6 +10,7 @@ from typing import Any
 from polyfield.errors import PolyfieldError, naming
 from polyfield.fields.registry import architecture
 from polyfield.fields.signals import signal
+from polyfield.fields.spec import FieldSpec
 from polyfield.fitting.losses import Term
 from polyfield.fitting.schedule import Length
 
@@ -46,6 +47,8 @@ class FitConfig:
         signal(self.signal)
         for term in self.loss:
             Term.from_json(term)
+        if self.spec is not None:
+            FieldSpec.from_json(self.spec)
         if (self.steps is None) == (self.seconds is None):
             raise PolyfieldError("give --steps or --seconds, not both")
         _within("steps", self.steps, 1, 10**9)

@@ -12,7 +12,7 @@ the layers below it.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from polyfield.errors import PolyfieldError
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from polyfield.fields.context import FieldContext
     from polyfield.fitting.losses import Term
 
-__version__ = version("polyfield")
+try:
+    __version__ = version("polyfield")
+except PackageNotFoundError:  # a source tree on a machine where nothing is installed
+    __version__ = "unknown"
 
 _MODULES = {
     "ARCHITECTURES": "polyfield.fields",
