@@ -53,7 +53,8 @@ class Bar:
             self._live.update(self._live.task_ids[0], completed=share, note=doing)
         elif now - self._start > 2:
             left = (now - self._start) * (1 - share) / share if share else float("inf")
-            say(f"{self._name}: {share:4.0%}, {left:.0f} s left  {doing}")
+            more = "" if doing == self._name else f"  {doing}"
+            say(f"{self._name}: {share:4.0%}, {left:.0f} s left{more}")
 
     def close(self) -> None:
         """Take the bar off the screen."""

@@ -1,1 +1,1 @@
-"""Apps: the `polyfield` command. It parses, calls and shows; no algorithm lives here."""
+"""Apps: the `polyfield` command. It parses options, calls the API and prints; it contains no algorithms."""

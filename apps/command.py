@@ -16,8 +16,8 @@ from polyfield.fitting.runs.interrupt import Stopped, stoppable
 
 
 def prepare_torch() -> None:
-    """Set what torch reads when it is imported, unless the environment says otherwise."""
-    # A waiting OpenMP thread would take a core from the native kernels' own.
+    """Set the variables that torch reads when it is imported, unless the environment sets them."""
+    # An OpenMP thread that waits actively would take a core from the native kernels' threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -39,14 +39,14 @@ def main(arguments: list[str] | None = None) -> None:
         if error.filename is None:  # stdout: Python flushes it again as it ends, which must not fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if isinstance(error, BrokenPipeError):
-            status = 141  # as if by SIGPIPE: whoever read the output has gone, nothing is wrong
+            status = 141  # as if by SIGPIPE: the reader of the output has closed it, which is not an error
         else:
             status = _failed(f"error: {shown(error.filename or 'stdout')}: {error.strerror or error}", 1)
     sys.exit(status)
 
 
 def _run(arguments: list[str]) -> int:
-    # Imported here, where a signal already gets its line.
+    # Imported here, where a signal is already reported in one line.
     import tyro
 
     from polyfield.apps import verbs
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
         status = result.pop("exit_status", 0)
         print(json.dumps(plain(result), indent=2))
     finally:
-        print(end="", flush=True)  # help too: what stdout refuses is to be noticed here
+        print(end="", flush=True)  # help too: an error of stdout must be found here
     return status
 
 
@@ -78,7 +78,10 @@ def _failed(line: str, status: int) -> int:
 
 
 def refuse_unknown_kernels() -> None:
-    """Refuse kernels or an instruction set that the environment asks for and that are not here, before any work begins."""
+    """Refuse kernels or an instruction set that the environment names and that cannot run.
+
+    This is called before any work begins.
+    """
     import torch
 
     from polyfield.kernels.dispatch import form

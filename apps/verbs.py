@@ -37,21 +37,21 @@ def fit(
     """Fit a field to posed photographs, a picture, a mesh, a point cloud or a volume, then measure it.
 
     Args:
-        source: A scene: a folder with transforms.json or transforms_train.json, or such a file; a picture (PNG, JPEG,
-            WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy); a volume (npy, npz,
-            NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
+        source: A scene: a folder with transforms.json or transforms_train.json, or that file; a picture (PNG,
+            JPEG, WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
+            a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
         field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
-        signal: What the field's values are: radiance of a scene; image; sdf, udf or occupancy of a mesh; udf of a cloud;
-            volume. The source decides if not given.
+        signal: What the field's values are: radiance of a scene; image; sdf, udf or occupancy of a mesh; udf
+            of a cloud; volume. The source decides if not given.
         steps: The length in steps. Such a fit can be repeated and resumed bit for bit.
         seconds: The length in seconds of training. 120 if neither is given.
         downscale: Average K x K pixels into one.
         bytes: Take the largest field that stores at most this many bytes; an mlp becomes no wider than 64.
         options: Options of the architecture, e.g. log2_size 19.
         seed: All randomness follows from it.
-        device: cpu, cuda, or auto: cuda where there is one.
-        deterministic: On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for bit there
-            too. It is slower, and there for radiance in a hash grid or a dense grid.
+        device: cpu, cuda, or auto: cuda if there is a GPU.
+        deterministic: On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for
+            bit there too. It is slower, and available for radiance in a hash grid or a dense grid.
         out: The run's folder, which must not exist. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
     """
@@ -105,7 +105,7 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
 
     Args:
         run: The run's folder.
-        device: cpu, cuda, or auto: cuda where there is one.
+        device: cpu, cuda, or auto: cuda if there is a GPU.
     """
     from polyfield.api.evaluate import evaluate
 
@@ -123,19 +123,22 @@ def render(
     size: tuple[int, int] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field: a turntable, test views, a camera path, sections, or a picture. Replaces an earlier one.
+    """Render a fitted field: a turntable, test views, a camera path, sections, or a picture.
+
+    An earlier rendering of the same name is replaced.
 
     Args:
         source: A run's folder or a .field file.
-        path: Of radiance: orbit, test, or a nerfstudio camera_path.json. Of shapes and volumes: orbit or slices. Of an
-            image: picture. The first of these if not given.
-        out: A video (.mp4), which is replaced, or a folder of PNG files: a new one, or one that an earlier rendering made,
-            whose frames are replaced; of slices and pictures a PNG file. In the run's renders if not given.
+        path: For radiance: orbit, test, or a nerfstudio camera_path.json. For shapes and volumes: orbit or
+            slices. For an image: picture. The first of these if not given.
+        out: A video (.mp4), which is replaced, or a folder of PNG files. The folder is new, or an earlier
+            rendering made it, and its frames are replaced. For slices and pictures, a PNG file. In the run's
+            renders if not given.
         frames: Frames of an orbit.
         fps: Frames per second of a video of an orbit or of test views.
-        size: Width and height in pixels of an orbit, slices or a picture. Those of the first training view or of the
-            picture if not given; 512 x 512 of shapes and volumes.
-        device: cpu, cuda, or auto: cuda where there is one.
+        size: Width and height in pixels of an orbit, slices or a picture. If not given, those of the first
+            training view or of the picture, and 512 x 512 for shapes and volumes.
+        device: cpu, cuda, or auto: cuda if there is a GPU.
     """
     from polyfield.api.render import render
 
@@ -150,7 +153,7 @@ def doctor(
     Args:
         scene: A scene to open and check, as for fit.
         downscale: Average K x K pixels into one, as for fit.
-        warm: Compile the GPU's kernels now, so that no fit has to. They are kept.
+        warm: Compile the GPU's kernels now, so that no fit has to compile them. They are kept.
     """
     import os
     import platform

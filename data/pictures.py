@@ -234,9 +234,8 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
 def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:
     """Return the rows and columns to drop first, so that the upright picture is cropped right and bottom."""
     corners = np.rot90(np.arange(4).reshape(2, 2), decoded.turns)
-    low, right = divmod(
-        int(corners[0, -1 if decoded.mirrored else 0]), 2
-    )  # where the upright picture's top left corner is
+    # Where the upright picture's top left corner is.
+    low, right = divmod(int(corners[0, -1 if decoded.mirrored else 0]), 2)
     return low * (decoded.shape[0] % k), right * (decoded.shape[1] % k)
 
 

@@ -1,4 +1,4 @@
-"""The built-in demo scenes: made at first use, kept in the user's cache, ordinary Blender-format folders on disk."""
+"""The built-in demo scenes: Blender-format folders, made at first use and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ RECIPE = 1  # part of the folder's name: raise it whenever a picture or a pose c
 _LEFTOVER = re.compile(rf"demo-({'|'.join(KINDS)})-\d+-[a-z0-9_]{{8}}")  # as tempfile ends its names
 
 _ANGLE = 0.69  # horizontal field of view in radians
-_RADIUS = 4.0  # of the sphere the cameras stand on
-_TARGET = (0.0, 0.0, -0.12)  # what they look at: the middle of what is there
+_RADIUS = 4.0  # of the sphere that the cameras are on
+_TARGET = (0.0, 0.0, -0.12)  # the point that they look at: the middle of the scene
 _SIDE = 2  # rays along each side of a pixel
-_GOLDEN = math.pi * (3 - math.sqrt(5))  # the angle that never repeats itself
+_GOLDEN = math.pi * (3 - math.sqrt(5))  # the golden angle, whose multiples never repeat
 
 
 def demo_scene(kind: str = "still", *, progress: Progress | None = None) -> Path:
-    """The folder of a built-in scene, "still" or "moving": 100 training and 25 test views of 200 x 200 pixels.
+    """Return the folder of a built-in scene, "still" or "moving".
 
-    The first call makes it, in some seconds, below $POLYFIELD_CACHE, else $XDG_CACHE_HOME/polyfield, else
-    ~/.cache/polyfield. Raises PolyfieldError for an unknown kind or a
-    cache that cannot be written.
+    It has 100 training and 25 test views of 200 x 200 pixels. The first call makes it, in some seconds, below
+    $POLYFIELD_CACHE, else $XDG_CACHE_HOME/polyfield, else ~/.cache/polyfield. Raises PolyfieldError for an
+    unknown kind or a cache that cannot be written.
     """
     _check(kind)
     cache = _cache_folder()
@@ -54,7 +54,7 @@ def demo_scene(kind: str = "still", *, progress: Progress | None = None) -> Path
                 return final
             if alone:
                 _clean(cache)
-            # Made beside its place and moved there whole, so that a kill leaves no half scene under the final name.
+            # Made beside its place, then moved: a kill leaves no partial scene under the final name.
             with tempfile.TemporaryDirectory(prefix=f"{final.name}-", dir=cache) as temporary:
                 made = Path(temporary) / final.name
                 make_scene(made, kind=kind, progress=progress)
@@ -77,8 +77,8 @@ def make_scene(
 ) -> None:
     """Render a demo scene into a new folder: `views` to train on and `test_views`, each `size` pixels square.
 
-    The same arguments give the same bytes, however many threads share the work. Raises PolyfieldError for an unknown
-    kind and OSError where it cannot write; what an interrupted call has written stays.
+    The same arguments give the same bytes for any number of threads. Raises PolyfieldError for an unknown
+    kind, and OSError if it cannot write. Files written by an interrupted call stay.
     """
     _check(kind)
     moving = kind == "moving"
@@ -107,14 +107,14 @@ def _cache_folder() -> Path:
 
 
 def _clean(cache: Path) -> None:
-    """Delete what killed processes left, which is all that is unfinished while no other process is at work."""
+    """Delete the unfinished scenes of killed processes. No other process may be making a scene."""
     for path in cache.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _move(made: Path, final: Path) -> None:
-    """Put a finished scene in its place, or leave the equal one that another process put there meanwhile."""
+    """Move a finished scene to its place, or keep an equal one that another process moved there."""
     try:
         made.rename(final)
     except OSError:
@@ -122,11 +122,14 @@ def _move(made: Path, final: Path) -> None:
             raise
 
 
-# Cameras. They have the size of the finer grid of rays that pixels are means of.
+# Cameras. Their pixels are the rays, and each pixel of a picture is the mean of several rays.
 
 
 def _train_cameras(count: int, size: int, moving: bool) -> Cameras:
-    """A golden-angle spiral from just above the plinth to nearly overhead; times spread evenly, in mixed order."""
+    """Return cameras on a golden-angle spiral from just above the plinth to nearly overhead.
+
+    Times are spread evenly, in mixed order.
+    """
     order = torch.arange(count)
     heights = 0.12 + 0.84 * (order + 0.5) / count
     mixed = (order * math.sqrt(2)).frac().argsort().argsort()
@@ -134,7 +137,10 @@ def _train_cameras(count: int, size: int, moving: bool) -> Cameras:
 
 
 def _test_cameras(count: int, size: int, moving: bool) -> Cameras:
-    """Twice round while rising and sinking once, so that the views in order make a film; times in order."""
+    """Return cameras that go round twice while they rise and sink once.
+
+    The views in order make a film. Times are in order.
+    """
     order = torch.arange(count)
     turns = (order + 0.5) / count
     heights = 0.5 - 0.25 * torch.cos(2 * math.pi * turns)
@@ -142,9 +148,9 @@ def _test_cameras(count: int, size: int, moving: bool) -> Cameras:
 
 
 def _cameras(heights: Tensor, azimuths: Tensor, size: int, times: Tensor | None) -> Cameras:
-    """Cameras at heights (V,), as parts of the radius, and azimuths (V,) about the origin.
+    """Return cameras at heights (V,), in units of the radius, and azimuths (V,) about the origin.
 
-    times (V,) int64 are places in the order of time, spread over [0, 1].
+    times (V,) int64 are ranks in time, spread over [0, 1].
     """
     flat = (1 - heights * heights).sqrt()
     eyes = _RADIUS * torch.stack((flat * azimuths.cos(), flat * azimuths.sin(), heights), -1)
@@ -158,7 +164,7 @@ def _cameras(heights: Tensor, azimuths: Tensor, size: int, times: Tensor | None)
 
 
 def _write_transforms(path: Path, names: list[str], cameras: Cameras) -> None:
-    """The poses as Blender scenes have them: file paths without suffix, matrices of 4 x 4, times of a moving scene."""
+    """Write the poses as in Blender scenes: file paths without suffix, 4 x 4 matrices, times if it moves."""
     frames = []
     for i, name in enumerate(names):
         frame: dict[str, object] = {"file_path": f"./{name}"}
@@ -174,7 +180,7 @@ def _write_transforms(path: Path, names: list[str], cameras: Cameras) -> None:
 
 @dataclass(frozen=True)
 class _Picture:
-    """One view to be made."""
+    """One view and the file that it is written to."""
 
     cameras: Cameras
     frame: int
@@ -186,7 +192,10 @@ class _Picture:
         Image.fromarray(self.pixels()).save(self.path, compress_level=6)
 
     def pixels(self) -> np.ndarray:
-        """Straight sRGB and alpha (H, W, 4) uint8: means over a pixel's rays, of the colour over those that hit."""
+        """Return straight sRGB and alpha (H, W, 4) uint8.
+
+        Alpha is the mean over a pixel's rays; the colour is the mean over those rays that hit.
+        """
         time = 0.0 if self.cameras.times is None else float(self.cameras.times[self.frame])
         colours, hit = render(plinth(), shapes(time), self.cameras.image_rays(self.frame))
         size = int(self.cameras.sizes[self.frame, 0]) // _SIDE
@@ -197,7 +206,10 @@ class _Picture:
 
 
 def _write_all(pictures: list[_Picture], progress: Progress | None) -> None:
-    """Write the pictures, one to a thread: inside each torch runs alone, so that rounding never depends on threads."""
+    """Write the pictures, one per thread.
+
+    torch uses one thread inside each, so that rounding does not depend on the number of threads.
+    """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:

@@ -1,7 +1,7 @@
-"""The demo scenes' light: what a ray of a view sees of the shapes, with shadows, ambient light and highlights.
+"""The demo scenes' light: the colours that rays see, with shadows, ambient light and highlights.
 
-Everything goes shape by shape, and a shape is only asked about rays and points that come near it: bounding spheres and
-boxes keep the work small.
+Shapes are evaluated one by one, each only at rays and points that come near it. Bounding spheres and boxes
+select these.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _SKY, _HORIZON = torch.tensor((0.36, 0.52, 0.85)), torch.tensor((0.85, 0.88, 0.9
 _GROUND = torch.tensor((0.30, 0.27, 0.24))
 _LIGHT_WIDTH = 0.09  # radius of the light as a slope: the softness of shadows
 _TOLERANCE = 2e-4  # of the first hits, in units of the scene
-_STEPS = 24  # enough for all but the last of a silhouette
+_STEPS = 24  # enough for all rays but some at silhouettes
 _SHADOW_STEPS = 24
 # Ambient light is measured at these heights above a surface, with these weights.
 _OCCLUSION = ((0.05, 0.35), (0.13, 0.3), (0.3, 0.25))
 
 
 def render(ground: Shape, shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tensor]:
-    """What rays (R,) see: sRGB colours (R, 3) in [0, 1], 0 where they see nothing, and whether they hit, (R,) bool.
+    """Return sRGB colours (R, 3) in [0, 1] of rays (R,), and whether they hit, (R,) bool.
 
-    `ground` is what the shapes stand on: it takes shadows and casts none.
+    Colours are 0 for no hit. `ground` is below the shapes: it receives shadows and casts none.
     """
     everything = [ground, *shapes]
     rays = Rays(_in_columns(rays.origins), _in_columns(rays.directions))
@@ -48,12 +48,12 @@ def render(ground: Shape, shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tens
 
 
 def _in_columns(vectors: Tensor) -> Tensor:
-    """The same (N, 3) with each coordinate contiguous in memory, which sums over coordinates like best."""
+    """Return the same (N, 3) with each coordinate contiguous in memory, for faster sums over coordinates."""
     return vectors.T.contiguous().T
 
 
 def _first_hits(shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tensor]:
-    """Distance (R,) and number (R,) of the shape that each ray meets first; -1 where it meets none."""
+    """Return the distance (R,) and number (R,) of the shape that each ray meets first, or -1 for no shape."""
     t = torch.full((len(rays),), torch.inf)
     owner = torch.full((len(rays),), -1)
     for number, shape in enumerate(shapes):
@@ -69,7 +69,10 @@ def _first_hits(shapes: list[Shape], rays: Rays) -> tuple[Tensor, Tensor]:
 
 
 def _rays_into_box(shape: Shape, rays: Rays) -> tuple[Tensor, Tensor, Rays]:
-    """Which rays (C,) meet the box round a shape, how far away (C,), and in its own axes the rays (C,) from there."""
+    """Return which rays (C,) meet the box round a shape, and at what distances (C,).
+
+    The third result is the rays (C,) from there on, in the shape's own axes.
+    """
     along, across = _approach(shape, rays.origins, rays.directions)
     chosen = ((across < shape.reach**2) & (along > 0)).nonzero()[:, 0]
     origins = shape.to_local(rays.origins[chosen])
@@ -82,14 +85,17 @@ def _rays_into_box(shape: Shape, rays: Rays) -> tuple[Tensor, Tensor, Rays]:
 
 
 def _approach(shape: Shape, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Where lines (N, 3) pass nearest to a shape's centre: the distance along them (N,), the square beside them (N,)."""
+    """Return where lines (N, 3) pass nearest to a shape's centre.
+
+    The results are the distance along the lines (N,), and the square of the distance to the centre (N,).
+    """
     arms = shape.centre - origins
     along = (arms * directions).sum(-1)
     return along, (arms * arms).sum(-1) - along * along
 
 
 def _surface(shapes: list[Shape], points: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour (N, 3), normal (N, 3) and gloss (N,) of points (N, 3) on the shapes of numbers owner (N,)."""
+    """Return colour (N, 3), normal (N, 3) and gloss (N,) of points (N, 3) on shapes numbered owner (N,)."""
     albedo, normal, gloss = torch.empty_like(points), torch.empty_like(points), torch.empty(len(points))
     for number, shape in enumerate(shapes):
         mine = (owner == number).nonzero()[:, 0]
@@ -101,7 +107,7 @@ def _surface(shapes: list[Shape], points: Tensor, owner: Tensor) -> tuple[Tensor
 
 
 def _lit(points: Tensor, normal: Tensor, shapes: list[Shape]) -> Tensor:
-    """How much of the key light falls on points (N, 3): the cosine to it times the part of it that is not hidden."""
+    """Return the share (N,) of the key light at points (N, 3): the cosine to it times its visible part."""
     cosine = (normal @ _LIGHT).clamp(min=0)
     facing = (cosine > 0).nonzero()[:, 0]
     free = torch.ones(len(facing))
@@ -112,10 +118,10 @@ def _lit(points: Tensor, normal: Tensor, shapes: list[Shape]) -> Tensor:
 
 
 def _unhidden(shape: Shape, points: Tensor) -> Tensor:
-    """The part in [0, 1] of a round light that a shape leaves free, seen from points (N, 3).
+    """Return the part (N,) in [0, 1] of a round light that a shape leaves visible from points (N, 3).
 
-    Walking towards the light, a clearance c at the distance s hides nothing while c > width * s; the smallest
-    c / (width * s) on the way is taken for the free part.
+    On the way to the light, a clearance c at the distance s hides nothing if c > width * s. The smallest
+    c / (width * s) is taken as the visible part.
     """
     free = torch.ones(len(points))
     along, across = _approach(shape, points, _LIGHT)
@@ -137,7 +143,7 @@ def _unhidden(shape: Shape, points: Tensor) -> Tensor:
 
 
 def _openness(points: Tensor, normal: Tensor, shapes: list[Shape]) -> Tensor:
-    """How open the surroundings of points (N, 3) are, in [0, 1], from distances at a few heights above them."""
+    """Return how open the space above points (N, 3) is, (N,) in [0, 1], from distances at a few heights."""
     heights = [height for height, _ in _OCCLUSION]
     nearest = [torch.full((len(points),), height) for height in heights]
     for shape in shapes:
@@ -153,19 +159,19 @@ def _openness(points: Tensor, normal: Tensor, shapes: list[Shape]) -> Tensor:
 
 
 def _ambient(directions: Tensor) -> Tensor:
-    """The light (N, 3) that arrives from the hemisphere about directions (N, 3): sky above, ground below."""
+    """Return the light (N, 3) from the hemisphere about directions (N, 3): sky above, ground below."""
     return 0.7 * torch.lerp(_GROUND, _SKY, 0.5 + 0.5 * directions[:, 2:])
 
 
 def _sky(directions: Tensor) -> Tensor:
-    """What a mirror shows of the surroundings (N, 3) along directions (N, 3)."""
+    """Return the colours (N, 3) that a mirror shows along directions (N, 3)."""
     height = directions[:, 2:]
     above = torch.lerp(_HORIZON, _SKY, height.clamp(0, 1).sqrt())
     return torch.lerp(_GROUND, above, (height * 6 + 0.5).clamp(0, 1))
 
 
 def _shine(view: Tensor, normal: Tensor, mirrored: Tensor, lit: Tensor, ambient: Tensor) -> Tensor:
-    """The highlight (N, 3) of the key light after Blinn and Phong, and the sky in the polish after Schlick."""
+    """Return the highlight (N, 3) of the key light (Blinn and Phong) plus the sky's reflection (Schlick)."""
     middle = normalize(_LIGHT - view, dim=-1)
     highlight = 2.5 * lit * (normal * middle).sum(-1).clamp(min=0) ** 60
     grazing = 0.08 + 0.92 * (1 + (view * normal).sum(-1)).clamp(0, 1) ** 5

@@ -1,6 +1,6 @@
-"""The demo scenes' shapes: distance functions, patterns, and where everything stands on its round plinth at a time.
+"""The demo scenes' shapes: distance functions, patterns, and positions on the round plinth by time.
 
-Lengths are in units of the scene, which fits the box [-1.3, 1.3]^3 with +Z up; colours are linear RGB.
+Lengths are in units of the scene, which fits the box [-1.3, 1.3]^3 with +Z up. Colours are linear RGB.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ RED, TEAL, BLUE = (0.65, 0.06, 0.05), (0.02, 0.33, 0.34), (0.05, 0.14, 0.55)
 GREEN, WHITE, VIOLET = (0.10, 0.42, 0.08), (0.72, 0.72, 0.72), (0.30, 0.08, 0.45)
 
 
-# Distance functions: points (N, 3) -> signed distances (N,), each about the origin.
+# Distance functions, centred at the origin: points (N, 3) -> signed distances (N,).
 
 
 def sphere(radius: float) -> DistanceFunction:
-    """A ball."""
+    """Return the distance to a ball."""
     return lambda points: _length(*points.unbind(-1)) - radius
 
 
 def rounded_box(half: tuple[float, float, float], rounding: float) -> DistanceFunction:
-    """A box of half extents `half`, its edges rounded off within."""
+    """Return the distance to a box of half extents `half`, with edges rounded inwards."""
 
     def distance(points: Tensor) -> Tensor:
         outside = [axis.abs() - (size - rounding) for axis, size in zip(points.unbind(-1), half)]
@@ -46,7 +46,7 @@ def rounded_box(half: tuple[float, float, float], rounding: float) -> DistanceFu
 
 
 def torus(ring: float, tube: float) -> DistanceFunction:
-    """A tube bent into a ring round the Z axis."""
+    """Return the distance to a tube bent into a ring round the Z axis."""
 
     def distance(points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -56,7 +56,7 @@ def torus(ring: float, tube: float) -> DistanceFunction:
 
 
 def capsule(half: float, radius: float) -> DistanceFunction:
-    """The points within `radius` of the piece -half .. half of the Z axis."""
+    """Return the distance to the points within `radius` of the piece -half .. half of the Z axis."""
 
     def distance(points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -66,7 +66,7 @@ def capsule(half: float, radius: float) -> DistanceFunction:
 
 
 def cylinder(half: float, radius: float, rounding: float) -> DistanceFunction:
-    """An upright cylinder of height 2 half with rounded rims; a flat one is a disc."""
+    """Return the distance to an upright cylinder of height 2 half with rounded rims; a flat one is a disc."""
 
     def distance(points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -81,7 +81,10 @@ def cylinder(half: float, radius: float, rounding: float) -> DistanceFunction:
 def smooth_union(
     first: DistanceFunction, second: DistanceFunction, offset: float, blend: float
 ) -> DistanceFunction:
-    """Two shapes, the second `offset` higher, flowing into each other over `blend`; a lower bound of the distance."""
+    """Return a lower bound of the distance to two blended shapes.
+
+    The second is `offset` higher, and they flow into each other over `blend`.
+    """
 
     def distance(points: Tensor) -> Tensor:
         a, b = first(points), second(points - points.new_tensor((0.0, 0.0, offset)))
@@ -106,7 +109,7 @@ def plain(colour: Triple) -> Pattern:
 
 
 def checks(cell: float, first: Triple, second: Triple) -> Pattern:
-    """A checkerboard of cubes."""
+    """Return a checkerboard of cubes."""
 
     def pattern(points: Tensor) -> Tensor:
         waves = _wave(points * (math.pi / cell))
@@ -116,7 +119,7 @@ def checks(cell: float, first: Triple, second: Triple) -> Pattern:
 
 
 def stripes(number: int, twist: float, first: Triple, second: Triple) -> Pattern:
-    """Stripes along a torus: `number` round the Z axis, leaning by `twist` (radians per unit of height)."""
+    """Return `number` stripes round a torus's Z axis, leaning by `twist` (radians per unit of height)."""
 
     def pattern(points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -126,12 +129,12 @@ def stripes(number: int, twist: float, first: Triple, second: Triple) -> Pattern
 
 
 def rings(height: float, first: Triple, second: Triple) -> Pattern:
-    """Level rings, `height` each."""
+    """Return level rings, `height` each."""
     return lambda points: _mix(_wave((points[:, 2] / height + 0.5) * math.pi), first, second)
 
 
 def marble(grain: float, first: Triple, second: Triple) -> Pattern:
-    """Veins: a sine of the position, bent by slower sines."""
+    """Return veins: a sine of the position, bent by slower sines."""
 
     def pattern(points: Tensor) -> Tensor:
         x, y, z = (points * grain).unbind(-1)
@@ -143,7 +146,7 @@ def marble(grain: float, first: Triple, second: Triple) -> Pattern:
 
 
 def paving(cell: float, edge: float, first: Triple, second: Triple, rim: Triple) -> Pattern:
-    """A level checkerboard within a circle of radius `edge`, plain beyond it and below the top."""
+    """Return a level checkerboard within a circle of radius `edge`, plain beyond it and below the top."""
 
     def pattern(points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -155,22 +158,22 @@ def paving(cell: float, edge: float, first: Triple, second: Triple, rim: Triple)
 
 
 def _wave(phase: Tensor) -> Tensor:
-    """A square wave in [-1, 1] of period 2 pi with sloping flanks."""
+    """Return a square wave in [-1, 1] of period 2 pi with sloping flanks."""
     return (4 * torch.sin(phase)).clamp(-1, 1)
 
 
 def _mix(balance: Tensor, first: Triple, second: Triple) -> Tensor:
-    """From the first colour at balance (N,) = -1 to the second at 1."""
+    """Return colours (N, 3) from the first at balance (N,) = -1 to the second at 1."""
     start, end = balance.new_tensor(first), balance.new_tensor(second)
     return torch.lerp(start, end, (0.5 + 0.5 * balance)[:, None])
 
 
-# What stands where.
+# Shapes and their positions.
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape in its own axes, and where these are in the world."""
+    """A shape in its own axes, and the position of these axes in the world."""
 
     distance: DistanceFunction
     half: Tensor  # (3,) half extents of a box about its centre that holds it, in its own axes
@@ -181,20 +184,20 @@ class Shape:
     gloss: float  # strength of the highlight and of the sky's reflection
 
     def to_local(self, points: Tensor) -> Tensor:
-        """World points (N, 3) in the shape's own axes."""
+        """Return world points (N, 3) in the shape's own axes."""
         return self.turn_to_local(points - self.centre)
 
     def turn_to_local(self, directions: Tensor) -> Tensor:
-        """World directions (N, 3) in the shape's own axes."""
+        """Return world directions (N, 3) in the shape's own axes."""
         return (self.turn.T @ directions.T).T
 
     def normals(self, local: Tensor) -> Tensor:
-        """World normals (N, 3) at own points (N, 3)."""
+        """Return world normals (N, 3) at points (N, 3) in the shape's own axes."""
         return normalize(normals(self.distance, local, epsilon=_EPSILON) @ self.turn.T, dim=-1)
 
 
 def plinth() -> Shape:
-    """The round slab that all stands on. It never moves."""
+    """Return the round slab below all shapes. It never moves."""
     pattern = paving(0.22, 1.06, (0.62, 0.60, 0.56), (0.34, 0.35, 0.38), (0.45, 0.36, 0.27))
     half = (1.2, 1.2, 0.07)
     return _place(
@@ -203,7 +206,7 @@ def plinth() -> Shape:
 
 
 def shapes(time: float = 0.0) -> list[Shape]:
-    """What stands on the plinth at a time in [0, 1]; at 0 as in the still scene, at 1 as at 0."""
+    """Return the shapes on the plinth at a time in [0, 1]: at 0 as in the still scene, at 1 as at 0."""
     turn = 2 * math.pi * time
     bounce = 0.42 * math.sin(turn / 2) ** 2
     swing = turn + 2.6

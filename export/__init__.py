@@ -1,1 +1,1 @@
-"""Export: what was made, as files of other tools."""
+"""Export: pictures and videos as files that other tools read."""

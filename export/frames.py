@@ -1,4 +1,4 @@
-"""A folder of frames: made for one rendering, and taken again for the next one only if a rendering made it."""
+"""A folder of frames. A rendering replaces the frames in it only if an earlier rendering made the folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from polyfield.errors import PolyfieldError, shown
 from polyfield.export.pictures import write_png
 from polyfield.files.strict_json import write_json
 
-MARK = "render.json"  # says what was rendered, and that the folder's frames may be replaced
+MARK = "render.json"  # records the rendering, and marks the folder's frames as replaceable
 _FRAME = re.compile(r"\d{4,}\.png")
 
 
 def write_frames(folder: Path, pictures: Iterable[Tensor], rendered: dict[str, Any]) -> None:
-    """Write pictures (H, W, 3) as 0000.png, 0001.png, ...; frames of an earlier rendering go, other files stay.
+    """Write pictures (H, W, 3) as 0000.png, 0001.png, ...
 
-    Raises PolyfieldError where a folder with other content, or a file, has that name.
+    Frames of an earlier rendering are deleted; other files stay. Raises PolyfieldError if a folder with other
+    content, or a file, has that name.
     """
     if folder.exists() and not (folder / MARK).is_file() and not _is_empty(folder):
         raise PolyfieldError(

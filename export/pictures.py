@@ -1,4 +1,4 @@
-"""Pictures and videos, written whole or not at all."""
+"""Pictures and videos, written atomically."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _GAP = 4  # pixels between the pictures of a sheet
 
 
 def as_8_bits(image: Tensor) -> np.ndarray:
-    """(H, W, 3) in [0, 1] to (H, W, 3) uint8."""
+    """Return (H, W, 3) uint8 of a picture (H, W, 3) in [0, 1]."""
     return (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def sheet(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Pictures (h, w, 3) in rows as one picture (H, W, 3) on white."""
+    """Return rows of pictures (h, w, 3) as one picture (H, W, 3) on white."""
     height = max(image.shape[0] for row in rows for image in row) + _GAP
     width = max(image.shape[1] for row in rows for image in row) + _GAP
     page = rows[0][0].new_ones(height * len(rows) - _GAP, width * max(map(len, rows)) - _GAP, 3)
@@ -47,7 +47,8 @@ def write_png(path: Path, image: Tensor) -> None:
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
     """Write pictures (H, W, 3) in [0, 1], all of one size, as an H.264 video in an MP4 file.
 
-    An odd size gets a row or column more, as the code needs even ones. Raises PolyfieldError; nothing is then left.
+    An odd size gets one more row or column, because the codec needs even sizes. Raises PolyfieldError if the
+    frame rate or a frame's size is not supported, or the system refuses. No file is then left.
     """
     import av
 
@@ -80,6 +81,6 @@ def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
 
 
 def _even(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) with its last row and column doubled where their number is odd."""
+    """Return (H, W, 3) with its last row or column repeated where their number is odd."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""FieldContext: how a field was fitted, as far as drawing and converting it need to know."""
+"""FieldContext: how a field was fitted, as needed to draw and convert it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polyfield.errors import PolyfieldError
 
 @dataclass(frozen=True, eq=False)
 class FieldContext:
-    """What is known of a fitted field beside its values. Raises PolyfieldError where a value makes no sense.
+    """The facts about a fit that a field's file keeps. Raises PolyfieldError if a value makes no sense.
 
     >>> FieldContext(background=(0.0, 0.0, 0.0)).step_size
     1.0
@@ -22,11 +22,11 @@ class FieldContext:
 
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # what the field was fitted on, in [0, 1]
     step_size: float = 1.0  # of radiance, between samples of a ray, in the field's unit of length
-    cone: float = 0.0  # how much steps grow with the distance from the camera
-    near: float = 0.0  # where rays begin
+    cone: float = 0.0  # growth of steps with the distance from the camera
+    near: float = 0.0  # distance at which rays begin
     occupancy: Tensor | None = None  # (K, R, R, R) bool, the grid of each level
-    cameras: dict[str, Any] = field(default_factory=dict)  # the distribution of the fitted ones, plain data
-    source: dict[str, Any] = field(default_factory=dict)  # where the field comes from, plain data
+    cameras: dict[str, Any] = field(default_factory=dict)  # distribution of the training cameras, plain data
+    source: dict[str, Any] = field(default_factory=dict)  # the source that was fitted, plain data
 
     def __post_init__(self) -> None:
         if len(self.background) != 3 or not all(0 <= value <= 1 for value in self.background):

@@ -1,4 +1,4 @@
-"""Field files: one safetensors file that is enough to query, view, convert and export a field."""
+"""Field files: one safetensors file with all that is needed to query, view, convert and export a field."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _OCCUPANCY = "context.occupancy"
 
 
 def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
-    """Write a field and its context, atomically; tables in half precision.
+    """Write a field and its context, atomically, with tables in half precision.
 
-    Raises PolyfieldError where that fails; nothing is then changed.
+    Raises PolyfieldError if that fails. An existing file is then unchanged.
     """
     where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
@@ -58,10 +58,11 @@ def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldC
 
 
 def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]:
-    """The field of a file, on the CPU, and its context.
+    """Return the field of a file, on the CPU, and its context.
 
-    Raises PolyfieldError in one line that begins with the path: the file is damaged, of another format or version, or
-    its tensors are not those of its spec. Memory is taken for what the file holds, not for what its spec asks.
+    Raises PolyfieldError, one line that begins with the path, if the file is damaged or has another format or
+    version, or if its tensors are not those of its spec. Memory is allocated for the file's content, not for
+    the spec's claims.
     """
     where = shown(path)
     tensors, metadata = read_tensors(path)
@@ -93,7 +94,7 @@ def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
 
 
 def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are not those of the spec: by name, then by shape and type."""
+    """Refuse tensors that are not those of the spec: first by name, then by shape and type."""
     extra = found.keys() - expected.keys()
     for name in sorted(expected.keys() - found.keys()):
         for closest in difflib.get_close_matches(name, extra, n=1, cutoff=0):
@@ -102,7 +103,7 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
             )
         raise PolyfieldError(f"tensor {name!r} is missing; save the field again")
     for name in sorted(extra):
-        raise PolyfieldError(f"tensor {name!r:.80} is none of this field's: {', '.join(expected)}")
+        raise PolyfieldError(f"tensor {name!r:.80} is not one of this field's: {', '.join(expected)}")
     for name, tensor in expected.items():
         ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
         if ours != theirs:
@@ -138,12 +139,12 @@ def _context(data: Any, packed: Tensor | None) -> FieldContext:
 
 
 def _pack(occupancy: Tensor) -> Tensor:
-    """Bools of any shape to one bit each, (ceil(n / 8),) uint8; the first is the lowest bit."""
+    """Return bools of any shape as one bit each, (ceil(n / 8),) uint8. The first is the lowest bit."""
     return torch.from_numpy(np.packbits(occupancy.cpu().numpy(), bitorder="little"))
 
 
 def _unpack(packed: Tensor | None, shape: Any) -> Tensor | None:
-    """The inverse of `_pack`."""
+    """Return the inverse of `_pack`."""
     if packed is None and shape is None:
         return None
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):

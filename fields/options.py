@@ -1,4 +1,4 @@
-"""Options of an architecture: whole numbers and choices, each with what it may be."""
+"""Options of an architecture: whole numbers and choices, with their allowed values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from polyfield.errors import PolyfieldError
 
 
 def option(default: int, most: int, *, least: int = 1) -> Any:
-    """Return a dataclass field: a whole number from `least` to `most`."""
+    """Return a dataclass field for a whole number from `least` to `most`."""
     return dataclasses.field(default=default, metadata={"range": (least, most)})
 
 
 def choice(*names: str) -> Any:
-    """Return a dataclass field: one of some names, the first if none is given."""
+    """Return a dataclass field for one of some names, by default the first."""
     return dataclasses.field(default=names[0], metadata={"names": names})
 
 

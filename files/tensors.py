@@ -124,7 +124,7 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
         )
     length = int.from_bytes(start[:8], "little")
     if length > LONGEST_HEADER:
-        raise _damaged(where, f"says that its header has {length:,} bytes; at most {LONGEST_HEADER:,}")
+        raise _damaged(where, f"states a header of {length:,} bytes; at most {LONGEST_HEADER:,}")
     if size < 8 + length:
         raise _damaged(where, f"is cut short: {size:,} bytes, and the header alone needs {8 + length:,}")
     stream.seek(8)
@@ -143,7 +143,7 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
         reached = end
     if size != 8 + length + reached:
         fault = "is cut short" if size < 8 + length + reached else "is too long"
-        raise _damaged(where, f"{fault}: {size:,} bytes, and the header asks for {8 + length + reached:,}")
+        raise _damaged(where, f"{fault}: {size:,} bytes; the header states {8 + length + reached:,}")
     return metadata
 
 

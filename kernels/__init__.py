@@ -1,7 +1,7 @@
-"""The few operations that carry the engine, each with one signature and several forms.
+"""Kernels: a few operations, each with one signature and several forms.
 
-`operations` says what they do and chooses the form; `reference` is their definition in plain PyTorch, `native` C++,
-`cuda` Triton.
+`operations` documents the operations and chooses their form. `reference` defines them in plain PyTorch;
+`native` is C++, and `cuda` is Triton.
 """
 
 from polyfield.kernels.levels import Levels

@@ -1,6 +1,7 @@
-"""What the operations refuse: tensors whose shapes do not fit together, in one line each.
+"""Checks of the operations' arguments.
 
-Native code trusts the shapes that it is given, so nothing that passes here may make it read beyond a tensor's end.
+They raise PolyfieldError, one line, for tensors whose shapes do not fit. Native code trusts the shapes that
+it is given. So no arguments that pass may make it read beyond a tensor's end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 
-# Of every factor of every group its table (E, F), its levels and its axes.
+# For every factor of every group: its table (E, F), levels and axes.
 Groups = Sequence[Sequence[tuple[Tensor, Levels, Sequence[int]]]]
 
 
@@ -80,7 +81,7 @@ def samples(operation: str, samples: RaySamples, density: Tensor, colour: Tensor
         _shape(f"{operation}: samples.{name}", getattr(samples, name), (count,))
     _shape(f"{operation}: samples.offsets", samples.offsets, samples.counts.shape)
     if density.device.type != "cpu":
-        return  # to ask would make the device wait
+        return  # to read the counts would make the host wait for the device
     ends = samples.counts.cumsum(0)
     packed = samples.counts.dtype == samples.offsets.dtype == torch.int64
     packed = packed and (int(ends[-1]) if len(ends) else 0) == count and bool((samples.counts >= 0).all())
@@ -166,7 +167,7 @@ def fused_radiance(
 
 
 def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -> int:
-    """Tables whose codes are multiplied or summed. Returns how many numbers that gives."""
+    """Check a group of tables whose codes are multiplied or summed. Return the number of codes."""
     if not factors:
         raise PolyfieldError(f"{name}: no table; expected one or more")
     width = factors[0][1].count * factors[0][0].shape[-1]
@@ -187,7 +188,7 @@ def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -
 
 
 def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor, int]) -> None:
-    """The rays of a fused kernel; tensors come with how many numbers a ray has of them."""
+    """Check the rays of a fused kernel. `others` are tensors with the width of their rows."""
     _shape("fused_radiance: origins", rays["origins"], (None, 3))
     count = len(rays["origins"])
     _lattice("fused_radiance", (), occupied, rays["step"], rays["cone"])
@@ -204,7 +205,10 @@ def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor
 
 
 def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:
-    """Weights that take `width` numbers, and each what the one before gives. Returns what the last gives."""
+    """Check that weights take `width` numbers, and then each other's outputs.
+
+    Return the last output's width.
+    """
     if not weights:
         raise PolyfieldError(f"{name}: none; expected one layer or more")
     for layer, weight in enumerate(weights):
@@ -214,21 +218,24 @@ def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: 
 
 
 def _bank(name: str, tensor: Tensor, shape: str) -> tuple[int, ...]:
-    """The bank axis as (B,), or () without one."""
+    """Return the bank axis as (B,), or () without one."""
     if tensor.dim() not in (2, 3) or (tensor.dim() == 3 and not len(tensor)):
         raise PolyfieldError(f"{name} is {_text(tensor)}; expected {shape}, or with a bank (B, {shape[1:]}")
     return tuple(tensor.shape[:-2])
 
 
 def _shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:
-    """Refuses a tensor of another shape; None stands for any number."""
+    """Refuse a tensor of another shape. None means any number."""
     if len(expected) != tensor.dim() or any(n not in (None, m) for n, m in zip(expected, tensor.shape)):
         sizes = ", ".join("any" if n is None else str(n) for n in expected)
         raise PolyfieldError(f"{name} is {_text(tensor)}; expected ({sizes}{',' * (len(expected) == 1)})")
 
 
 def _lies_plain(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
-    """Refuses what a kernel cannot write to, or read from, where it lies."""
+    """Refuse a tensor of another shape or type, or one that is not contiguous.
+
+    Kernels use its memory directly.
+    """
     _shape(name, tensor, shape)
     if tensor.dtype != dtype or not tensor.is_contiguous():
         raise PolyfieldError(f"{name} is of {tensor.dtype}; expected {dtype}, contiguous")

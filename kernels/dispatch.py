@@ -1,4 +1,4 @@
-"""Which form of an operation runs: the tensors' device chooses, POLYFIELD_KERNELS overrides."""
+"""Choice of the form of an operation: by the tensors' device, or by POLYFIELD_KERNELS."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 
-# Form -> the module that holds its functions, named as the operations are, and the devices it can run on.
+# Form -> the module with its functions, which have the operations' names, and the devices that it can run on.
 FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reference": ("polyfield.kernels.reference", ("cpu", "cuda")),
     "native": ("polyfield.kernels.native", ("cpu",)),
     "cuda": ("polyfield.kernels.cuda", ("cuda",)),
 }
-# The forms that a device takes by itself, best first.
+# The default forms of a device, best first.
 PREFERENCE = {
     "cpu": ("native", "reference"),
     "cuda": ("reference",),
-}  # cuda when asked: it has run on no GPU yet
+}  # cuda only by POLYFIELD_KERNELS, because it has not run on a GPU yet
 
 
 @functools.cache
 def built(name: str) -> bool:
-    """Whether a form is there: the native one may not have been compiled, and Triton may not be installed."""
+    """Return whether a form is installed. The native one may not be compiled, and Triton may be missing."""
     needs = {"native": "polyfield._core", "cuda": "triton"}
     return name not in needs or importlib.util.find_spec(needs[name]) is not None
 
 
 def instruction_set() -> str | None:
-    """The instruction set that the native form uses, None where it was not built."""
+    """Return the instruction set that the native form uses, or None if it was not built."""
     if not built("native"):
         return None
     importlib.import_module(FORMS["native"][0])  # reads POLYFIELD_ISA
@@ -44,14 +44,17 @@ def instruction_set() -> str | None:
 
 
 def form(device: torch.device) -> str:
-    """The name of the form that serves a device. PolyfieldError if the environment asks for what is not there."""
+    """Return the name of a device's form.
+
+    Raises PolyfieldError if POLYFIELD_KERNELS names one that cannot run.
+    """
     asked = os.environ.get("POLYFIELD_KERNELS", "")
     if asked:
         if asked not in FORMS:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: no such kernels; expected one of {', '.join(FORMS)}"
             )
-        # Triton's interpreter stands in for a GPU.
+        # Triton's interpreter replaces a GPU.
         interpreted = asked == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"
         serves = device.type in FORMS[asked][1] or (device.type == "cpu" and interpreted)
         if not serves and asked != "cuda":
@@ -63,7 +66,7 @@ def form(device: torch.device) -> str:
             raise PolyfieldError(
                 f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; {cure[asked]}, or unset it"
             )
-        if not serves:  # a GPU's kernels leave to the CPU what is done there, such as how a field begins
+        if not serves:  # CUDA kernels leave work on the CPU, such as initialisation, to other forms
             asked = ""
     name = asked or next(name for name in (*PREFERENCE.get(device.type, ()), "reference") if built(name))
     _module(name)
@@ -72,15 +75,15 @@ def form(device: torch.device) -> str:
 
 @functools.cache
 def _module(name: str) -> ModuleType:
-    """A form's functions. The native one refuses here a POLYFIELD_ISA that it does not know."""
+    """Return a form's module. Importing the native one raises PolyfieldError for an unknown POLYFIELD_ISA."""
     return importlib.import_module(FORMS[name][0])
 
 
 def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
-    """The function that carries an operation out on such tensors in the form in use, if it has one.
+    """Return the function for an operation on these tensors in the form in use, or None if the form has none.
 
-    The first says on which device. All forms but the reference take tensors in that device's memory alone, of single
-    precision or whole numbers.
+    The first tensor decides the device. All forms but the reference take only tensors on that device, of
+    single precision or whole numbers.
     """
     name = form(tensors[0].device)
     if name != "reference":
@@ -91,5 +94,5 @@ def offered(operation: str, *tensors: Tensor) -> Callable[..., Any] | None:
 
 
 def implementation(operation: str, *tensors: Tensor) -> Callable[..., Any]:
-    """The same, or the reference: a form need not have every operation."""
+    """Return the same function, or the reference's, because a form need not have every operation."""
     return offered(operation, *tensors) or getattr(_module("reference"), operation)

@@ -1,4 +1,4 @@
-"""Work that is queued on a GPU again and again, captured as CUDA graphs: each then costs the host one launch."""
+"""CUDA graphs of work that is queued on a GPU many times. Each graph costs the host one launch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 
 
 class Graphs:
-    """Graphs by key. Work asks the device for nothing, makes tensors of the same shapes each time, and changes only
-    tensors that were there before."""
+    """Graphs by key.
+
+    Work must not wait for the device, must make tensors of the same shapes each time, and must change only
+    tensors that existed before.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -23,9 +26,10 @@ class Graphs:
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Callable[[], None]]] = {}
 
     def run(self, key: Hashable, work: Callable[[], None]) -> None:
-        """Do the work of this key, the first time as it is, which compiles what needs to be; after that as a graph.
+        """Do the work of this key.
 
-        Work that comes later under the same key is taken to be the same. Without a GPU it is done as it is.
+        The first call does it directly, which compiles kernels; later calls use a graph. Later work with the
+        same key is taken to be the same. Without a GPU all work is done directly.
         """
         if self._pool is None or key not in self._begun:
             self._begun.add(key)
@@ -42,7 +46,7 @@ class Graphs:
         self._graphs[key][0].replay()
 
     def clear(self) -> None:
-        """Give back the graphs' memory, which work that knows these graphs would keep."""
+        """Free the graphs' memory. References from work to this object would keep it."""
         if self._graphs:
             torch.cuda.synchronize(self._device)
         self._graphs.clear()

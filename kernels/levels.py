@@ -1,8 +1,8 @@
-"""Levels: how the nodes of a multi-resolution grid lie in one table.
+"""Levels: the layout of the nodes of a multi-resolution grid in one table.
 
-Node i of R stands at i / (R - 1) along its axis. A level with no more nodes than `size` entries is dense, its nodes
-in order with x fastest; any other is hashed into `size` entries (Mueller et al. 2022, section 3, with our own node
-positions).
+Node i of R is at i / (R - 1) along its axis. A level with at most `size` nodes is dense, with its nodes in
+order and x fastest. Any other level is hashed into `size` entries (Mueller et al. 2022, section 3, with our
+own node positions).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PRIMES = (1, 2654435761, 805459861, 3674653429)  # one per axis
 
 @dataclass(frozen=True)
 class Levels:
-    """The geometry of L levels over D axes in a table of `entries` rows."""
+    """The geometry of L levels over D axes in a table with `entries` rows."""
 
     resolutions: tuple[tuple[int, ...], ...]  # (L, D) nodes along each axis, 2 or more
     size: int  # most entries that one level may have; a power of two where a level is hashed
@@ -41,10 +41,17 @@ class Levels:
 
     @staticmethod
     def geometric(count: int, coarsest: int, finest: int, dimensions: int, size: int) -> Levels:
-        """`count` cubic levels from `coarsest` to `finest` nodes along an axis, in a geometric progression."""
+        """Return `count` cubic levels in geometric progression, from `coarsest` to `finest` nodes on an axis."""
         growth = (finest / coarsest) ** (1 / max(count - 1, 1))
         nodes = [round(coarsest * growth**level) for level in range(count)]
         return Levels(tuple((n,) * dimensions for n in nodes), size)
+
+    def capped(self, axis: int, nodes: int) -> Levels:
+        """Return the levels with at most `nodes` nodes along an axis."""
+        return Levels(
+            tuple((*level[:axis], min(level[axis], nodes), *level[axis + 1 :]) for level in self.resolutions),
+            self.size,
+        )
 
     @property
     def count(self) -> int:
@@ -56,17 +63,20 @@ class Levels:
 
     @cached_property
     def hashed(self) -> tuple[bool, ...]:
-        """(L,) whether the level is hashed."""
+        """Whether each level is hashed, (L,)."""
         return tuple(math.prod(level) > self.size for level in self.resolutions)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """(L,) entries of each level."""
+        """Entries of each level, (L,)."""
         return tuple(min(math.prod(level), self.size) for level in self.resolutions)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """(L,) first table row of each level, at the start of a cache line; rows between levels are not used."""
+        """First table row of each level, (L,), at the start of a cache line.
+
+        Rows between levels are not used.
+        """
         offsets, end = [], 0
         for size in self.sizes:
             offsets.append(-(-end // _ALIGNED) * _ALIGNED)

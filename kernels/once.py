@@ -1,4 +1,4 @@
-"""Gradients that kernels give: to be taken once."""
+"""Gradients of kernels, which can be differentiated once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from polyfield.errors import PolyfieldError
 
 
 def once(backward: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """A backward whose gradients refuse to be differentiated again.
+    """Return a backward whose gradients raise PolyfieldError if they are differentiated again.
 
-    torch's once_differentiable lets them pass, as constants, where the incoming gradient is one.
+    torch's once_differentiable treats them as constants if the incoming gradient is a constant.
     """
 
     @functools.wraps(backward)

@@ -1,6 +1,6 @@
-"""The operations as the rest of polyfield calls them: what they compute, and nothing of how.
+"""The operations as the rest of polyfield calls them. This module defines what they compute, not how.
 
-Every one but `gather` takes an optional leading bank axis B: many small fields at once.
+All but `gather` take an optional leading bank axis B, for many small fields at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polyfield.kernels.samples import RaySamples
 
 
 class Composite(NamedTuple):
-    """What volume rendering gives for R rays of C samples."""
+    """The result of volume rendering for R rays with C samples."""
 
     colour: Tensor  # (R, 3) without background
     opacity: Tensor  # (R,) in [0, 1]
@@ -27,10 +27,10 @@ class Composite(NamedTuple):
 
 
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
-    """Multilinear look-up in every level of a table: (N, L * F), level by level.
+    """Return the multilinear look-up in every level of a table: ([B,] N, L * F), level by level.
 
-    table ([B,] E, F) with E = levels.entries; points ([B,] N, D) in the unit cube, outside of which they clamp.
-    Differentiable in table and points.
+    table is ([B,] E, F) with E = levels.entries. points ([B,] N, D) are in the unit cube; points outside are
+    clamped. Differentiable in table and points.
     """
     checks.interpolate(table, points, levels)
     return implementation("interpolate", table, points)(table, points, levels)
@@ -39,10 +39,11 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
 def mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
 ) -> Tensor:
-    """A fully connected network with ReLU, or sine, between its layers and nothing after the last.
+    """Return the output ([B,] N, O) of a fully connected network.
 
-    x ([B,] N, I), weights ([B,] out, in) of each layer, biases ([B,] out) or None. Returns ([B,] N, O).
-    Differentiable in all of them.
+    x is ([B,] N, I). Each layer has weights ([B,] out, in), and biases ([B,] out) unless they are None. A
+    ReLU, or a sine, is between the layers, and nothing after the last. Differentiable in x, weights and
+    biases.
     """
     checks.mlp(x, weights, biases)
     return implementation("mlp", x, *weights, *(biases or ()))(x, weights, biases, sine=sine)
@@ -59,16 +60,17 @@ def march(
     cone: float,
     jitter: Tensor,
 ) -> RaySamples:
-    """Samples of rays in occupied cells, on a lattice of distances whose step grows as cone * t once that is larger.
+    """Return the samples of rays in occupied cells.
 
-    origins, directions ([B,] R, 3) in a frame where cascade k of occupancy ([B,] K, G, G, G) bool, indexed
-    [k, z, y, x], covers [-2^k, 2^k]^3; a point belongs to the smallest cascade that holds it, and beyond the last
-    there is nothing. near, far, jitter ([B,] R); jitter in [0, 1) shifts a ray's samples by that share of a step.
-    With a bank the rays of the result are numbered b * R + r. Not differentiable.
+    Distances are on a lattice with steps of `step`, or of cone * t if that is larger. origins and directions
+    ([B,] R, 3) are in a frame in which cascade k of occupancy covers [-2^k, 2^k]^3. occupancy is ([B,] K, G,
+    G, G) bool, indexed [k, z, y, x]. A point belongs to the smallest cascade that holds it; space beyond the
+    last cascade is empty. near, far and jitter are ([B,] R). jitter in [0, 1) shifts a ray's samples by that
+    share of a step. With a bank, the rays of the result are numbered b * R + r. Not differentiable.
 
-    Samples stand at t(i + jitter) for the whole numbers i that put them from near up to far, and dt spans half a step
-    to both sides, where t(u) = step * u up to u = 1 / cone and (step / cone) * exp(cone * u - 1) beyond. So a part of a
-    ray has the samples that the whole ray has there.
+    Samples are at t(i + jitter) for all whole numbers i with distances from near up to far. dt spans half a
+    step to both sides. t(u) = step * u up to u = 1 / cone, and (step / cone) * exp(cone * u - 1) beyond. So a
+    part of a ray has the same samples as the whole ray has there.
     """
     checks.march(origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter)
     return implementation("march", origins, directions, near, far, jitter)(
@@ -77,16 +79,19 @@ def march(
 
 
 def transmittance(samples: RaySamples, density: Tensor) -> Tensor:
-    """What share of light reaches each sample: T_i = exp(-sum_{j < i} density_j dt_j) along its ray. (C,)."""
+    """Return the share of light (C,) that reaches each sample.
+
+    Along its ray it is T_i = exp(-sum_{j < i} density_j dt_j).
+    """
     checks.samples("transmittance", samples, density)
     return implementation("transmittance", density, samples.dt)(samples, density)
 
 
 def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite:
-    """Volume rendering by quadrature (Max 1995): w_i = T_i (1 - exp(-density_i dt_i)).
+    """Return volume rendering by quadrature (Max 1995): w_i = T_i (1 - exp(-density_i dt_i)).
 
-    density (C,) >= 0 per unit of distance, colour (C, 3). Differentiable in both. Samples are packed, so those of a
-    bank need no axis of their own.
+    density (C,) >= 0 is per unit of distance, colour is (C, 3). Differentiable in both. Samples are packed,
+    so those of a bank need no axis of their own.
     """
     checks.samples("composite", samples, density, colour)
     return implementation("composite", density, colour, samples.t, samples.dt)(samples, density, colour)
@@ -106,11 +111,12 @@ def adam(
     sparse: bool = False,
     half: Tensor | None = None,
 ) -> None:
-    """One step of Adam (Kingma and Ba 2015) in place on tensors of one shape.
+    """Take one step of Adam (Kingma and Ba 2015), in place, on tensors of one shape.
 
-    mean and square are the running moments, `step` counts from 1, `decay` adds decay * parameter to the gradient.
-    With `sparse`, numbers whose gradient is zero stay as they are, and so do their moments: a step then costs what it
-    touches (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a copy that follows.
+    mean and square are the running moments. `step` counts from 1. `decay` adds decay * parameter to the
+    gradient. With `sparse`, numbers whose gradient is zero do not change, nor do their moments, so a step
+    costs only what it changes (Mueller et al. 2022, appendix). `half`, of the same shape and float16, is a
+    copy that is updated too.
     """
     checks.adam(parameter, gradient, mean, square, step, half)
     implementation("adam", parameter, gradient, mean, square)(
@@ -129,9 +135,9 @@ def adam(
 
 
 def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
-    """Rows index (R,) int64 of tensors (N_k, ...) as if they stood one behind the other in one: (R, ...).
+    """Return rows index (R,) int64 of tensors (N_k, ...), as if these were concatenated: (R, ...).
 
-    Photographs are large, and pixels drawn from them are in no cache.
+    Photographs are large, and pixels drawn from them are not in cache.
     """
     checks.gather(parts, index)
     return implementation("gather", index)(parts, index)
@@ -140,9 +146,9 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
 class FusedRadiance(Protocol):
     """A radiance field whose training step and pictures are one call each.
 
-    rays are origins, directions (R, 3) in the world, of unit length, and jitter (R,); near, from where on they are
-    sampled; and march's step and cone. occupied (K, G, G, G) bool is in the domain's local frame, and where it ends
-    rays do.
+    rays hold origins and unit directions (R, 3) in the world, jitter (R,), the distance `near` from which
+    they are sampled, and `step` and `cone` as in `march`. occupied (K, G, G, G) bool is in the domain's local
+    frame. Rays end where it ends.
     """
 
     def train(
@@ -155,34 +161,40 @@ class FusedRadiance(Protocol):
         huber: float,
         steps: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
-        """Huber loss of the rays' colours on background (R, 3) against premultiplied RGBA target (R, 4).
+        """Return figures, squared errors and gradients of the rays' colours on background (R, 3).
 
-        Returns loss (the mean), evaluated, shaded (samples) and finite (whether the gradients are); the rays' squared
-        errors (R,), mean over the channels; and the gradients to the tables and the weights, density network first,
-        which are the same memory at every call.
+        The loss is the Huber loss against premultiplied RGBA target (R, 4). The figures are loss (the mean),
+        evaluated and shaded (numbers of samples), and finite (whether the gradients are). The squared errors
+        (R,) are means over the channels. The gradients are to the tables and the weights, density network
+        first; they are in the same memory at every call.
 
-        steps are `adam`'s arguments beside parameter, gradient and half, for every table and every layer in the same
-        order: if there are samples, and loss and gradients are finite, all of them and their moments move at once. No
-        gradients are returned then.
+        steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
+        the same order. With steps, all parameters and their moments are updated, if there are samples, and
+        loss and gradients are finite. No gradients are returned then.
         """
 
-    halves: Sequence[
-        Tensor
-    ]  # (E, F) each, float16, tables as the kernel reads them: who changes a table changes it too
+    # float16 copies (E, F) of the tables, read by the kernel. Code that changes a table must update its copy.
+    halves: Sequence[Tensor]
 
     def refresh(self) -> None:
-        """Make `halves` anew from the tables."""
+        """Update `halves` from the tables."""
 
     def density(self, points: Tensor) -> Tensor:
-        """Densities (N,) at points (N, 3) of the domain's local frame."""
+        """Return densities (N,) at points (N, 3) of the domain's local frame."""
 
     def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
-        """evaluated and shaded, colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
+        """Return figures, colour (R, 3) without background, opacity (R,), and depth (R,).
+
+        The figures are evaluated and shaded (numbers of samples). depth is the sum of weight times distance.
+        """
 
 
 @runtime_checkable
 class QueuedRadiance(FusedRadiance, Protocol):
-    """One that the host need not wait for: shapes are fixed, and what they hold is known on the device alone."""
+    """A fused radiance field that the host need not wait for.
+
+    Shapes are fixed; only the device knows the counts.
+    """
 
     def queue(
         self,
@@ -197,18 +209,22 @@ class QueuedRadiance(FusedRadiance, Protocol):
         steps: Sequence[Mapping[str, Any]] = (),
         deterministic: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-        """As `train`, of the first `live` rays (1,) int64, the others having no part in anything.
+        """Queue `train` for the first `live` rays (1,) int64, and return the same. Other rays are left out.
 
-        There is room for so many samples evaluated and shaded; if there are more, the last of the rays have no part
-        either. Without it there is room for all, but the host waits. Figures, each (1,), are those of `train`, rays: how many had a
-        part, and moved: whether parameters did. learning_rate and step, this one float64, may be tensors (1,) in steps.
-        Where it is deterministic, gradients are summed in fixed point, so the same bytes come from the same bytes.
+        `room` is the capacity in samples evaluated and shaded. If there are more samples, the last rays are
+        left out too. Without it the capacity suffices for all samples, but the host waits. Figures, each
+        (1,), are those of `train`, rays (how many were used), and moved (whether parameters were updated). In
+        steps, learning_rate and step may be tensors (1,), step in float64. With `deterministic`, gradients
+        are summed in fixed point, so the same inputs give the same bytes.
         """
 
     def queue_picture(
         self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, room: tuple[int, int] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """As `render`, of the first `live` rays, with room as in `queue`. Figures say as well which rays had a part."""
+        """Queue `render` for the first `live` rays, with `room` as in `queue`, and return the same.
+
+        Figures have rays too (how many were used).
+        """
 
 
 def fused_radiance(
@@ -228,18 +244,22 @@ def fused_radiance(
     least_transmittance: float,
     least_share: float,
 ) -> FusedRadiance | None:
-    """The field as one kernel, or None where the form in use has none that fits it.
+    """Return the field as one kernel, or None if the form in use has no kernel for it.
 
-    Each group's code is the product, or the sum if summed, of its factors' codes, interpolate(table, unit[:, axes],
-    levels) with table (E, F) for a factor (table, levels, axes); groups' codes stand side by side, and behind
-    them, with frequencies, p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies, of p = 2 unit - 1. Then there are weights
-    of the density network (codes -> latent) and of the colour network (latent and the direction's degree^2 spherical
-    harmonics -> 3), each (out, in). A world point x is at p = axes (x - centre), centre (3,) and
-    axes (3, 3), in the domain's local frame. Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction;
-    density is
-    exp(clamp(latent_0, low, high)) * per_length. Samples that less than least_transmittance of the light reaches
-    are left out, and so are those that weigh less than least_share of their ray's mean, though they take light away
-    from what lies behind.
+    A factor (table, levels, axes), with table (E, F), has the codes interpolate(table, unit[:, axes],
+    levels). A group's code is the product of its factors' codes, or the sum if `summed`. The codes of all
+    groups are concatenated. With frequencies, p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies follow,
+    of p = 2 unit - 1.
+
+    The density network maps codes to a latent vector. The colour network maps the latent vector and the
+    direction's degree^2 spherical harmonics to 3 numbers. Their weights are (out, in) for each layer.
+
+    A world point x is at p = axes (x - centre) in the domain's local frame, with centre (3,) and axes (3, 3).
+    Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Density is
+    exp(clamp(latent_0, low, high)) * per_length.
+
+    Samples with a transmittance below least_transmittance are left out. Samples that weigh less than
+    least_share of their ray's mean have no colour, but still absorb light.
     """
     checks.fused_radiance(groups, frequencies, density, colour, degree, centre, axes)
     make = offered("fused_radiance", *(table for group in groups for table, _, _ in group), *density, *colour)

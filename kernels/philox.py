@@ -1,7 +1,7 @@
 """Counter-based random numbers: Philox 4x32-10 (Salmon et al. 2011).
 
-A number depends on (seed, stream, step, position) alone and on nothing drawn before it, so that resuming, threads,
-the viewer and evaluation cannot disturb it.
+A number depends on (seed, stream, step, position) alone, not on numbers drawn before. So resuming, threads,
+the viewer and evaluation cannot change it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """The block function: four 32-bit words of counter (N,) int64 and two of key to four random words (N,) int64."""
+    """Return four random words (N,) int64 of a counter of four 32-bit words (N,) int64 and a key of two."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        # The product is exact modulo 2^64, so shifting and masking give its high word whatever the sign.
+        # The product is exact modulo 2^64, so shifting and masking give its high word for any sign.
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((p1 >> 32) & _MASK) ^ c1 ^ k0,
@@ -45,10 +45,10 @@ def random_bits(
     step: int | Tensor = 0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Uniform 32-bit integers of the given shape, int64 in [0, 2^32).
+    """Return uniform 32-bit integers of the given shape, int64 in [0, 2^32).
 
-    `stream` names what the numbers are for; `step` counts the draws of a stream. It may be int64 on the device, but for
-    native kernels.
+    `stream` names the numbers' use. `step` counts the draws of a stream; it may be int64 on the device,
+    except with native kernels.
     """
     count = math.prod(shape)
     words = _words(count, seed, stream, step, device)
@@ -69,7 +69,7 @@ def uniform(
     step: int | Tensor = 0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Uniform float32 numbers of the given shape in [0, 1), multiples of 2^-24."""
+    """Return uniform float32 numbers of the given shape in [0, 1), multiples of 2^-24."""
     words = _words(math.prod(shape), seed, stream, step, device)
     if words is not None:
         return (words >> 8).bitwise_and_(_MASK >> 8).float().mul_(2.0**-24).reshape(*shape)
@@ -79,7 +79,7 @@ def uniform(
 def _words(
     count: int, seed: int, stream: str, step: int | Tensor, device: torch.device | str
 ) -> Tensor | None:
-    """Random words (count,) int32 from the form in use, if it draws any."""
+    """Return random words (count,) int32 from the form in use, or None if it has no kernel for them."""
     draw = offered("random_bits", torch.empty(0, device=device))
     return draw and draw(count, seed=seed, name=zlib.crc32(stream.encode()), step=step, device=device)
 
@@ -87,12 +87,13 @@ def _words(
 def weighted(
     weights: Tensor, count: int, *, mean: float, seed: int, stream: str, step: int | Tensor = 0
 ) -> tuple[Tensor, Tensor]:
-    """Rows (count,) int64 of weights (N,) uint8, with replacement, each as often as its weight says; and their weights.
+    """Return rows (count,) int64, drawn with replacement by weights (N,) uint8, and their weights.
 
-    `mean` is the mean of all weights, at most 255. By rejection: of about 1.1 * 256 / mean times as many rows as are
-    asked for, drawn alike, a share of weight / 256 is kept.
+    A row is drawn in proportion to its weight.
+    `mean` is the mean of all weights, at most 255. The method is rejection: about 1.1 * 256 / mean * count
+    rows are drawn uniformly, and each is kept with the probability weight / 256.
     """
-    # A tenth more than are needed on the average, which is ten times their deviation for ten thousand.
+    # A tenth more than needed on average, which is ten standard deviations for ten thousand rows.
     tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4
     if draw := offered("weighted", weights):
         index, found, accepted = draw(
@@ -100,10 +101,10 @@ def weighted(
         )
     else:
         bits = random_bits((2, tries), seed=seed, stream=stream, step=step, device=weights.device)
-        index = bits[0] * len(weights) >> 32  # scaled, not taken modulo: none is favoured by more than 2^-32
+        index = bits[0] * len(weights) >> 32  # scaled, not modulo: none is favoured by more than 2^-32
         index = index[bits[1] >> 24 < weights[index]][:count]
         found, accepted = weights[index], len(index)
-    if accepted < count:  # hardly ever
+    if accepted < count:  # very rare
         again = torch.arange(count, device=index.device) % accepted
         index, found = index[again], found[again]
     return index, found

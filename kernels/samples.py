@@ -18,27 +18,27 @@ class RaySamples:
     """
 
     t: Tensor  # (C,) distance along the ray
-    dt: Tensor  # (C,) length of ray that the sample stands for
+    dt: Tensor  # (C,) length of the ray's part that the sample represents
     ray: Tensor  # (C,) int64 index of its ray
     counts: Tensor  # (R,) int64
     offsets: Tensor  # (R,) int64
 
     @staticmethod
     def pack(t: Tensor, dt: Tensor, ray: Tensor, rays: int) -> RaySamples:
-        """From t, dt, ray (C,), already in order of ray."""
+        """Return samples from t, dt, ray (C,), already in order of ray."""
         counts = torch.bincount(ray, minlength=rays)
         return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
 
     @staticmethod
     def join(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> RaySamples:
-        """One set of rays of several, such as a bank's, given as t, dt (C,) and counts (R,)."""
+        """Return one set of rays from several, such as a bank's, each given as t, dt (C,) and counts (R,)."""
         t, dt, counts = (torch.cat(column) for column in zip(*parts))
         ray = torch.repeat_interleave(torch.arange(len(counts), device=t.device), counts)
         return RaySamples(t, dt, ray, counts, counts.cumsum(0) - counts)
 
     @property
     def total(self) -> Tensor:
-        """How many samples the buffers hold, a number on their device."""
+        """The number of samples in the buffers, on their device."""
         return self.counts.sum()
 
     @property
@@ -49,5 +49,5 @@ class RaySamples:
         return self.t.shape[0]
 
     def select(self, keep: Tensor) -> RaySamples:
-        """Only the samples where keep (C,) is true."""
+        """Return the samples where keep (C,) is true."""
         return RaySamples.pack(self.t[keep], self.dt[keep], self.ray[keep], self.rays)

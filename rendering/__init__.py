@@ -1,1 +1,1 @@
-"""Render: cameras, rays, occupancy, sampling, compositing and surfaces: fields -> pictures and geometry."""
+"""Rendering: fields -> pictures and geometry, by volume rendering, slices and surfaces."""

@@ -1,4 +1,7 @@
-"""Renderers: what draws a field, one for each way a signal is drawn. They are kept over frames."""
+"""Renderers: objects that draw a field, one class for each way a signal is drawn.
+
+They are kept over frames.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,12 @@ from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_
 
 
 class Renderer(ABC):
-    """Draws one field. Pictures are (H, W, 3) in [0, 1], sRGB. A progress call that raises stops a picture."""
+    """Draws one field.
 
-    paths: ClassVar[tuple[str, ...]]  # what there is to draw, the default first
+    Pictures are (H, W, 3) in [0, 1], sRGB. A progress call that raises stops a picture.
+    """
+
+    paths: ClassVar[tuple[str, ...]]  # the paths that it draws, the default first
     follows_cameras: ClassVar[bool] = (
         False  # whether the field has cameras of its own, and takes camera paths
     )
@@ -37,11 +43,11 @@ class Renderer(ABC):
         raise NotImplementedError(f"{type(self).__name__} draws no views")
 
     def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
-        """Return flat pictures, to be shown side by side. size is (width, height); None takes the source's."""
+        """Return flat pictures, to be shown side by side. size is (width, height), the source's if None."""
         raise NotImplementedError(f"{type(self).__name__} draws no flat pictures")
 
     def refresh(self) -> None:
-        """Follow a field whose tensors were changed by others."""
+        """Follow a field whose tensors other code changed."""
 
 
 class RadianceRenderer(Renderer):
@@ -51,7 +57,7 @@ class RadianceRenderer(Renderer):
     follows_cameras = True
 
     def __init__(self, field: Field, context: FieldContext, sampler: Sampler | None = None) -> None:
-        """sampler is the one to use in place of the context's. Raises PolyfieldError where the context makes no sense."""
+        """Take a sampler, by default the context's. Raises PolyfieldError if the context makes no sense."""
         super().__init__(field, context)
         self._pictures = RadiancePictures(field, sampler or sampler_of(field, context))
         self.background = torch.tensor(context.background, device=field.device)
@@ -101,12 +107,12 @@ class SurfaceRenderer(Renderer):
 
 
 class EmissionRenderer(Renderer):
-    """A volume that glows and absorbs, and sections."""
+    """A volume that emits and absorbs light, and sections."""
 
     paths = ("orbit", "slices")
 
     def __init__(self, field: Field, context: FieldContext, transfer: TransferFunction | None = None) -> None:
-        """transfer is by default a ramp over the source's own range."""
+        """Take a transfer function, by default a ramp over the source's own range."""
         super().__init__(field, context)
         self.transfer = transfer or TransferFunction(field.meaning.transform.range)
 
@@ -124,7 +130,7 @@ class EmissionRenderer(Renderer):
         return volume_sections(meaning.kind, self._values, meaning.domain, window, device, longest)
 
 
-# How a signal is drawn, as its record says it.
+# Renderer classes by `Signal.drawn`.
 RENDERERS: dict[str, type[Renderer]] = {
     "rays": RadianceRenderer,
     "picture": PictureRenderer,
@@ -134,7 +140,7 @@ RENDERERS: dict[str, type[Renderer]] = {
 
 
 def renderer_of(field: Field, context: FieldContext) -> Renderer:
-    """Return the renderer of a field's signal. Raises PolyfieldError where the context makes no sense.
+    """Return the renderer of a field's signal. Raises PolyfieldError if the context makes no sense.
 
     >>> from polyfield.fields import Domain, FieldSpec, create
     >>> field = create(FieldSpec.of("densegrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5))))

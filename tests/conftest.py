@@ -15,6 +15,14 @@ if path := os.environ.get("POLYFIELD_TEST_CORE"):  # another build of the extens
     sys.modules[loader.name] = extension
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The interpreter of CUDA kernels is slow, and so are kernels that are compiled ahead of time."""
+    for item in items:
+        interpreted = "cuda" in item.name or item.path.name in ("test_queued.py", "test_ahead_of_time.py")
+        if item.path.parent.name == "agreement" and interpreted:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Whatever a test draws, it draws the same every time."""

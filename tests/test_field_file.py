@@ -224,8 +224,8 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
     data, table = path.read_bytes(), field.encoding.tables[0].detach()
     for tensors, words in [
         ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; save"),
-        ({"field.more": table}, "tensor 'field.more' is none of this field's: field."),
-        ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' is none of this field's"),
+        ({"field.more": table}, "tensor 'field.more' is not one of this field's: field."),
+        ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' is not one of this field's"),
         ({"field.encoding.tables.0": table[1:]}, f"torch.float32 ({len(table) - 1}, 4); the spec expects"),
         (
             {"field.encoding.tables.0": table.double()},

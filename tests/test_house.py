@@ -13,10 +13,11 @@ FLOORS = [
     "cameras",
     "fields",
     "data",
-    "render",
+    "rendering",
     "demo",
-    "fit",
+    "fitting",
     "export",
+    "api",
     "apps",
 ]  # from the bottom
 LIGHT = {"files", "kernels", "cameras", "fields", "rendering", "fitting"}

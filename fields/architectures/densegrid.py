@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.tables import Tables
+from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
 
 
@@ -30,10 +31,16 @@ class DenseGrid(Tables):
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution."""
+    return {"levels": 2, "coarsest": 12, "finest": 32} if axes > TIME else {}  # four axes have many nodes
+
+
 ARCHITECTURE = Architecture(
     name="densegrid",
     paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
     options=DenseGridOptions,
     encoding=DenseGrid,
     size_option="finest",
+    suited=_suited,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.tables import Tables
+from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
 
 
@@ -18,6 +18,7 @@ class HashGridOptions(NetworkOptions):
     log2_size: int = option(19, 26)  # entries of a hashed level
     coarsest: int = option(16, 1 << 16, least=2)  # nodes along an axis
     finest: int = option(1024, 1 << 16, least=2)
+    time_nodes: int = option(12, 1 << 12, least=2)  # along time at most, of a moving field
 
 
 class HashGrid(Tables):
@@ -29,11 +30,15 @@ class HashGrid(Tables):
         levels = Levels.geometric(
             options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
         )
+        if axes > TIME:
+            levels = levels.capped(TIME, options.time_nodes)
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
 def _suited(resolution: int, axes: int) -> dict[str, Any]:
     """Return options for a source of this resolution. Measured."""
+    if axes > TIME:
+        return {"features": 2, "log2_size": 17, "finest": 256}
     # A small table of a volume serves few levels best: more would share it.
     levels, nodes = (8, resolution) if axes == 2 else (5, resolution // 2)
     return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}

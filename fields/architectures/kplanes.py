@@ -8,7 +8,7 @@ from typing import Any
 
 from polyfield.fields.architecture import Architecture
 from polyfield.fields.options import NetworkOptions, option
-from polyfield.fields.parts.tables import Tables
+from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
 
 
@@ -18,6 +18,7 @@ class KPlanesOptions(NetworkOptions):
     coarsest: int = option(64, 1 << 14, least=2)  # nodes along an axis
     finest: int = option(256, 1 << 14, least=2)
     features: int = option(16, 256)  # of each node
+    time_nodes: int = option(12, 1 << 12, least=2)  # along time, of a moving field
 
 
 class KPlanes(Tables):
@@ -26,13 +27,17 @@ class KPlanes(Tables):
 
     def __init__(self, axes: int, options: KPlanesOptions) -> None:
         coarsest = min(options.coarsest, options.finest)
-        levels = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
+        space = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
+        over_time = space.capped(1, options.time_nodes)
         pairs = itertools.combinations(range(axes), 2)
-        super().__init__((tuple((levels, pair) for pair in pairs),), options.features)
+        planes = tuple((over_time if TIME in pair else space, pair) for pair in pairs)
+        super().__init__((planes,), options.features)
 
 
 def _suited(resolution: int, axes: int) -> dict[str, Any]:
     """Return options for a source of this resolution. Measured."""
+    if axes > TIME:  # six planes: smaller ones take more steps, and share more between times
+        return {"levels": 2, "coarsest": 32, "finest": 128, "features": 8}
     return {"features": 8} if axes == 2 else {}
 
 

@@ -1,4 +1,4 @@
-"""Spherical harmonics of directions: the smooth functions on the sphere that colour networks take."""
+"""Spherical harmonics of directions: smooth functions on the sphere, which are inputs of colour networks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
-    """Real orthonormal spherical harmonics of unit directions ([B,] N, 3): ([B,] N, degree^2), of order l < degree <= 5.
+    """Return real orthonormal spherical harmonics ([B,] N, degree^2) of unit directions ([B,] N, 3).
 
-    In order of l and then of m = -l..l, without the Condon-Shortley phase, by the recurrence of the associated
-    Legendre polynomials written in x, y, z so that the poles are no exception:
-    P_m^m = (2m - 1)!!, and (l - m) P_l^m = (2l - 1) z P_{l-1}^m - (l + m - 1) P_{l-2}^m.
+    They have orders l < degree <= 5. They are in order of l and then of m = -l..l, without the
+    Condon-Shortley phase. The recurrence of the associated Legendre polynomials is written in x, y, z, so the
+    poles are not special cases: P_m^m = (2m - 1)!!, and (l - m) P_l^m = (2l - 1) z P_{l-1}^m - (l + m - 1)
+    P_{l-2}^m.
     """
     x, y, z = directions.unbind(-1)
     columns: list[Tensor] = [torch.empty(0)] * degree**2

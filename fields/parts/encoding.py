@@ -1,4 +1,4 @@
-"""Encoding: how an architecture turns points of the unit cube into codes, whatever the codes then mean."""
+"""Encoding: the part of an architecture that maps points of the unit cube to codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from polyfield.fields.stored import Group, Importance
 
 
 class Encoding(nn.Module, ABC):
-    """Points ([B,] N, D) of the unit cube to codes ([B,] N, width). Structure that is not trained is a buffer."""
+    """A map from points ([B,] N, D) of the unit cube to codes ([B,] N, width).
+
+    Structure that is not trained is a buffer.
+    """
 
     # A good learning rate for Adam in the networks; the run's schedule multiplies it.
     learning_rate: ClassVar[float] = 1e-2
@@ -31,16 +34,19 @@ class Encoding(nn.Module, ABC):
         """Set every parameter from the seed."""
 
     def place(self, importance: Importance, seed: int) -> None:
-        """As in `StoredField`, with points ([B,] N, D) of the unit cube."""
+        """Put structure where a source has detail, as in `StoredField`.
+
+        importance takes points ([B,] N, D) of the unit cube.
+        """
 
     @abstractmethod
     def parameter_groups(self) -> list[Group]:
-        """Return groups that hold every parameter exactly once, by its name in here."""
+        """Return groups that hold every parameter exactly once, by its name in this module."""
 
     def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """As in `StoredField`, by the parameters' names in here."""
+        """Change the structure as in `StoredField`. Maps are by the parameters' names in this module."""
         return {}
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
-        """Return the tables as in `Plan`, or None where codes come from anything but tables and frequencies."""
+        """Return the tables as in `Plan`, or None if codes do not come from tables and frequencies alone."""
         return None

@@ -1,4 +1,4 @@
-"""Factor: one table over some of the axes, as encodings and plans hold it."""
+"""Factor: one table over some of the axes, used by encodings and plans."""
 
 from __future__ import annotations
 

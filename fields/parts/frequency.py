@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def frequency_width(dimensions: int, frequencies: int) -> int:
-    """Return the numbers of a code."""
+    """Return the width of a code."""
     return dimensions * (1 + 2 * frequencies)
 
 
 def frequency_code(unit: Tensor, frequencies: int) -> Tensor:
-    """Return [p, sin(2^k pi p), cos(2^k pi p)] for k < frequencies, of p = 2 unit - 1, for unit ([B,] N, D)."""
+    """Return [p, sin(2^k pi p), cos(2^k pi p)] for k < frequencies, of p = 2 unit - 1, unit ([B,] N, D)."""
     centred = unit * 2 - 1
     octaves = math.pi * torch.exp2(torch.arange(frequencies, device=unit.device))
     angles = (centred[..., None, :] * octaves[:, None]).flatten(-2)

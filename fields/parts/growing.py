@@ -1,4 +1,4 @@
-"""Tables that begin coarse and are upsampled while a fit goes on (Chen et al. 2022, TensoRF, section 4.3)."""
+"""Tables that begin coarse and are upsampled during a fit (Chen et al. 2022, TensoRF, section 4.3)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from torch.nn.functional import interpolate as resample
 from polyfield.fields.parts.tables import Tables
 from polyfield.kernels import Levels
 
-# (progress of the fit, share of the final nodes along an axis from there on)
+# (progress of the fit, share of the final nodes along an axis from that progress on)
 _STAGES = ((0.0, 0.4), (0.07, 0.55), (0.13, 0.75), (0.2, 1.0))
 
 
 class GrowingTables(Tables):
-    """One level, of as many nodes along every axis of every table."""
+    """Tables with one level, and with the same number of nodes along every axis of every table."""
 
     def __init__(self, axes: tuple[tuple[tuple[int, ...], ...], ...], nodes: int, features: int) -> None:
-        """axes are those of every table in every group; nodes, along each axis, are those of the end and of a new encoding."""
+        """Make tables over `axes`, given for every table in every group.
+
+        nodes is the number of nodes along each axis, at the end of a fit and in a new encoding.
+        """
         self._axes, self._last, self._nodes = axes, nodes, nodes
         super().__init__(self._levels(nodes), features)
 

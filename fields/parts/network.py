@@ -12,12 +12,15 @@ from polyfield.fields.parts.initial import uniform_init
 from polyfield.fields.stored import Group
 from polyfield.kernels import mlp
 
-# Sines take 30 times what their layers give (Sitzmann et al. 2020, SIREN); here the weights hold that factor.
+# SIREN takes sines of 30 times a layer's output (Sitzmann et al. 2020); here the weights include that factor.
 _SINE = 30.0
 
 
 class Layers(nn.Module):
-    """ReLU between the layers and no biases, or sines and biases (SIREN). Nothing after the last."""
+    """Layers with ReLU between them and no biases, or with sines and biases (SIREN).
+
+    Nothing after the last.
+    """
 
     def __init__(self, sizes: Sequence[int], activation: str = "relu") -> None:
         super().__init__()
@@ -30,7 +33,10 @@ class Layers(nn.Module):
         return mlp(x, list(self.weights), list(self.biases) or None, sine=self.sine)
 
     def initialise(self, seed: int, name: str) -> None:
-        """Set the weights, uniform: as He et al. 2015 for ReLU, as Sitzmann et al. 2020, section 3.2, for sines."""
+        """Set the weights from a uniform distribution.
+
+        For ReLU as in He et al. 2015, for sines as in Sitzmann et al. 2020, section 3.2.
+        """
         for layer, weight in enumerate(self.weights):
             inputs = weight.shape[-1]
             bound = (6 / inputs) ** 0.5

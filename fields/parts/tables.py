@@ -15,19 +15,22 @@ from polyfield.kernels import Levels
 
 TIME = 3  # the axis of time, behind those of space
 
-# Of every table in every group, its levels and its axes.
+# For every table in every group: its levels and axes.
 Geometry = tuple[tuple[tuple[Levels, tuple[int, ...]], ...], ...]
 
 
 class Tables(Encoding):
-    """Codes from tables alone: those of a group are multiplied, or summed, and groups are concatenated."""
+    """Codes from tables alone.
+
+    Codes of a group's tables are multiplied or summed; groups are concatenated.
+    """
 
     initial_range: ClassVar[tuple[float, float]]  # of the uniform numbers that tables begin with
     rate: ClassVar[float] = 1.0  # learning rate of tables, relative to the networks'
     sparse: ClassVar[bool] = False  # most rows have no gradient in a step
 
     def __init__(self, groups: Geometry, features: int) -> None:
-        """groups is the geometry; each entry of a table has `features` numbers."""
+        """Make tables of the geometry `groups`, with `features` numbers in each entry."""
         super().__init__()
         self._geometry = groups
         shapes = [(levels.entries, features) for group in groups for levels, _ in group]
@@ -59,7 +62,7 @@ class Tables(Encoding):
             uniform_init(factor.table, (high - low) / 2, seed=seed, name=f"table {index}")
             with torch.no_grad():
                 factor.table.add_((low + high) / 2)
-                # Factors over time begin at 1, so that a fit begins with a scene at rest (K-Planes, section 3.2).
+                # Factors over time begin at 1, so a fit begins with a scene at rest (K-Planes, section 3.2).
                 if others > 1 and not self.summed and TIME in factor.axes:
                     factor.table.fill_(1.0)
 

@@ -1,4 +1,4 @@
-"""Trunk: what stands between an encoding's codes and a head. It gets the code and the point."""
+"""Trunk: the part between an encoding and a head. It maps the code and the point to a vector."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polyfield.fields.stored import Group
 
 
 class Trunk(nn.Module, ABC):
-    """Codes ([B,] N, C) of points to vectors ([B,] N, F) for a head."""
+    """A map from codes ([B,] N, C) of points to vectors ([B,] N, F) for a head."""
 
     pointwise: bool = True  # as in `Traits`
     numbers_per_point: int = 0  # floats that its forward pass keeps for backward
@@ -27,10 +27,10 @@ class Trunk(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self) -> list[Group]:
-        """Return groups that hold every parameter exactly once, by its name in here."""
+        """Return groups that hold every parameter exactly once, by its name in this module."""
 
     def plain_layers(self) -> tuple[Tensor, ...] | None:
-        """Return the weights of a ReLU network without biases, or None if the trunk is anything else."""
+        """Return the weights of a ReLU network without biases, or None for any other trunk."""
         return None
 
 

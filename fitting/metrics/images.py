@@ -1,4 +1,4 @@
-"""Image metrics as the field's tables use them. Images are (H, W, C) in [0, 1]."""
+"""Image metrics, as in published tables. Images are (H, W, C) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from torch.nn.functional import avg_pool2d
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from the finest scale on
 _WINDOW = 11
 _SIGMA = 1.5
-_BAND_ROWS = 256  # windows are taken so many rows at a time, which bounds the memory
+_BAND_ROWS = 256  # rows of windows that are taken at a time, which bounds the memory
 
 
 def to_8_bits(image: Tensor) -> Tensor:
-    """Clip to [0, 1] and round to what an 8-bit file would hold."""
+    """Return an image clipped to [0, 1] and rounded to the values of an 8-bit file."""
     return (image.clamp(0, 1) * 255).round() / 255
 
 
 def psnr(found: Tensor, wanted: Tensor, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB: -10 log10 of the mean squared error over peak^2. Equal images have infinity."""
+    """Return the peak signal-to-noise ratio in dB: -10 log10 of the mean squared error over peak^2.
+
+    It is infinite for equal images.
+    """
     mse = float((found.double() - wanted.double()).square().mean())
     return -10 * math.log10(mse / peak**2) if mse else math.inf
 
 
 def psnr_of(mse: float) -> float:
-    """dB of a mean squared error, of values with a peak of 1."""
+    """Return the PSNR in dB of a mean squared error, for values with a peak of 1."""
     return -10 * math.log10(mse) if mse else math.inf
 
 
 def ssim(found: Tensor, wanted: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window of 11 x 11 and sigma 1.5, data range 1, without borders.
+    """Return the structural similarity (Wang et al. 2004).
 
-    nan for images that are smaller than the window.
+    The window is a Gaussian of 11 x 11 and sigma 1.5, the data range is 1, and borders are left out. The
+    result is nan for images that are smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
@@ -53,11 +57,12 @@ def ssim(found: Tensor, wanted: Tensor) -> float:
 
 
 def ms_ssim(found: Tensor, wanted: Tensor) -> float:
-    """Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003, equation 7) of images (H, W, C), data range 1.
+    """Return the multi-scale structural similarity of images (H, W, C) with data range 1.
 
-    For each channel prod_j mean(contrast-structure)_j ^ w_j over five scales, with the whole SSIM at the coarsest, then
-    the mean over channels. Windows as in `ssim`; between scales the mean of 2 x 2 pixels, an odd last row or column
-    left out. Negative means count as 0. nan where the smaller side is below 11 * 2^4 = 176 pixels.
+    As in Wang, Simoncelli, Bovik 2003, equation 7. For each channel it is prod_j mean(contrast-structure)_j ^
+    w_j over five scales, with the whole SSIM at the coarsest. The result is the mean over channels. Windows
+    are as in `ssim`. Each next scale is the mean of 2 x 2 pixels, without an odd last row or column. Negative
+    means count as 0. The result is nan if the smaller side is below 11 * 2^4 = 176 pixels.
     """
     if min(found.shape[:2]) < _WINDOW << (len(_SCALE_WEIGHTS) - 1):
         return math.nan
@@ -77,7 +82,10 @@ def _ms_ssim_of_planes(a: Tensor, b: Tensor) -> float:
 
 
 def mean_similarities(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Mean SSIM of two planes (H, W) in [0, 1], and the mean of its contrast-structure factor, over all whole windows."""
+    """Return the mean SSIM of two planes (H, W) in [0, 1], and the mean of its contrast-structure factor.
+
+    Means are over all whole windows.
+    """
     c1, c2 = 0.01**2, 0.03**2
     rows = len(a) - _WINDOW + 1
     similarity = contrast_structure = 0.0
@@ -95,7 +103,7 @@ def mean_similarities(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def _window_means(plane: Tensor) -> Tensor:
-    """Means (H - 10, W - 10) under the Gaussian window of a plane (H, W)."""
+    """Return the means (H - 10, W - 10) of a plane (H, W) under the Gaussian window."""
     line = torch.exp(-((torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
     for axis in (0, 1):
         size = plane.shape[axis] - _WINDOW + 1
@@ -107,6 +115,6 @@ def _window_means(plane: Tensor) -> Tensor:
 
 
 def mean(values: list[float]) -> float:
-    """Of those that are numbers, infinity included; nan if there is none."""
+    """Return the mean of the values that are not nan, infinity included, or nan if there are none."""
     numbers = [value for value in values if not math.isnan(value)]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan

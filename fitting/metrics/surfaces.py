@@ -1,7 +1,7 @@
-"""Shape metrics: how well an interior agrees with another, and how far apart and how differently turned two surfaces are.
+"""Shape metrics: the overlap of two interiors, and the distances and normal angles between two surfaces.
 
-Surfaces are compared by points drawn from them, with their normals. Distances are never squared and angles never folded:
-a surface that is inside out is 180 degrees wrong.
+Surfaces are compared by points drawn from them, with their normals. Distances are not squared and angles are
+not folded: a surface that is inside out has an error of 180 degrees.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import numpy as np
 from polyfield.errors import PolyfieldError
 
 Surface = tuple[np.ndarray, np.ndarray]  # points (N, 3) and normals (N, 3) of any length but 0
-Nearest = tuple[np.ndarray, np.ndarray]  # of each point (N,): distance to the nearest other, angle in degrees
+Nearest = tuple[np.ndarray, np.ndarray]  # per point (N,): distance to the nearest other, angle in degrees
 
 
 def interior_iou(inside_found: np.ndarray, inside_wanted: np.ndarray) -> float:
-    """Intersection over union of two interiors, bool arrays of one shape: whether the same points are inside.
+    """Return the intersection over union of two interiors, bool arrays of one shape.
 
-    nan if nothing is inside in either. PolyfieldError for other types, different shapes and no points.
+    The arrays state whether the same points are inside. The result is nan if no point is inside in either.
+    Raises PolyfieldError for other types, different shapes and no points.
     """
     found, wanted = np.asarray(inside_found), np.asarray(inside_wanted)
     if found.dtype != bool or wanted.dtype != bool or found.shape != wanted.shape or not found.size:
@@ -32,10 +33,12 @@ def interior_iou(inside_found: np.ndarray, inside_wanted: np.ndarray) -> float:
 def sample_surface(
     vertices: np.ndarray, faces: np.ndarray, count: int, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (count, 3) float64 drawn uniformly by area from a mesh, and the unit normals (count, 3) of their faces.
+    """Return points (count, 3) float64 drawn uniformly by area from a mesh, and their normals (count, 3).
 
-    vertices (V, 3), faces (F, 3) whose corners turn anticlockwise seen from outside. A triangle is drawn by its area, then a
-    point in it by the square-root map (Osada et al. 2002, equation 1). PolyfieldError for a mesh without area.
+    Normals are the unit normals of the points' faces.
+    vertices are (V, 3). faces are (F, 3), with corners anticlockwise seen from outside. A triangle is drawn
+    by its area, then a point in it by the square-root map (Osada et al. 2002, equation 1). Raises
+    PolyfieldError for a mesh without area.
     """
     corners = np.asarray(vertices, np.float64)[np.asarray(faces, np.int64).reshape(-1, 3)]
     along, across = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -47,7 +50,7 @@ def sample_surface(
             f"sample_surface: a mesh of {len(faces)} faces has no area that is above 0 and finite; nothing to draw from"
         )
     pick, root, share = np.random.Generator(np.random.Philox(seed)).random((3, count))
-    # To the right: a face without area ends where it begins and is never drawn.
+    # side="right", so that a face without area is never drawn.
     face = np.searchsorted(until, pick * until[-1], side="right").clip(max=len(until) - 1)
     root = np.sqrt(root)
     points = (
@@ -61,11 +64,11 @@ def sample_surface(
 def surface_distances(
     points_a: np.ndarray, normals_a: np.ndarray, points_b: np.ndarray, normals_b: np.ndarray
 ) -> tuple[Nearest, Nearest]:
-    """From each point of a surface to the nearest of the other: distances (N,), and angles (N,) between their normals.
+    """Return distances and normal angles from each point of a surface to the nearest of the other surface.
 
-    Points and normals (A, 3) and (B, 3). The first result goes from a to b, the second from b to a. Distances are in the
-    points' unit; angles in degrees, 0 to 180. PolyfieldError for empty or mismatched arrays, numbers that are not
-    finite, and normals of length 0.
+    Points and normals are (A, 3) and (B, 3). The first result is from a to b, the second from b to a.
+    Distances (N,) are in the points' unit. Angles (N,) between normals are in degrees, 0 to 180. Raises
+    PolyfieldError for empty or mismatched arrays, numbers that are not finite, and normals of length 0.
     """
     from scipy.spatial import cKDTree
 
@@ -79,12 +82,13 @@ def surface_distances(
 
 
 def compare_surfaces(found: Surface, wanted: Surface, *, threshold: float) -> dict[str, float]:
-    """Three numbers for two surfaces, each given as points (N, 3) and normals (N, 3) that are drawn from it.
+    """Return three numbers for two surfaces, each given as points (N, 3) and normals (N, 3) drawn from it.
 
-    `chamfer`: the mean of both directions' mean distances, not squared, in the points' unit. `f_score`: the harmonic mean of
-    the shares of points of either surface that are nearer than `threshold` to the other, 0 to 1 (Knapitsch et al.
-    2017). `normal_error_degrees`: the angle between the normals of nearest points, 0 to 180, mean of both directions'
-    means. Errors as in `surface_distances`, and for a threshold that is not positive.
+    `chamfer` is the mean of both directions' mean distances, not squared, in the points' unit. `f_score` is
+    the harmonic mean of the shares of points of either surface that are nearer than `threshold` to the other,
+    0 to 1 (Knapitsch et al. 2017). `normal_error_degrees` is the angle between the normals of nearest points,
+    0 to 180, as the mean of both directions' means. Raises PolyfieldError as `surface_distances` does, and
+    for a threshold that is not positive.
     """
     if not threshold > 0:
         raise PolyfieldError(f"compare_surfaces: threshold is {threshold}; expected a distance above 0")
@@ -98,7 +102,7 @@ def compare_surfaces(found: Surface, wanted: Surface, *, threshold: float) -> di
 
 
 def _checked(points: np.ndarray, normals: np.ndarray, which: str) -> Surface:
-    """The surface's arrays in float64, once they are fit to be compared."""
+    """Return the surface's arrays in float64. Raises PolyfieldError if they cannot be compared."""
     points, normals = np.asarray(points, np.float64), np.asarray(normals, np.float64)
     if points.ndim != 2 or points.shape[1:] != (3,) or points.shape != normals.shape or not len(points):
         raise PolyfieldError(
@@ -112,5 +116,8 @@ def _checked(points: np.ndarray, normals: np.ndarray, which: str) -> Surface:
 
 
 def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Degrees (N,) between vectors (N, 3); by the tangent, which is exact for small angles where the cosine is not."""
+    """Return degrees (N,) between vectors (N, 3).
+
+    They are found by the tangent, which is exact for small angles where the cosine is not.
+    """
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1)))

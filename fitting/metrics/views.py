@@ -16,11 +16,12 @@ from polyfield.progress import Progress, silent
 from polyfield.rendering.radiance.rendering import Rendering
 from polyfield.rendering.renderers import RadianceRenderer
 
-# Truth and picture on the declared background, clipped, rounded to 8 bits; PSNR of each image over the pixels that
-# count, then the mean; SSIM 11 x 11, sigma 1.5, with the pixels that do not count taken from the truth.
+# Truth and picture are on the declared background, clipped and rounded to 8 bits. PSNR is of each image over
+# the pixels that count, then the mean. SSIM is 11 x 11, sigma 1.5, with pixels that do not count taken from
+# the truth.
 PROTOCOL = "polyfield-views-1"
 
-# Gets a view's index, truth (H, W, 3), picture (H, W, 3) and rendering.
+# A function of a view's index, truth (H, W, 3), picture (H, W, 3) and rendering.
 Show = Callable[[int, Tensor, Tensor, Rendering], None]
 
 
@@ -58,6 +59,6 @@ def evaluate(
         "protocol": PROTOCOL,
         "psnr": mean(psnrs),
         "ssim": mean(ssims),
-        "views": sum(not math.isnan(value) for value in psnrs),  # that have pixels that count
+        "views": sum(not math.isnan(value) for value in psnrs),  # views with pixels that count
         "psnr_of_views": psnrs,
     }

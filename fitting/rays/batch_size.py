@@ -1,4 +1,4 @@
-"""Batch sizes: as many rays as bring a step's samples near the number that it should have."""
+"""Batch sizes: the number of rays follows from the number of samples that a step should have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchSize:
-    """Small batches at first, which teach most for their time, and larger ones later, whose gradients are less noisy."""
+    """The size of batches: small at first, for more steps, and larger later, for less noise in gradients."""
 
     rays: tuple[int, int]  # fewest and most
     first_rays: int
@@ -23,17 +23,20 @@ class BatchSize:
         return first * (last / first) ** progress
 
     def next_rays(self, rays: Tensor, evaluated: Tensor, shaded: Tensor, wanted: Tensor) -> Tensor:
-        """Return the next step's rays from the last one's rays and samples, all whole numbers of one shape."""
+        """Return the next step's rays from the last step's rays and samples, whole numbers of one shape."""
         scale = torch.minimum(wanted / shaded.clamp(min=1), self.evaluated / evaluated.double().clamp(min=1))
         rays = (rays * scale.clamp(max=2.0) / 16).round() * 16
         return rays.clamp(*self.rays).long()
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """Capacity of a queued step's buffers, in samples evaluated and shaded: twice the wanted numbers, as rays vary."""
+        """Capacity of a queued step's buffers, in samples evaluated and shaded.
+
+        It is twice the wanted numbers, because rays vary.
+        """
         return 2 * self.evaluated, 2 * max(self.shaded)
 
 
-# On the CPU small batches lead further in the same time; only large ones keep a GPU busy.
+# On a CPU small batches give better fields in the same time; only large ones keep a GPU busy.
 CPU = BatchSize(rays=(512, 1 << 16), first_rays=1024, shaded=(1 << 12, 1 << 14), evaluated=1 << 16)
 GPU = BatchSize(rays=(512, 1 << 16), first_rays=4096, shaded=(1 << 16, 1 << 18), evaluated=1 << 20)

@@ -1,23 +1,24 @@
 """Contrast: how often each pixel of a photograph is drawn.
 
-Edges and fine detail are a small part of a picture and most of its error: in a fitted lego, a hundredth of the pixels
-holds half of it. So rays are drawn by contrast, as Soft Mining (Kheradmand et al. 2024) draws them by error. Contrast
-comes from the photographs alone and never needs an update.
+Edges and fine detail are a small part of a picture and have most of its error: in a fitted lego, a hundredth
+of the pixels has half of the error. So rays are drawn by contrast, as Soft Mining (Kheradmand et al. 2024)
+draws them by error. Contrast depends on the photographs alone and never needs an update.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_RADIUS = 2  # pixels round each that its contrast is taken over
+_RADIUS = 2  # of the window of a pixel's contrast, in pixels
 _FLOOR = 51  # added to contrasts of 0 to 255
 _WEIGHTS = ((np.arange(256) + _FLOOR) * 255 // (255 + _FLOOR)).astype(np.uint8)
 
 
 def contrast(image: np.ndarray) -> np.ndarray:
-    """Return how often to draw each pixel, (H, W) uint8 from 42 to 255, of premultiplied RGBA (H, W, 4) uint16.
+    """Return weights (H, W) uint8 from 42 to 255 with which to draw pixels of premultiplied RGBA.
 
-    The largest difference of any channel within five by five pixels, and a fifth of full scale.
+    The image is (H, W, 4) uint16. A weight is the largest difference of any channel within five by five
+    pixels, plus a fifth of full scale.
     """
     channels = np.ascontiguousarray((image >> 8).astype(np.uint8).transpose(2, 0, 1))
     edges = (_RADIUS, _RADIUS)
@@ -27,7 +28,7 @@ def contrast(image: np.ndarray) -> np.ndarray:
 
 
 def _window(padded: np.ndarray, of: np.ufunc) -> np.ndarray:
-    """`of` all that lies within the radius along the last two axes."""
+    """Return `of`, a minimum or maximum, over a window of the radius along the last two axes."""
     rows = padded[:, 2 * _RADIUS :]
     for shift in range(2 * _RADIUS):
         rows = of(rows, padded[:, shift : shift - 2 * _RADIUS])

@@ -1,4 +1,4 @@
-"""KeptGrid: the occupancy grid of a fit, refined and updated as the fit goes on."""
+"""KeptGrid: the occupancy grid of a fit, refined and updated during the fit."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ if TYPE_CHECKING:
     from polyfield.fitting.rays.queued import QueuedSteps
 
 _EVERY = 16  # steps between updates
-_LOOKED_AT = 1 << 15  # cells in each update
+_LOOKED_AT = 1 << 15  # cells evaluated in each update
 # (from this progress on, cells along an axis)
 _RESOLUTIONS = ((0.0, 32), (0.2, 64), (0.7, 128))
-_UNBOUNDED_CELLS = 64  # at most, of an unbounded scene: more could not be updated often enough
-_TIMES = 4  # a moving field is evaluated at, for every cell that is looked at
+_UNBOUNDED_CELLS = 64  # most cells along an axis in an unbounded scene: more are not updated often enough
+_TIMES = 4  # at which a moving field is evaluated in each cell
 MOST_CELLS = _RESOLUTIONS[-1][1]
 
 
 class KeptGrid:
-    """An occupancy grid and when it changes. The grid of a moving field keeps the most over random times."""
+    """An occupancy grid and its schedule.
+
+    The grid of a moving field keeps the largest density over random times.
+    """
 
     def __init__(self, field: StoredField, seed: int, visible: Tensor | None) -> None:
-        """visible is as in `OccupancyGrid.update`."""
+        """Make the grid of a field. visible is as in `OccupancyGrid.update`."""
         self._field, self._seed, self._visible = field, seed, visible
         self.grid = OccupancyGrid(cascades(field.meaning.domain), _RESOLUTIONS[0][1], field.device)
-        self.seconds = 0.0  # that updates took; those of queued ones are not known
+        self.seconds = 0.0  # time of all updates except queued ones, whose time is not known
 
     def steps_to_update(self, step: int) -> int:
-        """Return how many steps there are from this one to the next update."""
+        """Return the number of steps from this one to the next update."""
         return _EVERY - step % _EVERY
 
     def _is_due(self, moment: Moment) -> bool:
         return self._field.traits.pointwise and moment.step % _EVERY == 0 and moment.step > 0
 
     def refine(self, moment: Moment) -> bool:
-        """Go to the resolution of this progress. Returns whether the grid changed."""
+        """Change to the resolution of this progress. Return whether the grid changed."""
         if not self._is_due(moment):
             return False
         resolution = max(cells for since, cells in _RESOLUTIONS if moment.progress >= since)
@@ -79,7 +82,7 @@ class KeptGrid:
         self.seconds += time.perf_counter() - start
 
     def _density(self, local: Tensor) -> Tensor:
-        """Return the density (N,) at local points (N, 3), of a moving field the most over some random times."""
+        """Return the density (N,) at local points (N, 3), of a moving field the largest at random times."""
         field = self._field
         world = field.meaning.domain.to_world(local)
         if not field.meaning.moving:
@@ -91,7 +94,7 @@ class KeptGrid:
             step=self.grid.updates,
             device=local.device,
         )
-        # One time from each of as many equal parts, so that no part is missed.
+        # One random time from each of _TIMES equal parts, so that no part is missed.
         parts = (times + torch.arange(_TIMES, device=local.device)[:, None]) / _TIMES
         found = [field.density(field.raw(Points(world, times=part))) for part in parts]
         return torch.stack(found).amax(0)
@@ -108,6 +111,6 @@ class KeptGrid:
         return shapes
 
     def restore(self, tensors: dict[str, Tensor], updates: int, seconds: float) -> None:
-        """Take back a checkpoint's grid."""
+        """Restore a checkpoint's grid."""
         self.grid = OccupancyGrid.restored(tensors["density"], tensors["occupied"], updates)
         self.seconds = seconds

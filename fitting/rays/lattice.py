@@ -8,16 +8,16 @@ from polyfield.cameras.cameras import Cameras
 from polyfield.fields import Domain
 from polyfield.rendering.radiance.sampling import Lattice
 
-# The finest step is this part of the domain's diagonal, whatever the images' resolution.
+# The finest step is 1 / _FINEST of the domain's diagonal, for any resolution of the images.
 _FINEST = 1024
-# Steps of an unbounded scene grow with distance, by at least this share of it.
+# Steps of an unbounded scene are at least this share of the distance.
 _LEAST_CONE = 1 / 512
 
 
 def lattice(cameras: Cameras, domain: Domain, near: float) -> Lattice:
     """Return steps about half as long as a pixel is wide where the cameras look.
 
-    Finer steps cost time and show nothing that the images hold.
+    Finer steps cost time and show no more detail, because the images have none.
     """
     distance = float((cameras.c2w[:, :, 3] - cameras.c2w.new_tensor(domain.centre)).norm(dim=1).median())
     pixel = float(1 / cameras.intrinsics[:, 0].median())

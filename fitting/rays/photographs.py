@@ -19,8 +19,8 @@ from polyfield.kernels import gather, weighted
 class Photographs(RaySource):
     """All pixels of V views, numbered one view after the other.
 
-    images (H, W, 4) are uint16 premultiplied sRGB RGBA of full scale 65535. masks (H, W) bool say which pixels count;
-    None means that all do.
+    images (H, W, 4) are uint16 premultiplied sRGB RGBA of full scale 65535. masks (H, W) bool are true for
+    pixels that count; None means that all do.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Photographs(RaySource):
         device: str = "cpu",
     ) -> None:
         self._cameras = cameras.to(device)
-        # torch indexes no uint16: the same bits travel as int16, and on the CPU they are not copied.
+        # As int16 of the same bits, because torch cannot index uint16. On the CPU they are not copied.
         self._images = [
             torch.from_numpy(np.ascontiguousarray(image).reshape(-1, 4).view(np.int16)) for image in images
         ]
@@ -52,7 +52,7 @@ class Photographs(RaySource):
             counting = np.concatenate(rows).nonzero()[0]
             self._counting = torch.from_numpy(counting).to(device)
             flat = flat[counting]
-        self._weights = torch.from_numpy(flat).to(device)  # of those that count
+        self._weights = torch.from_numpy(flat).to(device)  # of the pixels that count
         self._mean_weight = float(flat.mean()) if len(flat) else math.nan
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Photographs(RaySource):
         starts = torch.cat((self._ends.new_zeros(1), self._ends[:-1]))
         pixel, width = row - starts[frame], self._widths[frame]
         uv = torch.stack((pixel % width, pixel // width), -1) + 0.5
-        # One array needs no look at which of several a row is in.
+        # One array needs no search for the array of a row.
         rows = self._images[0][row] if len(self._images) == 1 else gather(self._images, row)
         colours = (rows.int() & 0xFFFF).float() / 65535
         return with_noise(self._cameras.rays(frame, uv), colours, odds, seed=seed, step=step)

@@ -1,8 +1,8 @@
 """Queued steps: training steps that the host queues on a GPU without waiting.
 
-All counts that a step depends on are on the device: its number, its rays, the steps that Adam took. Shapes are fixed, so
-a step is captured as a CUDA graph, and an update of the occupancy grid as another; either then costs the host one launch.
-The host reads the counts once for several steps.
+All counts that a step depends on are on the device: its number, its rays, the steps that Adam took. Shapes
+are fixed, so a step is captured as a CUDA graph, and an update of the occupancy grid as another. Each then
+costs the host one launch. The host reads the counts once for several steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from polyfield.rendering.radiance.sampling import MarchingSampler
 
 @dataclass(frozen=True)
 class Counts:
-    """What the device counted."""
+    """The device's counts."""
 
     rays: int  # of the next step
     adam_steps: int  # that moved the parameters
@@ -90,13 +90,13 @@ class QueuedSteps:
         steps: tuple[float, ...],
         **options: Any,
     ) -> None:
-        """Queue `grid.update` with these steps and options; its number is counted here and there."""
+        """Queue `grid.update` with these steps and options. Both host and device count its number."""
         number, lengths = grid.updates, torch.tensor(steps, device=self._device)
 
         def work() -> None:
             occupied = grid.occupied
             grid.update(density, lengths, number=self._updates, first=number == 0, **options)
-            occupied.copy_(grid.occupied)  # where the steps look
+            occupied.copy_(grid.occupied)  # the tensor that the steps read
             grid.occupied = occupied
             self._updates += 1
 
@@ -141,7 +141,7 @@ class QueuedSteps:
         self._graphs.clear()
 
     def read(self) -> Counts:
-        """Wait for all that is queued, and return the counts."""
+        """Wait for all queued work, and return the counts."""
         parts = (self._rays, self._adam_steps, self._bad, self._totals)
         rays, adam_steps, bad, *totals = torch.cat(parts).tolist()
         loss, mse = self._losses.tolist()

@@ -1,4 +1,4 @@
-"""RayObjective: rays are rendered, compared with what a source says, and the field follows."""
+"""RayObjective: renders rays, compares them with a source's targets, and trains the field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.rendering import render_rays
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler, Sampler, sampler_for
 
-PARTS = ("colour", "weights")  # that a loss may compare
+PARTS = ("colour", "weights")  # parts that a loss may compare
 LOSS = (Term("colour", "huber"),)
 RANGES: dict[str, tuple[float, float]] = {
     "rays": (1, POOL),
@@ -33,12 +33,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "grid_updates": (0, 10**9),
     "grid_seconds": (0, 10**9),
 }
-# (until this progress, steps along a ray are longer than the finest by this factor)
+# (progress, factor): until this progress, steps along a ray are longer than the finest by this factor.
 _STEP_FACTORS = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
 
 
 class RayObjective:
-    """The fused step is taken where the field has a plan and the loss is a Huber loss of colours, else the general one."""
+    """An objective along rays.
+
+    The fused step is taken if the field has a plan and the loss is a Huber loss of colours, else the general
+    step.
+    """
 
     counts = TOTALS
     ranges = RANGES
@@ -55,10 +59,13 @@ class RayObjective:
         visible: Tensor | None = None,
         deterministic: bool = False,
     ) -> None:
-        """lattice is the finest. visible (K, V, V, V) bool are the occupancy cells that may be occupied; None: all.
+        """Make an objective for a field and a source.
 
-        Raises PolyfieldError for a loss of other parts than PARTS, and where deterministic steps are asked for on a GPU
-        that has none for this field.
+        lattice is the finest one. visible (K, V, V, V) bool are the cells that may be occupied, or None for
+        all.
+
+        Raises PolyfieldError for a loss of other parts than PARTS, and if deterministic steps are
+        requested on a GPU that has none for this field.
         """
         check(loss, PARTS)
         self._field, self._optimiser, self._source = field, optimiser, source
@@ -68,7 +75,7 @@ class RayObjective:
         self._fused = FusedField.of(field)
         self._queue: QueuedSteps | None = None
         self.deterministic = deterministic
-        # The general path takes far more memory for a sample.
+        # The general path needs far more memory per sample.
         on_gpu = self._queues and field.device.type != "cpu"
         self._size = batch_size.GPU if on_gpu else batch_size.CPU
         self._rays = self._size.first_rays
@@ -85,7 +92,7 @@ class RayObjective:
 
     @property
     def _huber(self) -> float | None:
-        """The delta of a loss that the fused step has, or None for any other loss."""
+        """The delta of a loss that the fused step supports, or None for any other loss."""
         match self._loss:
             case (Term("colour", "huber", 1.0, options),):
                 return options.get("delta", HUBER_DELTA)
@@ -98,11 +105,14 @@ class RayObjective:
         return one_kernel and self._field.penalties() is None
 
     def sampler(self, progress: float) -> Sampler:
-        """Return how rays are sampled at this progress."""
+        """Return the sampler at this progress."""
         return sampler_for(self._field, self.grid.occupied, self._lattice_at(progress))
 
     def _lattice_at(self, progress: float) -> Lattice:
-        """Return coarse steps at first, while most of space is still occupied and the field is smooth."""
+        """Return the lattice at this progress.
+
+        Steps are coarse at first, while most of space is still occupied and the field is smooth.
+        """
         factor = next(factor for until, factor in _STEP_FACTORS if progress <= until)
         return Lattice(self.lattice.step * factor, self.lattice.cone * factor, self.lattice.near)
 
@@ -115,7 +125,7 @@ class RayObjective:
         self._fused = FusedField.of(self._field)
         self._close_queue()
 
-    # -- one step, whose outcome is waited for
+    # -- one step, with a wait for its outcome
 
     def _step(self, moment: Moment) -> Outcome:
         progress = moment.progress
@@ -124,7 +134,7 @@ class RayObjective:
         rate = moment.rate(self._field.learning_rate)
         batch = self._pool.take(self._rays)
         loss, errors, evaluated, shaded, finite, moved = self._gradients(batch, rate, progress)
-        # A step that shaded nothing teaches nothing: the grid has lost the scene.
+        # A step without shaded samples trains nothing: the grid has lost the scene.
         bad = not (shaded and math.isfinite(loss) and finite)
         if not bad:
             if moved:
@@ -143,10 +153,10 @@ class RayObjective:
     def _gradients(
         self, batch: Batch, rate: float, progress: float
     ) -> tuple[float, Tensor, int, int, bool, bool]:
-        """Leave the gradients of the loss, or move the parameters where one kernel does both.
+        """Compute the gradients of the loss, or update the parameters if one kernel does both.
 
-        Returns the loss, squared errors (R,), samples evaluated and shaded, whether all gradients are finite, and
-        whether parameters moved.
+        Returns the loss, squared errors (R,), samples evaluated and shaded, whether all gradients are finite,
+        and whether parameters were updated.
         """
         sampler, penalty = self.sampler(progress), self._field.penalties()
         huber = self._huber
@@ -180,12 +190,12 @@ class RayObjective:
         finite = self._optimiser.finite()
         return float(loss.detach()), errors, rendering.evaluated, rendering.shaded, finite, False
 
-    # -- steps that are queued
+    # -- queued steps
 
     def _queued_steps(self, moment: Moment) -> Outcome:
-        """Queue steps until the grid is to be updated or the fit ends, and wait for them."""
+        """Queue steps until the next grid update or the fit's end, wait for them, and return the outcome."""
         if self._kept.refine(moment):
-            self._close_queue()  # what was captured reads the old grid
+            self._close_queue()  # captured graphs read the old grid
         queue = self._open_queue(moment)
         self._kept.update(moment, self._lattice_at(moment.progress), self._fused, queue)
         sampler = self.sampler(moment.progress)

@@ -1,6 +1,6 @@
-"""Ray sources: what a field is compared with along rays, and the pool that hands their rays out in slices.
+"""Ray sources: targets along rays, and a pool that returns their rays in slices.
 
-Drawing rays takes many small operations, which would cost a small step more than its kernels do.
+Drawing rays takes many small operations. For a small step these would cost more than its kernels.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 from polyfield.cameras.rays import Rays
 from polyfield.kernels import uniform
 
-POOL = 1 << 16  # rays drawn at a time, and the most of a step
+POOL = 1 << 16  # rays drawn at a time, and the most rays of a step
 
 
 @dataclass(frozen=True)
 class Batch:
-    """R rays and what they should show. A source may hand out a subclass with tensors (R, ...) of its own."""
+    """R rays and their targets. A source may return a subclass with tensors (R, ...) of its own."""
 
     rays: Rays
     target: Tensor  # (R, 4) premultiplied RGBA
-    odds: Tensor  # (R,) how often the ray is drawn, relative to uniform drawing
+    odds: Tensor  # (R,) probability of drawing the ray, relative to uniform drawing
     jitter: Tensor  # (R,) in [0, 1)
     background: Tensor  # (R, 3) to compare on
 
@@ -35,41 +35,41 @@ class Batch:
 
 
 class RaySource(ABC):
-    """Rays with what they should show. Photographs are one; a teacher's pictures are another."""
+    """Rays with their targets. Photographs are one source; a teacher's pictures are another."""
 
     @abstractmethod
     def draw(self, count: int, *, seed: int, step: int | Tensor) -> Batch:
-        """Return `count` rays. The same for the same seed and step, which may be on a GPU.
+        """Return `count` rays, the same for the same seed and step.
 
-        A step that is on a GPU is queued: the host must not wait.
+        If step is a tensor on a GPU, the draw is queued, and the host must not wait.
         """
 
     def learn(self, batch: Batch, errors: Tensor) -> None:
         """Take the squared errors (R,) of a batch, or of part of it, after its step."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that a checkpoint needs to draw and learn on."""
+        """Return the tensors that a checkpoint needs so that drawing and learning can continue."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Return the rest, as plain data."""
+        """Return the rest of the state, as plain data."""
         return {}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take back what `tensors` and `state` returned."""
+        """Restore what `tensors` and `state` returned."""
 
 
 class RayPool:
-    """The rays of a source, POOL at a time. `position` is all the state beside the source's own."""
+    """The rays of a source, drawn POOL at a time. `position` is its only state beside the source's own."""
 
     def __init__(self, source: RaySource, seed: int) -> None:
         self._source, self._seed = source, seed
         self._pool: tuple[int, Batch] | None = None
-        self.position = (0, 0)  # the pool's number, rays of it that were taken
+        self.position = (0, 0)  # the pool's number, and the rays of it that were taken
 
     @torch.no_grad()
     def take(self, count: int) -> Batch:
-        """Return the next `count` rays. The rest of a pool that has too few is skipped."""
+        """Return the next `count` rays. If a pool has too few left, these are skipped."""
         pool, taken = self.position
         if taken + count > POOL:
             pool, taken = pool + 1, 0

@@ -1,4 +1,7 @@
-"""Visibility: the occupancy cells that any training camera sees. Others count as empty: no ray would ever clear them."""
+"""Visibility: the occupancy cells that any training camera sees.
+
+Others count as empty, as no ray would clear them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ _CELLS = 32
 def visible(cameras: Cameras, domain: Domain, cascades: int) -> Tensor:
     """Return (K, 32, 32, 32) bool, indexed [cascade, z, y, x]: whether a cell reaches into a camera's view.
 
-    Views are taken as those of pinholes, a little wider; with a fisheye among the cameras every cell counts as seen.
+    Views are taken as those of pinhole cameras, a little wider. If any camera is a fisheye, every cell counts
+    as seen.
     """
     device = cameras.c2w.device
     if any("fisheye" in lens for lens in cameras.lens):

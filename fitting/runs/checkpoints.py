@@ -1,8 +1,9 @@
-"""Checkpoints: generations of a run's state, of which at least one good one survives whenever the machine stops.
+"""Checkpoints: generations of a run's state.
 
-A generation is a folder `checkpoints/step-000001000` with the tensors, the rest of the state as JSON and a manifest
-of their sizes and SHA-256. It is written under a hidden name, synced, read back and renamed; only then are older
-ones deleted.
+At least one good generation survives whenever the machine stops. A generation is a folder
+`checkpoints/step-000001000` with the tensors, the rest of the state as JSON and a manifest of their sizes and
+SHA-256. It is written under a hidden name, synced, read back and renamed. Older generations are deleted after
+that.
 """
 
 from __future__ import annotations
@@ -37,20 +38,21 @@ _LEFTOVER = re.compile(r"\.step-(\d{9,})\.\d+\.(tmp|old)")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a generation holds."""
+    """The content of a generation."""
 
     path: Path
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
-    warnings: tuple[str, ...]  # one line for each save that was cut short and is therefore skipped
+    warnings: tuple[str, ...]  # one line for each interrupted save, which is skipped
 
 
 def save(run: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-    """Write the generation of a step and return its folder; then delete what it makes superfluous.
+    """Write the generation of a step, delete superfluous ones, and return its folder.
 
-    Kept are the newest two. Generations after `step` go too: a run that was resumed before them took another course.
-    Raises PolyfieldError where the system refuses or the tensors are not finite; older generations are then intact.
+    The newest two are kept. Generations after `step` are deleted too, because they are of an earlier course
+    of a run that was resumed before them. Raises PolyfieldError if the system refuses or the tensors are not
+    finite. Older generations are then intact.
     """
     folder = run / "checkpoints"
     final = folder / _name(step)
@@ -77,23 +79,23 @@ def save(run: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
 
 
 def load(run: Path, step: int | None = None) -> Checkpoint:
-    """The generation of a step, or the newest one, after every check.
+    """Return the generation of a step, or the newest one, after every check.
 
-    Raises PolyfieldError in one line: the file, the cause and the nearest good generation.
+    Raises PolyfieldError, one line with the file, the cause and the nearest good generation.
     """
     try:
         return _load(run, step)
     except OSError as error:
-        raise PolyfieldError(f"{shown(run)}: cannot be read: {error.strerror}; mend that") from None
+        raise PolyfieldError(f"{shown(run)}: cannot be read: {error.strerror}; fix that") from None
 
 
 def generations(run: Path) -> list[int]:
-    """The steps of the generations that were saved to their end, in ascending order."""
+    """Return the steps of the generations that were saved completely, in ascending order."""
     return sorted(_folders(run))
 
 
 def begun(run: Path) -> bool:
-    """Whether a generation was ever saved, though its manifest may be gone since."""
+    """Return whether a generation was ever saved, even if its manifest is missing now."""
     return bool(_named(run / "checkpoints") or _folders(run))
 
 
@@ -116,7 +118,7 @@ def _manifest(step: int, files: dict[str, bytes]) -> bytes:
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """The files in their order, each synced before the next begins, then the folder."""
+    """Write the files in their order, each synced before the next begins, and then sync the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, data in files.items():
@@ -125,7 +127,7 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _take_back(folder: Path) -> None:
-    """Give generations their names again that a save, cut short, left aside."""
+    """Rename generations back that an interrupted save had moved aside."""
     for step, entry in _leftovers(folder):
         final = folder / _name(step)
         if entry.suffix == ".old" and (entry / MANIFEST).exists() and not final.exists():
@@ -133,7 +135,10 @@ def _take_back(folder: Path) -> None:
 
 
 def _rename(temp: Path, final: Path, aside: Path) -> None:
-    """Give the folder its name. One that has it already steps aside first, where `_folders` finds it meanwhile."""
+    """Rename a folder to its final name.
+
+    An older folder of that name is first moved aside, where `_folders` finds it.
+    """
     if final.exists():
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(final, aside)
@@ -152,7 +157,7 @@ def _prune(folder: Path, step: int) -> None:
     kept = sorted(s for s in steps if s <= step)[-KEPT:]
     for other in steps:
         if other not in kept:
-            # The new name makes it vanish at once: half a deletion never looks like a damaged generation.
+            # Renamed first, so that a partly deleted folder never looks like a damaged generation.
             with contextlib.suppress(OSError):
                 os.rename(folder / _name(other), _hidden(folder, other, "tmp"))
     for entry in folder.iterdir():
@@ -190,7 +195,7 @@ def _none_whole(run: Path) -> PolyfieldError:
 
 
 def _complete(folder: Path) -> list[int]:
-    """The steps of the folders under their final name that hold a manifest."""
+    """Return the steps of the folders with a final name that hold a manifest."""
     return [step for step, entry in _named(folder).items() if (entry / MANIFEST).exists()]
 
 
@@ -210,7 +215,10 @@ def _leftovers(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _folders(run: Path) -> dict[int, Path]:
-    """Where the generation of each step is: under its name, or aside where a replacement was cut short."""
+    """Return the folder of each step's generation.
+
+    It has its final name, or was moved aside by an interrupted save.
+    """
     folder = run / "checkpoints"
     found = {step: folder / _name(step) for step in _complete(folder)}
     if folder.is_dir():
@@ -228,7 +236,7 @@ def _warnings(run: Path, folders: dict[int, Path]) -> tuple[str, ...]:
 
 
 def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A generation's content; one that disagrees with its manifest is refused."""
+    """Return a generation's content. Raises PolyfieldError if it disagrees with its manifest."""
     entries = _read_manifest(folder / MANIFEST, step)
     there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - {MANIFEST}
     for name in sorted(there - entries.keys()):
@@ -245,7 +253,7 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_manifest(path: Path, step: int) -> dict[str, tuple[int, str]]:
-    """(bytes, SHA-256) of each file."""
+    """Return (bytes, SHA-256) of each file."""
     manifest = read_json(path)
     where = shown(path)
     match manifest:
@@ -276,7 +284,7 @@ def _read_file(path: Path, entry: tuple[int, str]) -> bytes:
     with open_file(path) as stream:
         found = os.fstat(stream.fileno()).st_size
         if found != size:
-            raise PolyfieldError(f"{shown(path)}: has {found:,} bytes; {MANIFEST} says {size:,}")
+            raise PolyfieldError(f"{shown(path)}: has {found:,} bytes; {MANIFEST} states {size:,}")
         data = read_stream(stream, size, shown(path))
     if hashlib.sha256(data).hexdigest() != sha256:
         raise PolyfieldError(f"{shown(path)}: is damaged: its SHA-256 is not the one in {MANIFEST}")
@@ -284,7 +292,7 @@ def _read_file(path: Path, entry: tuple[int, str]) -> bytes:
 
 
 def _way_out(folders: dict[int, Path], bad: int) -> str:
-    """What to do instead of a bad generation."""
+    """Return the advice for a bad generation."""
     for step in sorted(folders.keys() - {bad}, key=lambda step: (abs(step - bad), -step)):
         with contextlib.suppress(PolyfieldError):
             _read(folders[step], step)

@@ -1,4 +1,4 @@
-"""FitConfig: every option of a fit, and the field that came of it, as config.json keeps them."""
+"""FitConfig: every option of a fit, and the spec of its field, as kept in config.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polyfield.fitting.schedule import Length
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Raises PolyfieldError where an option makes no sense."""
+    """The options of a fit. Raises PolyfieldError if an option makes no sense."""
 
     source: str  # a path, or the name of a built-in scene
     field: str  # the architecture
@@ -28,12 +28,10 @@ class FitConfig:
     seed: int = 0
     device: str = "auto"
     save_seconds: float = 30.0
-    deterministic: bool = False  # to the byte on a GPU too
+    deterministic: bool = False  # whether a fit repeats its bytes on a GPU too
     signal: str = "radiance"
-    bytes: int | None = None  # that the field may store
-    loss: list[dict[str, Any]] = dataclasses.field(
-        default_factory=list
-    )  # terms; the source's own if there are none
+    bytes: int | None = None  # the most that the field may store
+    loss: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # terms; the source's own if empty
     spec: dict[str, Any] | None = None  # of the field that was built
 
     def __post_init__(self) -> None:

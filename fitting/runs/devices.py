@@ -1,4 +1,4 @@
-"""Which device a fit runs on, and what its last bits hang on."""
+"""The device of a fit, and the facts that its last bits depend on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from polyfield.kernels.dispatch import form, instruction_set
 
 
 def device_of(name: str) -> str:
-    """`auto` is CUDA where there is one. Raises PolyfieldError for a device that is not here."""
+    """Return the device of a name.
+
+    `auto` is CUDA if there is a GPU. Raises PolyfieldError for an absent device.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     here = {"cpu"}
@@ -25,11 +28,11 @@ def device_of(name: str) -> str:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a fit's last bits hang on beside its options, as config.json keeps it."""
+    """Return what a fit's last bits depend on beside its options, as kept in config.json."""
     kernels = form(device)
     return {
         "device": str(device),
-        # Native sums do not hang on the number of threads, but their last bits do on the instruction set.
+        # Native sums do not depend on the number of threads, but on the instruction set in their last bits.
         "kernels": f"{kernels}, {instruction_set()}" if kernels == "native" else kernels,
         "threads": None if kernels == "native" else torch.get_num_threads(),
         "torch": torch.__version__,

@@ -1,4 +1,7 @@
-"""Stopping from outside: SIGINT or SIGTERM raises Stopped; while a fit steps it only asks it to save and end."""
+"""Interruption by SIGINT or SIGTERM.
+
+A signal raises Stopped; during a fit's steps it makes the fit save and end.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Self
 
 
 class Stopped(BaseException):
-    """A signal came. No `except Exception` holds it up, so that locks and temporary files go."""
+    """A signal arrived. No `except Exception` catches it, so locks and temporary files are removed."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -21,7 +24,7 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """A context in which the first signal raises Stopped, and a second SIGINT ends the process at once."""
+    """Return a context in which the first signal raises Stopped, and a second SIGINT ends the process."""
     asked: list[int] = []
 
     def stop(number: int) -> None:
@@ -35,7 +38,7 @@ def stoppable() -> Iterator[None]:
 
 
 class Interruption:
-    """A context in which the first signal only sets `signal`; the loop looks at it between steps."""
+    """A context in which the first signal only sets `signal`. The loop reads it between steps."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -50,7 +53,7 @@ class Interruption:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number, as a shell reports it."""
+        """The exit status: 128 + the signal's number, as a shell reports it."""
         return 128 + (self.signal or 0)
 
     def _ask(self, number: int) -> None:
@@ -61,12 +64,15 @@ class Interruption:
 
 def _end_if_urgent(number: int) -> None:
     if number == signal.SIGINT:
-        os._exit(128 + number)  # what is on the disk is whole: every write is atomic
+        os._exit(128 + number)  # files are whole, because every write is atomic
 
 
 @contextlib.contextmanager
 def _calling(handler: Callable[[int], None]) -> Iterator[None]:
-    """Both signals call `handler`; off the main thread, which alone may say so, all stays as it is."""
+    """Return a context in which both signals call `handler`.
+
+    It does nothing off the main thread, because only the main thread can set handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

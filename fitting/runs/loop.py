@@ -1,4 +1,4 @@
-"""The training loop: steps, saves, the log, and stopping from outside."""
+"""The training loop: steps, saves, the log, and interruption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG_EVERY = 10  # steps
 
 
 def train(fit: Fit, run: Run, *, save_seconds: float, report: Callable[[Step], None]) -> int:
-    """Step until the fit's length is reached or a signal asks to stop; save every `save_seconds` and at the end.
+    """Step until the fit's length is reached or a signal arrives. Save every `save_seconds` and at the end.
 
     Returns 0, or 128 + the signal's number. Raises PolyfieldError if the fit diverges.
     """

@@ -1,4 +1,4 @@
-"""The tensors of a fit's parts as one checkpoint, and what a checkpoint must hold to be one of a fit."""
+"""The tensors of a fit's parts as one checkpoint, and the checks of a checkpoint's content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polyfield.errors import PolyfieldError
 
 
 def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> None:
-    """Refuse tensors of another field; `expected` are the shapes, in the words of `shape`, that each may have."""
+    """Refuse tensors of another field. `expected` are the allowed shapes of each, as text from `shape`."""
     for name in sorted(expected.keys() | found.keys()):
         wanted = expected.get(name, {"nothing"})
         there = shape(found[name]) if name in found else "nothing"
@@ -21,7 +21,7 @@ def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> No
 
 
 def check_state(found: dict[str, Any], own: dict[str, Any], where: str = "") -> None:
-    """Refuse a state that was edited: every value must be of the type that the fit's own has."""
+    """Refuse a state that was edited: every value must have the type of the fit's own value."""
     for key, value in own.items():
         there: Any = found.get(key)
         name = f"{where}{key}"
@@ -32,16 +32,16 @@ def check_state(found: dict[str, Any], own: dict[str, Any], where: str = "") -> 
 
 
 def shape(tensor: Tensor) -> str:
-    """Type and shape of a tensor, in words."""
+    """Return the type and shape of a tensor as text."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def joined(**parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of all parts, each by its part's name and its own."""
+    """Return the tensors of all parts, each by its part's name and its own."""
     return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
 
 
 def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a part's, without it."""
+    """Return a part's tensors by their own names, without the part's name."""
     start = f"{name}."
     return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}

@@ -1,4 +1,7 @@
-"""Run: the folder of one fit, with its configuration, scene, metrics and results, owned by one process at a time."""
+"""Run: the folder of one fit, with its configuration, scene, metrics and results.
+
+One process at a time owns it.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,10 @@ class Run:
         config: dict[str, Any],
         scene: dict[str, Any],
     ) -> Run:
-        """A new run folder: `path`, or runs/SOURCE-ARCH-N with the first free N. Nothing is ever overwritten.
+        """Make and return a new run folder: `path`, or runs/SOURCE-ARCH-N with the first free N.
 
-        Raises PolyfieldError where something is at `path` already, or where the system refuses.
+        Nothing is overwritten. Raises PolyfieldError if `path` exists and is not an empty folder, or the
+        system refuses.
         """
         path = _first_free(f"{_clean(source_name)}-{architecture}") if path is None else _claim(Path(path))
         run = Run(path, {"schema": SCHEMA, "version": polyfield.__version__, **config}, scene)
@@ -50,14 +54,14 @@ class Run:
             for folder in (run.renders, run.exports):
                 folder.mkdir()
         write_json(path / "scene.json", scene)
-        write_json(path / "config.json", run.config)  # last: without it the folder is no run
+        write_json(path / "config.json", run.config)  # last, because a folder without it is not a run
         with _refusals(path):
             sync_folder(path.parent)
         return run
 
     @staticmethod
     def open(path: str | os.PathLike[str]) -> Run:
-        """The run in a folder; raises PolyfieldError where there is none that this polyfield reads."""
+        """Return the run in a folder. Raises PolyfieldError if there is no run that this polyfield reads."""
         path = Path(path)
         if not (path / "config.json").exists():
             raise PolyfieldError(f"{shown(path)}: holds no config.json; expected the folder of a run")
@@ -86,9 +90,9 @@ class Run:
         return self.path / "metrics.jsonl"
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl; a line that the disk takes only half is taken back.
+        """Add a line to metrics.jsonl. A line that cannot be written completely is removed.
 
-        After a kill, `truncate_metrics` first removes what half a line it left.
+        After a kill, `truncate_metrics` removes a partial line first.
         """
         line = (json_text(record, shown(self._metrics_path)) + "\n").encode()
         with _refusals(self._metrics_path, len(line)), open(self._metrics_path, "ab", buffering=0) as stream:
@@ -101,9 +105,9 @@ class Run:
                 raise
 
     def metrics(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The records of metrics.jsonl, and the fault of each line that is none.
+        """Return the records of metrics.jsonl, and the fault of each line that is not a record.
 
-        A last line that a kill or a power cut left half is passed over.
+        A partial last line, left by a kill or a power cut, is skipped.
         """
         if not self._metrics_path.exists():
             return [], []
@@ -120,9 +124,9 @@ class Run:
         return records, faults
 
     def truncate_metrics(self, step: int) -> list[str]:
-        """Drop the records after a step, which a run that is resumed there writes anew, and lines that are none.
+        """Drop the records after a step, which a resumed run writes again, and lines that are not records.
 
-        Returns a warning where there were such lines, but for a last one cut short.
+        Returns a warning if there were lines that are not records, except for a partial last line.
         """
         records, faults = self.metrics()
         if self._metrics_path.exists():
@@ -138,9 +142,10 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Own the run while inside; where another process owns it, PolyfieldError names that process.
+        """Return a context that owns the run.
 
-        The lock of a process that no longer lives is taken over.
+        Raises PolyfieldError if another process owns it, and names that process. The lock of a process that
+        no longer exists is taken over.
         """
         path = self.path / "lock.json"
         owner = json_file(_identity(os.getpid()), "lock.json")
@@ -158,7 +163,7 @@ class Run:
 
 
 def _step_of(record: dict[str, Any]) -> float:
-    """The step that a record was written at; one whose step is no number comes after all others."""
+    """Return the step at which a record was written, or infinity if its step is not a whole number."""
     step = record.get("step", 0)
     return step if isinstance(step, int) else float("inf")
 
@@ -167,7 +172,7 @@ def _step_of(record: dict[str, Any]) -> float:
 
 
 def _clean(name: str) -> str:
-    """A source's name as it may stand in a path: letters, digits, dots, dashes, at most 40 of them."""
+    """Return a source's name for use in a path: letters, digits, dots and dashes, at most 40 of them."""
     return re.sub(r"[^\w.-]+", "-", name)[:40].strip("-.") or "source"
 
 
@@ -222,7 +227,10 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _refuse_if_owned(path: Path) -> None:
-    """Refuse a lock whose process lives, or may live on another host. What cannot be read was cut short by a kill."""
+    """Refuse a lock whose process exists, or may exist on another host.
+
+    A lock that cannot be read is partial, left by a kill, and is not refused.
+    """
     try:
         owner = read_json(path)
     except PolyfieldError:
@@ -243,9 +251,12 @@ def _identity(pid: int) -> dict[str, Any]:
 
 
 def _lives(pid: int, started: object) -> bool:
-    """Whether a process of this host lives and, where that is known, began when it should have: ids are used again."""
+    """Return whether a process of this host exists and has the expected start time, if that is known.
+
+    The start time is compared because process ids are reused.
+    """
     if os.name == "nt":
-        return True  # asking would end the process
+        return True  # a check would end the process
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -257,7 +268,10 @@ def _lives(pid: int, started: object) -> bool:
 
 
 def _stat(pid: int) -> tuple[str, str | None]:
-    """A process's state letter and when it began, as boot and clock ticks since then; ("", None) where none can say."""
+    """Return a process's state letter and its start time, or ("", None) if they are not known.
+
+    The start time is the boot's id and the clock ticks since the boot.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

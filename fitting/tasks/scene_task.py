@@ -47,6 +47,8 @@ class SceneTask(Task):
     def __init__(self, scene: Scene) -> None:
         self.scene, self.name = scene, scene.name
         self.meaning = Meaning.of("radiance", scene.domain, moving=scene.cameras.times is not None)
+        # Defaults suit scenes at rest of any resolution.
+        self.resolution = int(scene.cameras.sizes.max()) if self.meaning.moving else None
 
     def summary(self) -> dict[str, Any]:
         return self.scene.summary()

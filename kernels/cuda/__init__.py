@@ -1,7 +1,7 @@
 """The CUDA form: Triton kernels, compiled on the user's machine when they are first used.
 
-With TRITON_INTERPRET=1 in the environment before this is imported, Triton's interpreter runs them on the CPU: slowly, for
-tests.
+With TRITON_INTERPRET=1 in the environment before this is imported, Triton's interpreter runs them on the CPU:
+slowly, for tests.
 """
 
 from polyfield.kernels.cuda.adam import adam

@@ -1,4 +1,4 @@
-"""Adam: all in one pass. Its numbers may stand on the device, for steps that the host does not wait for."""
+"""Adam in one pass. Its settings may be on the device, for steps that the host does not wait for."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ def adam_kernel(
     SPARSE: tl.constexpr,
     HALF: tl.constexpr,
     CLEARS: tl.constexpr,
-    STANDING: tl.constexpr,  # whether rate, corrections, scale and moves are where the numbers stand
+    STANDING: tl.constexpr,  # whether rate, corrections, scale and moves are pointers to numbers
     BLOCK: tl.constexpr,
 ):
-    """A step with gradients `scale` times as large, unless moves is 0; with CLEARS they are 0 then."""
+    """Take a step with gradients times `scale`, unless moves is 0.
+
+    CLEARS sets the gradients to 0 afterwards.
+    """
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     g = tl.load(gradient + i, mask=i < count, other=0)
     if CLEARS:
@@ -84,7 +87,10 @@ def move(
     moves: float | Tensor = 1.0,
     clears: bool = False,
 ) -> None:
-    """A step of Adam on tensors that lie plainly, by `adam_kernel`. Numbers that are tensors (1,) stand on the device."""
+    """Take a step of Adam on contiguous tensors, with `adam_kernel`.
+
+    Tensors (1,) are numbers on the device.
+    """
     numbers = [rate, *corrections, scale, moves]
     standing = any(isinstance(x, Tensor) for x in numbers)
     if standing:
@@ -117,7 +123,10 @@ def move(
 
 
 def corrections(betas: tuple[float, float], step: Any) -> tuple[Any, Any]:
-    """What the moments are multiplied by, for they began at zero. step is a number or, in double precision, a tensor."""
+    """Return the factors that correct the moments for their start at zero.
+
+    step is a number, or a tensor in double precision.
+    """
     if isinstance(step, Tensor):
         mean, square = (1 / (1 - torch.exp(step * math.log(beta))) for beta in betas)
         return mean.float(), square.float()
@@ -154,5 +163,5 @@ def adam(
         sparse=sparse,
     )
     for tensor, changed in zip(given, moved, strict=True):
-        if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart
+        if changed.data_ptr() != tensor.data_ptr():  # a copy, because it is not contiguous
             tensor.copy_(changed)

@@ -1,4 +1,4 @@
-"""Compositing of packed samples: a lane for each ray, which walks its samples front to back."""
+"""Compositing of packed samples. A lane for each ray visits its samples front to back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def composite_backward_kernel(
     rays,
     BLOCK: tl.constexpr,
 ):
-    """With v_i the gradient to weight w_i: dL/ddensity_i = dt_i (T_{i+1} v_i - sum_{j > i} w_j v_j)."""
+    """Write gradients.
+
+    With v_i the gradient to weight w_i: dL/ddensity_i = dt_i (T_{i+1} v_i - sum_{j > i} w_j v_j).
+    """
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     first = tl.load(offsets + ray, mask=ray < rays, other=0)
     count = tl.load(counts + ray, mask=ray < rays, other=0)
@@ -92,7 +95,7 @@ def composite_backward_kernel(
     distance = tl.load(g + 4, mask=ray < rays, other=0.0)
     behind = tl.zeros((BLOCK,), tl.float32)
     most = tl.max(count)
-    light = tl.full((BLOCK,), 1.0, tl.float32)  # that is left behind all of the ray's samples
+    light = tl.full((BLOCK,), 1.0, tl.float32)  # transmittance behind all of the ray's samples
     k = 0
     while k < most:
         here = k < count
@@ -100,7 +103,7 @@ def composite_backward_kernel(
         depth = tl.load(density + at, mask=here, other=0.0) * tl.load(dt + at, mask=here, other=0.0)
         light *= tl.exp(-depth)
         k += 1
-    # From back to front, so that what lies behind is a sum and no difference.
+    # From back to front, so that the part behind is a sum, not a difference.
     k = 0
     while k < most:
         at = first + (count - 1 - k)

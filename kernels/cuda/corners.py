@@ -1,4 +1,4 @@
-"""The corners of grid cells in a table, as every kernel that looks up in one has them."""
+"""The corners of grid cells and their rows in a table, shared by all kernels that look up in one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from polyfield.kernels.levels import PRIMES, Levels
 
 @functools.lru_cache(maxsize=64)
 def geometry(levels: Levels, device: torch.device) -> Tensor:
-    """(L, 2 D + 3) int64: nodes and row strides, or primes, along each axis; whether it is hashed; entries; first row."""
+    """Return the geometry of levels as a tensor (L, 2 D + 3) int64.
+
+    Each row has the nodes along each axis, the row strides or primes of each axis, whether the level is
+    hashed, its entries, and its first row.
+    """
     rows = []
     for nodes, hashed, size, offset in zip(levels.resolutions, levels.hashed, levels.sizes, levels.offsets):
         strides = PRIMES[: len(nodes)] if hashed else [math.prod(nodes[:axis]) for axis in range(len(nodes))]
@@ -25,8 +29,11 @@ def geometry(levels: Levels, device: torch.device) -> Tensor:
 
 @triton.jit
 def along(x, level, d, D: tl.constexpr):
-    """Unit coordinates x along axis d in a level, a row of `geometry`: what the lower and the upper node add to the
-    table's row, the upper one's share, and how many cells there are."""
+    """Return the look-up of unit coordinates x along axis d in a level, which is a row of `geometry`.
+
+    The results are what the lower and the upper node add to the table's row, the upper node's share, and the
+    number of cells.
+    """
     cells = (tl.load(level + d) - 1).to(tl.int32)
     position = tl.minimum(tl.maximum(x, 0.0), 1.0) * cells.to(tl.float32)
     lower = tl.minimum(position.to(tl.int32), cells - 1)
@@ -37,13 +44,13 @@ def along(x, level, d, D: tl.constexpr):
 
 @triton.jit
 def joined(row, part, level, D: tl.constexpr):
-    """A row with one more axis's part in it."""
+    """Return a row combined with the part of one more axis."""
     return tl.where(tl.load(level + 2 * D) != 0, row ^ part, row + part)
 
 
 @triton.jit
 def placed(row, level, D: tl.constexpr):
-    """The table's row that all axes' parts make."""
+    """Return the table's row from the combined parts of all axes."""
     mask = (tl.load(level + 2 * D + 1) - 1).to(tl.uint32)
     row = tl.where(tl.load(level + 2 * D) != 0, row & mask, row)
     return row.to(tl.int64) + tl.load(level + 2 * D + 2)
@@ -51,8 +58,10 @@ def placed(row, level, D: tl.constexpr):
 
 @triton.jit
 def encode(x, y, z, inside, table, levels, LEVELS: tl.constexpr, ROOM: tl.constexpr, F: tl.constexpr):
-    """Codes (BLOCK, ROOM * F) of points x, y, z (BLOCK,) in the unit cube, in single precision; zero in the levels for
-    which there is room only."""
+    """Return codes (BLOCK, ROOM * F) of points x, y, z (BLOCK,) in the unit cube, in single precision.
+
+    ROOM is the capacity in levels. Codes of levels from LEVELS on are zero.
+    """
     l = tl.arange(0, ROOM)[None, :]
     level = levels + tl.minimum(l, LEVELS - 1) * 9
     x0, x1, x_share, _ = along(x[:, None], level, 0, 3)

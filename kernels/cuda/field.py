@@ -1,7 +1,8 @@
 """A radiance field at samples: densities, colours, and backward through both networks.
 
-Samples are rows, of which the device knows how many there are; programs take blocks of them in turn until none is left.
-Codes are kept in between, hidden layers are not: to compute them again costs less than to store and load them.
+Samples are rows, and only the device knows their number. Programs take blocks of them in turn until all are
+done. Codes are kept for backward. Hidden layers are computed again, because that costs less than to store and
+load them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from polyfield.kernels.cuda.layers import (
 
 @triton.jit
 def unit(p, reach, CONTRACTION: tl.constexpr):
-    """A local coordinate to the unit cube's, where reach is the largest of all three in size, and 1 at least."""
+    """Return the unit cube's coordinate of a local one.
+
+    reach is the largest magnitude of the point's three local coordinates, and at least 1.
+    """
     if CONTRACTION:
         return p * ((2 - 1 / reach) / reach / 4) + 0.5
     return p * 0.5 + 0.5
@@ -33,7 +37,7 @@ def unit(p, reach, CONTRACTION: tl.constexpr):
 
 @triton.jit
 def unit_points(origins, directions, ray, t, inside, CONTRACTION: tl.constexpr):
-    """Points (BLOCK,) at distances t on local rays, in the unit cube."""
+    """Return points (BLOCK,) at distances t on local rays, in the unit cube."""
     x = tl.load(origins + ray * 3, mask=inside, other=0.0)
     y = tl.load(origins + ray * 3 + 1, mask=inside, other=0.0)
     z = tl.load(origins + ray * 3 + 2, mask=inside, other=0.0)
@@ -68,7 +72,7 @@ def density_kernel(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Encode and the density network: codes (C, K) and densities (C,)."""
+    """Write codes (C, K) and densities (C,) of samples, by look-up and the density network."""
     LAYERS: tl.constexpr = len(STRIDES)
     CODE: tl.constexpr = PADDED[0]
     kind = codes.dtype.element_ty
@@ -103,7 +107,7 @@ def both_networks(
     C_STRIDES: tl.constexpr,
     C_PADDED: tl.constexpr,
 ):
-    """The density network, the colour network of the latent vector, and the harmonics' part of its first layer."""
+    """Return the density network, the colour network of the latent vector, and the harmonics' first layer."""
     colour = weights
     for l in tl.static_range(len(STRIDES)):
         colour += SIZES[l + 1] * STRIDES[l]
@@ -116,7 +120,7 @@ def both_networks(
 
 @triton.jit
 def through(code, seen, density, colour, harmonic, LAYERS: tl.constexpr, C_LAYERS: tl.constexpr):
-    """Codes and harmonics through both networks: what goes into their layers, and colours before their sigmoid."""
+    """Return both networks' layer inputs, and colours before their sigmoid, from codes and harmonics."""
     inputs, latent = forward(code, density, 0.0, LAYERS)
     start = product(seen, tl.trans(harmonic))
     c_inputs, rgb = forward(latent.to(code.dtype), colour, start, C_LAYERS)
@@ -125,7 +129,7 @@ def through(code, seen, density, colour, harmonic, LAYERS: tl.constexpr, C_LAYER
 
 @triton.jit
 def inputs_of(codes, harmonics, sample, ray, k, inside, CODE: tl.constexpr):
-    """Codes and harmonics of kept samples k (BLOCK,)."""
+    """Return codes and harmonics of kept samples k (BLOCK,)."""
     i = tl.load(sample + k, mask=inside, other=0).to(tl.int64)
     r = tl.load(ray + k, mask=inside, other=0)
     code = tl.load(codes + i[:, None] * CODE + tl.arange(0, CODE)[None, :], mask=inside[:, None], other=0.0)
@@ -150,7 +154,7 @@ def colour_kernel(
     C_PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Colours (C, 3) of the kept samples."""
+    """Write colours (C, 3) of the kept samples."""
     LAYERS: tl.constexpr = len(STRIDES)
     C_LAYERS: tl.constexpr = len(C_STRIDES)
     layers, c_layers, harmonic = both_networks(
@@ -188,9 +192,12 @@ def backward_kernel(
     C_PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """From gradients to colours (C, 3), before their sigmoid, and to raw densities (C,): gradients to codes (C, K), and
-    each program's part of those to the weights, as they are stored, in a row of parts (P, size); the last number of a
-    row is not finite if a gradient to a code is not."""
+    """Write gradients to codes (C, K), and each program's part of the gradients to the weights.
+
+    The inputs are gradients to colours (C, 3), before their sigmoid, and to raw densities (C,). A program's
+    part is a row of parts (P, size), in the order in which weights are stored. The last number of a row is
+    not finite if a gradient to a code is not.
+    """
     LAYERS: tl.constexpr = len(STRIDES)
     C_LAYERS: tl.constexpr = len(C_STRIDES)
     CODE: tl.constexpr = PADDED[0]

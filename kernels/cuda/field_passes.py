@@ -1,4 +1,4 @@
-"""A radiance field's passes over packed samples: it marches all, keeps those that count, and goes backward through those."""
+"""A radiance field's passes over packed samples: march all, keep some, and go backward through these."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from polyfield.kernels.cuda.visible import keep_kernel, lit_kernel
 from polyfield.kernels.levels import Levels
 
 _HARMONICS = 16
-RAYS = 64  # of a block
-_PROGRAMS = 4  # for each multiprocessor, that take blocks in turn
+RAYS = 64  # in a block
+_PROGRAMS = 4  # programs per multiprocessor; they take blocks in turn
 _WARPS = 8
 _PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def precision() -> torch.dtype:
-    """What networks multiply and the table is read in: POLYFIELD_PRECISION, half unless it says otherwise."""
+    """Return the type in which networks multiply and the table is read, by default half.
+
+    POLYFIELD_PRECISION sets it.
+    """
     name = os.environ.get("POLYFIELD_PRECISION", "float16")
     if name not in _PRECISIONS:
         raise PolyfieldError(f"POLYFIELD_PRECISION={name}: expected one of {', '.join(_PRECISIONS)}")
@@ -37,7 +40,7 @@ def precision() -> torch.dtype:
 
 
 class FieldPasses:
-    """Holds the tensors of a field and launches the kernels that read them, anew at every pass."""
+    """The tensors of a field, and the launches of the kernels. Every pass reads the tensors again."""
 
     def __init__(
         self,
@@ -74,12 +77,12 @@ class FieldPasses:
             "C_PADDED": tuple(map(padded, c_sizes)),
         }
         self._code = room
-        self._geometry = geometry(levels, table.device)  # graphs read it
+        self._geometry = geometry(levels, table.device)  # kept because captured graphs read it
         self._rows = rows_of(self.kind, size_of(self.weights))
         self._frame = table.new_tensor([*centre, *(number for axis in axes for number in axis)])
         self._contraction, self._limits = contraction, (low, high, per_length)
         self._deepest, self._share = -float(torch.tensor(least_transmittance).log()), least_share
-        # One row for each program of the backward kernel, and one number more for whether all is finite.
+        # Length of a backward program's row: all weights, and one number that shows whether all is finite.
         self._size = sum(weight.numel() for weight in self.weights) + 1
 
     @property
@@ -89,7 +92,10 @@ class FieldPasses:
     def march(
         self, rays: dict[str, Any], occupied: Tensor, weights: Tensor, live: Tensor, room: int | None
     ) -> Marched:
-        """All samples, with codes and densities. Without room for those of all rays, some of the last are no longer live."""
+        """Return all samples, with codes and densities. `room` is the capacity in samples.
+
+        If it is too small for all rays, some of the last rays are no longer live.
+        """
         origins, directions = rays["origins"].contiguous(), rays["directions"].contiguous()
         occupancy, count = occupied.contiguous().view(torch.uint8), len(origins)
         local = torch.empty_like(origins), torch.empty_like(origins)
@@ -164,12 +170,15 @@ class FieldPasses:
         )
 
     def keep(self, marched: Marched, weights: Tensor, room: int | None) -> Kept:
-        """The samples that light reaches and that are not faint, with colours."""
+        """Return the samples that light reaches and that are not faint, with colours.
+
+        `room` is their capacity.
+        """
         rays, device = len(marched.counts), marched.t.device
         bounds = torch.empty(rays, device=device)
         counts = torch.zeros(rays, dtype=torch.int64, device=device)
         along = (marched.ends, marched.counts, marched.live, marched.density, marched.dt)
-        # Without fusion: both passes must keep exactly the same samples.
+        # No fusion of floating-point operations, because both passes must keep exactly the same samples.
         alike: dict[str, Any] = {"enable_fp_fusion": False}
         launch(lit_kernel, rays, RAYS, *along, bounds, counts, self._deepest, self._share, **alike)
         ends, live, total, size = packed(counts, marched.live, room)
@@ -214,7 +223,10 @@ class FieldPasses:
     def backward(
         self, marched: Marched, kept: Kept, weights: Tensor, to_colour: Tensor, to_raw: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Gradients to kept codes (S, K), and to all weights, one after the other, with one number more."""
+        """Return gradients to kept codes (S, K), and to all weights in one row.
+
+        The row has one more number, which is not finite if a gradient to a code is not.
+        """
         size = len(kept.t)
         to_codes = marched.codes.new_empty(size, self._code)
         parts = weights.new_zeros(_PROGRAMS * processors(weights.device), self._size)

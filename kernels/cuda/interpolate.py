@@ -1,4 +1,7 @@
-"""Multilinear look-up: a program for each block of points in each level, so that one level at a time is in cache."""
+"""Multilinear look-up.
+
+A program takes a block of points in one level, so that one level at a time is in cache.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,17 @@ from polyfield.kernels.levels import Levels
 from polyfield.kernels.once import once
 
 _BLOCK = 64  # points
-_MOST = 1 << 10  # of them, where all are compared with all
-_COARSE = 1 << 15  # entries of a level, at most, that many points add to at once
+_MOST = 1 << 10  # points in a block, if all are compared with all
+_COARSE = 1 << 15  # most entries of a level in which additions to one cell are first summed in a block
 FIXED_POINT = tl.constexpr(2.0**32)
 
 
 @triton.jit
 def _corners(points, point, inside, level, axis, D: tl.constexpr):
-    """The corners of each point's cell, x fastest: their table rows (BLOCK, 2^D), and their weights or, with an axis,
-    the slopes of those along it."""
+    """Return the table rows (BLOCK, 2^D) of the corners of each point's cell, x fastest, and their weights.
+
+    With an axis, the slopes of the weights along it are returned in their place.
+    """
     corner = tl.arange(0, 1 << D)[None, :]
     row = (point[:, None] * 0 + corner * 0).to(tl.uint32)
     weight = row.to(tl.float32) + 1
@@ -39,14 +44,14 @@ def _corners(points, point, inside, level, axis, D: tl.constexpr):
 
 @triton.jit
 def _of_table(row, inside, F: tl.constexpr, WIDTH: tl.constexpr):
-    """Where the features of rows (BLOCK, 2^D) stand in a table, and which of them are there: (BLOCK, 2^D, WIDTH)."""
+    """Return where a table has the features of rows (BLOCK, 2^D), and their mask: (BLOCK, 2^D, WIDTH)."""
     column = tl.arange(0, WIDTH)[None, None, :]
     return row[:, :, None] * F + column, inside[:, None, None] & (column < F)
 
 
 @triton.jit
 def _of_codes(point, inside, l, LEVELS: tl.constexpr, F: tl.constexpr, WIDTH: tl.constexpr):
-    """Where a level's part stands in codes (N, LEVELS * F), and which of it is there: (BLOCK, WIDTH)."""
+    """Return where codes (N, LEVELS * F) have a level's part, and their mask: (BLOCK, WIDTH)."""
     column = tl.arange(0, WIDTH)[None, :]
     return (point * LEVELS + l)[:, None] * F + column, inside[:, None] & (column < F)
 
@@ -62,7 +67,7 @@ def interpolate_kernel(
     LEVELS: tl.constexpr,
     D: tl.constexpr,
     F: tl.constexpr,
-    WIDTH: tl.constexpr,  # F filled up to a power of two
+    WIDTH: tl.constexpr,  # F rounded up to a power of two
     BLOCK: tl.constexpr,
 ):
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -79,7 +84,10 @@ def interpolate_kernel(
 
 @triton.jit
 def add(to, values, mask):
-    """Atomic additions: to numbers, or in fixed point to whole numbers, whose sums hang on no order."""
+    """Add atomically.
+
+    Additions to whole numbers are in fixed point, so that sums do not depend on the order.
+    """
     if to.dtype.element_ty == tl.int64:
         values = tl.floor(values * FIXED_POINT + 0.5).to(tl.int64)
     tl.atomic_add(to, values, mask=mask, sem="relaxed")
@@ -91,7 +99,7 @@ def interpolate_to_table_kernel(
     points,
     levels,
     to_table,
-    count,  # a number, or where one is
+    count,  # a number, or a pointer to one
     entries,
     LEVELS: tl.constexpr,
     D: tl.constexpr,
@@ -116,7 +124,7 @@ def interpolate_to_table_kernel(
     g = tl.load(gradient + of, mask=inside[:, None] & (column < F), other=0.0).to(tl.float32)
     values = weight[:, :, None] * g[:, None, :]
     if l < COARSE:
-        # A cell's lowest row tells it from others, as no coarse level is hashed.
+        # A cell's lowest row identifies it, because no coarse level is hashed.
         cell = tl.min(row, 1)
         other = tl.arange(0, BLOCK)
         same = (cell[:, None] == tl.reshape(cell, (1, BLOCK))) & inside[:, None]
@@ -197,15 +205,15 @@ class _Interpolate(torch.autograd.Function):
 def add_to_table(
     gradient: Tensor, points: Tensor, levels: Levels, to_table: Tensor, total: Tensor | None = None
 ) -> None:
-    """Adds gradients to codes (B, N, at least L * F), of any precision, up to the table's (B, E, F).
+    """Add gradients to codes (B, N, at least L * F), of any precision, to the table's gradients (B, E, F).
 
-    Of a table without a bank axis, only the first `total` points, a number on the device, may be there. Where to_table is
-    int64 it counts in units of 2^-32.
+    `total` is a number on the device: without a bank axis, only the first `total` points are added. An int64
+    to_table counts in units of 2^-32.
     """
     width = triton.next_power_of_2(to_table.shape[2])
     coarse = [not hashed and size <= _COARSE for hashed, size in zip(levels.hashed, levels.sizes)]
     shared = sum(coarse) if all(coarse[: sum(coarse)]) else 0
-    if width << levels.dimensions < 16:  # less than a product on matrix units takes
+    if width << levels.dimensions < 16:  # too few columns for a product on matrix units
         shared = 0
     _launch(
         interpolate_to_table_kernel,
@@ -236,7 +244,7 @@ def _launch(
     most: int = MOST,
     **constants: Any,
 ) -> None:
-    """A grid of blocks of points, so many rows, and the bank."""
+    """Launch a kernel over a grid of blocks of points, `rows`, and the bank."""
     bank, count, dimensions = points.shape
     features = table.shape[2]
     launch(

@@ -1,4 +1,4 @@
-"""How kernels are launched: in blocks, on the GPU that their tensors are on, with numbers that may stand on it too."""
+"""Launches of kernels: in blocks, on the GPU of their tensors. Numbers may be on the GPU too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import triton.language as tl
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-MOST = 1 << 14  # of something in the interpreter's blocks
+MOST = 1 << 14  # items in the interpreter's blocks
 
 
 @triton.jit
 def number(x):
-    """A whole number, given as such or by where it stands."""
+    """Return a whole number, given as a number or as a pointer to one."""
     if x.dtype.is_ptr():
         return tl.load(x)
     else:
@@ -36,10 +36,11 @@ def launch(
     num_warps: int | None = None,
     **constants: Any,
 ) -> None:
-    """A kernel over `count` of something in blocks of `size`, its constant BLOCK, times the rest of a grid.
+    """Launch a kernel over `count` items in blocks of `size`, its constant BLOCK, times the rest of a grid.
 
-    The interpreter's time goes with the number of programs, so there a block is as large as it may be, which is `most`.
-    A block has a thread for each, 128 at the most, unless it is told how many warps. With `programs` there are no more than so many for each of the GPU's multiprocessors, and each takes several blocks.
+    In the interpreter a block has up to `most` items, because its time is proportional to the number of
+    programs. A block has a thread per item, at most 128, unless `num_warps` is given. `programs` is the most
+    programs per multiprocessor of the GPU; each then takes several blocks.
     """
     block = min(triton.next_power_of_2(max(count, 1)), most) if INTERPRETED else size
     blocks = max(triton.cdiv(count, block), 1)  # a grid must not be empty
@@ -53,5 +54,5 @@ def launch(
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """How many multiprocessors a GPU has."""
+    """Return the number of multiprocessors of a GPU."""
     return 1 if INTERPRETED else torch.cuda.get_device_properties(device).multi_processor_count

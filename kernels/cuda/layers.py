@@ -1,8 +1,9 @@
-"""Small fully connected networks within a kernel: weights in registers, a block of rows through all layers.
+"""Small fully connected networks inside a kernel.
 
-A network is a tuple of matrices (out, in), filled up with zeros to what matrix units take. SIZES are its widths, one more
-than it has layers, PADDED the same filled up, and STRIDES what lies between rows of each matrix where it is stored, one
-layer after the other. Products are summed in single precision; what goes into them is of the activations' type.
+Weights are in registers, and a block of rows passes all layers. A network is a tuple of matrices (out, in),
+padded with zeros to the sizes of matrix units. SIZES are its widths, one more than it has layers, and PADDED
+are the padded widths. Matrices are stored one layer after the other; STRIDES are the distances between their
+rows. The factors of a product have the activations' type; sums are in single precision.
 """
 # mypy: disable-error-code="assignment"
 
@@ -15,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Rows that go through networks together: as many as registers and shared memory hold beside the weights.
+# Rows that pass the networks together: as many as registers and shared memory hold beside the weights.
 _ROWS = 128
 _MANY_WEIGHTS = 12_288
 
@@ -29,7 +30,7 @@ def _places(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Where a matrix (ROWS, COLUMNS) is stored, and which of it is there."""
+    """Return the places of a stored matrix (ROWS, COLUMNS), and the mask of entries that are not padding."""
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
     return start + row * STRIDE + column, (row < OUT) & (column < IN)
 
@@ -55,7 +56,7 @@ def zeros(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def network(start, SIZES: tl.constexpr, STRIDES: tl.constexpr, PADDED: tl.constexpr, kind):
-    """The network that is stored in single precision."""
+    """Return a network that is stored in single precision."""
     layers = ()
     for l in tl.static_range(len(STRIDES)):
         layers = layers + (matrix(start, STRIDES[l], SIZES[l + 1], SIZES[l], PADDED[l + 1], PADDED[l], kind),)
@@ -65,7 +66,7 @@ def network(start, SIZES: tl.constexpr, STRIDES: tl.constexpr, PADDED: tl.conste
 
 @triton.jit
 def no_gradients(PADDED: tl.constexpr):
-    """Sums of nothing, one for each layer."""
+    """Return zero sums, one matrix for each layer."""
     sums = ()
     for l in tl.static_range(len(PADDED) - 1):
         sums = sums + (zeros(PADDED[l + 1], PADDED[l]),)
@@ -88,7 +89,7 @@ def store_matrix(
 
 @triton.jit
 def store(start, sums, SIZES: tl.constexpr, STRIDES: tl.constexpr, PADDED: tl.constexpr):
-    """Sums for all layers, as the layers are stored."""
+    """Store the sums of all layers in the layout of the layers."""
     for l in tl.static_range(len(STRIDES)):
         store_matrix(start, sums[l], STRIDES[l], SIZES[l + 1], SIZES[l], PADDED[l + 1], PADDED[l])
         start += SIZES[l + 1] * STRIDES[l]
@@ -101,9 +102,9 @@ def product(a, b):
 
 @triton.jit
 def forward(x, layers, more, LAYERS: tl.constexpr):
-    """What goes into each layer of rows x, and what comes out of the last in single precision. ReLU stands between them.
+    """Return each layer's input for rows x, and the last layer's output in single precision.
 
-    `more` is added to what comes out of the first.
+    There is a ReLU between layers. `more` is added to the first layer's output.
     """
     inputs = (x,)
     y = product(x, tl.trans(layers[0])) + more
@@ -115,8 +116,11 @@ def forward(x, layers, more, LAYERS: tl.constexpr):
 
 @triton.jit
 def backward(gradient, inputs, layers, sums, LAYERS: tl.constexpr):
-    """From gradients to what comes out: to the inputs in single precision, to what comes out of the first layer, and
-    the sums with the gradients to the weights added."""
+    """Return gradients, from the gradient to a network's output.
+
+    The results are the gradient to the network's input, in single precision, the gradient to the first
+    layer's output, and the sums plus the gradients to the weights.
+    """
     new = ()
     for m in tl.static_range(LAYERS):
         new = (sums[LAYERS - 1 - m] + product(tl.trans(gradient), inputs[LAYERS - 1 - m]),) + new
@@ -127,17 +131,17 @@ def backward(gradient, inputs, layers, sums, LAYERS: tl.constexpr):
 
 
 def padded(size: int) -> int:
-    """What matrix units take, at least."""
+    """Return a size padded for matrix units."""
     return max(triton.next_power_of_2(size), 16)
 
 
 def size_of(layers: Sequence[Tensor]) -> int:
-    """How many weights these layers have, filled up."""
+    """Return the number of weights of these layers, with padding."""
     return sum(padded(len(layer)) * padded(layer.shape[1]) for layer in layers)
 
 
 def rows_of(kind: torch.dtype, weights: int) -> int:
-    """How many rows of activations of a kind go through networks of so many weights together."""
+    """Return how many rows of activations of a type pass networks with this number of weights together."""
     if kind == torch.float32:
         return _ROWS // 4
     return _ROWS if weights <= _MANY_WEIGHTS else _ROWS // 2

@@ -1,4 +1,7 @@
-"""Marching: a lane for each ray. Samples are counted, then written where the counts say."""
+"""Marching, with a lane for each ray.
+
+One pass counts the samples, and a second writes them at the counts' sums.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +20,34 @@ _BLOCK = 64  # rays
 
 @triton.jit
 def _distance(u, step, cone):
-    """Where a ray is u steps on, as `operations.march` has it."""
+    """Return the distance at u steps along a ray, as in `operations.march`."""
     bent = step / tl.where(cone > 0, cone, 1.0) * tl.exp(tl.maximum(cone * u - 1, 0.0))
     return tl.where(u * cone < 1, u * step, bent)
 
 
 @triton.jit
 def _steps(at, step, cone):
-    """The inverse."""
+    """Return the inverse of `_distance`."""
     bent = (tl.log(tl.maximum(at * cone / step, 1.0)) + 1) / tl.where(cone > 0, cone, 1.0)
     return tl.where(at * cone < step, at / step, bent)
 
 
 @triton.jit
 def _inverse(slope):
-    """A ray along a face has no crossing with it; a tiny slope gives one far away."""
+    """Return 1 / slope. A ray along a face never crosses it; a tiny slope gives a crossing far away."""
     return 1 / tl.where(tl.abs(slope) < 1e-12, 1e-12, slope)
 
 
 @triton.jit
 def _cell(p, size, CELLS: tl.constexpr):
-    """Which cell of a cascade that reaches to `size` holds p, along an axis."""
+    """Return the cell that holds p, along an axis of a cascade that reaches to `size`."""
     cell = (p / size * (CELLS / 2) + CELLS / 2).to(tl.int32)
     return tl.minimum(tl.maximum(cell, 0), CELLS - 1)
 
 
 @triton.jit
 def _exit(cell, size, origin, inverse, CELLS: tl.constexpr):
-    """Where a ray leaves a cell along an axis."""
+    """Return the distance at which a ray leaves a cell along an axis."""
     face = (cell + (inverse > 0).to(tl.int32)).to(tl.float32)
     return (face * (2 * size / CELLS) - size - origin) * inverse
 
@@ -68,8 +71,8 @@ def march_kernel(
     cone,
     CASCADES: tl.constexpr,
     CELLS: tl.constexpr,
-    WRITES: tl.constexpr,  # or else only counts
-    NAMES: tl.constexpr,  # the ray of each sample as well
+    WRITES: tl.constexpr,  # whether samples are written, or only counted
+    NAMES: tl.constexpr,  # whether the ray of each sample is written too
     BLOCK: tl.constexpr,
 ):
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -88,7 +91,7 @@ def march_kernel(
     end = index + tl.maximum(last, 0.0).to(tl.int32)
     count = tl.zeros((BLOCK,), tl.int64)
     to = tl.load(offsets + ray, mask=there, other=0) if WRITES else count
-    if WRITES:  # rays whose samples there is no room for have none
+    if WRITES:  # rays whose samples exceed the capacity have none
         there = there & (to + tl.load(counts + ray, mask=there, other=0) <= capacity)
     going = there & (index < end)
     while tl.max(going.to(tl.int32)) > 0:
@@ -116,7 +119,7 @@ def march_kernel(
         count += hit.to(tl.int64)
         leave = tl.minimum(_exit(i, size, ox, ix, CELLS), _exit(j, size, oy, iy, CELLS))
         leave = tl.maximum(tl.minimum(leave, _exit(k, size, oz, iz, CELLS)), at)
-        # Rounding may leave the first sample beyond just inside.
+        # Rounding may leave the first sample beyond the cell just inside it.
         beyond = tl.ceil(_steps(leave, step, cone) * (1 - 1e-6) - shift - 1e-3)
         beyond = tl.minimum(beyond, end.to(tl.float32)).to(tl.int32)
         # A cell of an odd grid may reach into the next finer cascade.
@@ -172,7 +175,7 @@ def launch_march(
     cone: float,
     writes: bool,
 ) -> None:
-    """Counts (R,) the samples of rays, in the order of `operations.march`, or writes them from offsets (R,) on."""
+    """Count the samples of rays (R,), or write them from offsets (R,), in the order of `operations.march`."""
     launch(
         march_kernel,
         len(counts),

@@ -1,4 +1,7 @@
-"""Packed samples in buffers whose sizes the host knows, and how many they hold, which the device knows."""
+"""Packed samples in buffers.
+
+The host knows the buffers' sizes; only the device knows how many samples they hold.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ class Marched:
 
     rays: tuple[Tensor, Tensor]  # local origins and directions (R, 3)
     harmonics: Tensor  # (R, 16)
-    ends: Tensor  # (R,) samples up to and with each ray's
+    ends: Tensor  # (R,) number of samples of all rays up to and including each
     counts: Tensor  # (R,)
-    live: Tensor  # (1,) rays that count, the first of all
-    total: Tensor  # (1,) their samples
+    live: Tensor  # (1,) number of rays that count; these are the first
+    total: Tensor  # (1,) number of their samples
     t: Tensor  # (C,)
     dt: Tensor  # (C,)
     codes: Tensor  # (C, K)
@@ -32,10 +35,10 @@ class Kept:
     counts: Tensor  # (R,)
     live: Tensor  # (1,)
     total: Tensor  # (1,)
-    sample: Tensor  # (S,) which they are of all
+    sample: Tensor  # (S,) indices into all samples
     ray: Tensor  # (S,)
     weights: Tensor  # (S,)
-    behind: Tensor  # (S,) share of the light that passes them
+    behind: Tensor  # (S,) transmittance behind each sample
     slopes: Tensor  # (S,) density times dt
     t: Tensor  # (S,)
     points: Tensor  # (S, 3) in the unit cube
@@ -43,7 +46,10 @@ class Kept:
 
 
 def packed(counts: Tensor, live: Tensor, room: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
-    """From samples on each ray: where each ray's end, how many rays there is room for, their samples, and the room."""
+    """Return where each ray's samples end, the number of rays that fit, their samples, and the capacity.
+
+    counts are the samples of each ray. `room` is the capacity in samples; None makes it as large as needed.
+    """
     ends = counts.cumsum(0)
     if room is None:
         total = counts.sum(0, keepdim=True)

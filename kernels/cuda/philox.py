@@ -1,4 +1,4 @@
-"""Random numbers in blocks of four, as `kernels.philox` defines them. The step may stand on the device."""
+"""Random numbers in blocks of four, as `kernels.philox` defines them. The step may be on the device."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MASK = 0xFFFFFFFF
 
 @triton.jit
 def _mixed(a, c, MULTIPLIER: tl.constexpr, key):
-    """Half a round: the high word of a product with c and the key in it, and the low word."""
+    """Return half a round: the high word of a product, xored with c and the key, and the low word."""
     wide = a.to(tl.uint64) * MULTIPLIER
     return (wide >> 32).to(tl.uint32) ^ c ^ key, wide.to(tl.uint32)
 
 
 @triton.jit
 def philox(block, step, name, seed_low, seed_high):
-    """Four random words (BLOCK,) uint32 of each block."""
+    """Return four random words (BLOCK,) uint32 of each block."""
     c0, c1 = block.to(tl.uint32), (block.to(tl.uint64) >> 32).to(tl.uint32)
     c2, c3 = c0 * 0 + step.to(tl.uint32), c0 * 0 + name.to(tl.uint32)
     k0, k1 = c0 * 0 + seed_low.to(tl.uint32), c0 * 0 + seed_high.to(tl.uint32)
@@ -44,7 +44,10 @@ def random_bits_kernel(out, step, name, seed_low, seed_high, count, BLOCK: tl.co
 
 @triton.jit(do_not_specialize=["step", "name", "seed_low", "seed_high", "tries", "count"])
 def draw_kernel(weights, rows, kept, step, name, seed_low, seed_high, tries, count, BLOCK: tl.constexpr):
-    """Rows (tries,), drawn alike from `count`, and which of them are kept: of every 256 as many as their weight says."""
+    """Write rows (tries,), drawn uniformly from `count`, and which of them are kept.
+
+    A row is kept with the probability weight / 256.
+    """
     block = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     where = philox(block, number(step), name, seed_low, seed_high)
     chance = philox(block + tries // 4, number(step), name, seed_low, seed_high)
@@ -86,7 +89,7 @@ def weighted(
         tries,
         len(weights),
     )
-    # In order, without asking the device how many there are; should there be too few they come round again.
+    # The order is kept, without reading the number of rows on the host. If there are too few, they repeat.
     place = kept.cumsum(0)
     accepted = place[-1:].clamp(min=1, max=count)
     place = torch.where(kept > 0, place - 1, count).clamp(max=count)
@@ -100,5 +103,5 @@ def _word(step: int | Tensor) -> int | Tensor:
 
 
 def _signed(word: int) -> int:
-    """The same 32 bits as a signed number: Triton compiles anew for numbers that need more."""
+    """Return the same 32 bits as a signed number. Triton compiles again for numbers that need more bits."""
     return word - (1 << 32) if word >> 31 else word

@@ -1,8 +1,10 @@
-"""Radiance fields as a whole: a training step, or a picture, as a queue of kernels that the host need not wait for.
+"""Whole radiance fields: a training step, or a picture, as a queue of kernels.
 
-Rays are marched through the occupancy grid to packed samples, whose densities say which of them are kept; kept samples get
-colours, are compared along their rays, and take gradients back through the networks to the table. How many samples there
-are is known on the device alone. Buffers have room for so many, or for as many as there are, which the host then asks.
+The host need not wait for it.
+Rays are marched through the occupancy grid to packed samples. The samples' densities decide which of them are
+kept. Kept samples get colours and are compared along their rays; gradients then go back through the networks
+to the table. Only the device knows the number of samples. Buffers have a given capacity, or the host waits to
+read that number.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from polyfield.kernels.cuda.visible import compare_kernel, picture_kernel
 
 _FEATURES = (2, 4, 8)
 _MOST_WIDTH = 64
-_MOST_WEIGHTS = 20_480  # of both networks, filled up: their gradients are summed in registers
+_MOST_WEIGHTS = 20_480  # of both networks, with padding; their gradients are summed in registers
 
 
 class FusedRadiance:
-    """What `operations.QueuedRadiance` promises. Reads its tensors anew at every call, so they may be trained."""
+    """An implementation of `operations.QueuedRadiance`.
+
+    It reads its tensors at every call, so they may be trained.
+    """
 
     def __init__(self, passes: FieldPasses) -> None:
         self._passes = passes
@@ -110,7 +115,7 @@ class FusedRadiance:
             huber,
         )
         to_codes, to_weights = self._passes.backward(marched, kept, weights, to_colour, to_raw)
-        # Gradients are of the sum over rays and channels so far, which half precision holds better.
+        # Until here gradients are of the sum over rays and channels, which half precision holds better.
         scale = 1 / (3 * kept.live.clamp(min=1)).float()
         loss = losses.sum()[None] * scale
         finite = to_weights.sum()[None].isfinite()
@@ -137,7 +142,7 @@ class FusedRadiance:
         return figures, errors, []
 
     def _gradients(self, deterministic: bool) -> Tensor:
-        """The table's gradients so far: none, for each step clears them."""
+        """Return the buffer of the table's gradients. It is zero, because each step clears it."""
         kind = torch.int64 if deterministic else torch.float32
         if self._to_table is None or self._to_table.dtype != kind:
             self._to_table = torch.zeros_like(self._table, dtype=kind)
@@ -178,7 +183,7 @@ class FusedRadiance:
     def _move(
         self, gradients: Sequence[Tensor], steps: Sequence[Mapping[str, Any]], scale: Tensor, moves: Tensor
     ) -> None:
-        """Adam's step for the table, which clears its gradients, and for every layer."""
+        """Take Adam's step for the table, which clears its gradients, and for every layer."""
         tensors = [self._table, *self._passes.weights]
         for place, (tensor, gradient, step) in enumerate(zip(tensors, gradients, steps, strict=True)):
             if not place or step["step"] is not steps[place - 1]["step"]:
@@ -210,7 +215,7 @@ def fused_radiance(
     frequencies: int | None,
     **settings: Any,
 ) -> FusedRadiance | None:
-    """Of one table over all three axes; None for other groups, and for sines and cosines."""
+    """Return the fused form of one table over all three axes, or None for other groups or frequencies."""
     if [len(group) for group in groups] != [1] or frequencies is not None:
         return None
     table, levels, axes = groups[0][0]

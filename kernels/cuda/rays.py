@@ -1,4 +1,4 @@
-"""World rays as the other kernels take them: in the domain's local frame, with where they cross its cube."""
+"""World rays -> rays in the domain's local frame, and the distances at which they cross its cube."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import triton.language as tl
 
 @triton.jit
 def _along(frame, row, x, y, z):
-    """One local coordinate of a vector: frame holds the centre (3,) and then the axes (3, 3)."""
+    """Return one local coordinate of a vector. frame holds the centre (3,) and then the axes (3, 3)."""
     axis = frame + 3 + row * 3
     return tl.load(axis) * x + tl.load(axis + 1) * y + tl.load(axis + 2) * z
 
 
 @triton.jit
 def _cut(origin, slope, reach, near, far):
-    """The part of a ray's span in which one coordinate is between -reach and reach."""
+    """Return the part of a ray's span in which one coordinate is between -reach and reach."""
     inverse = 1 / tl.where(tl.abs(slope) < 1e-12, 1e-12, slope)
     a, b = (-reach - origin) * inverse, (reach - origin) * inverse
     return tl.maximum(near, tl.minimum(a, b)), tl.minimum(far, tl.maximum(a, b))
@@ -37,8 +37,11 @@ def rays_kernel(
     reach,
     BLOCK: tl.constexpr,
 ):
-    """Local origins and directions (R, 3), the distances (R,) between which rays are in [-reach, reach]^3 and not nearer
-    than `least`, and the 16 real spherical harmonics of world directions. Rays from `live` on are nowhere."""
+    """Write local origins and directions (R, 3), spans (R,), and spherical harmonics (R, 16).
+
+    The harmonics are the 16 real ones of world directions. A span is where a ray is in [-reach, reach]^3 and
+    not nearer than `least`. The spans of rays from `live` on are empty.
+    """
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = ray < rays
     x = tl.load(origins + ray * 3, mask=inside, other=0.0) - tl.load(frame)

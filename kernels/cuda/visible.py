@@ -1,6 +1,6 @@
-"""What happens along rays between a field's kernels: which samples are kept, what they add up to, and how wrong it is.
+"""Passes along rays between a field's kernels: samples are selected, summed and compared.
 
-A lane for each ray walks its samples, front to back.
+A lane for each ray visits its samples front to back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from polyfield.kernels.cuda.field import unit_points
 
 @triton.jit
 def _lane(ends, counts, live, BLOCK: tl.constexpr):
-    """A block's rays, which of them there are, and their first samples and how many they have."""
+    """Return a block's rays, the mask of live ones, their first samples, and their numbers of samples."""
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = ray < tl.load(live)
     count = tl.load(counts + ray, mask=there, other=0)
@@ -22,7 +22,10 @@ def _lane(ends, counts, live, BLOCK: tl.constexpr):
 
 @triton.jit
 def lit_kernel(ends, counts, live, density, dt, bounds, kept, deepest, share, BLOCK: tl.constexpr):
-    """Rays' bounds on weights: `share` of the mean of the samples that light reaches; and how many samples weigh more."""
+    """Write each ray's bound on weights, and how many samples weigh more.
+
+    The bound is `share` times the mean weight of the samples that light reaches.
+    """
     ray, there, first, count = _lane(ends, counts, live, BLOCK)
     depth = tl.zeros((BLOCK,), tl.float32)
     sums, lit = tl.zeros_like(depth), tl.zeros_like(depth)
@@ -77,12 +80,15 @@ def keep_kernel(
     CONTRACTION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """The kept samples, packed: which they are, of which ray, their weight, what share of light lies behind them, how their
-    opacity grows with raw density, their distance and unit point."""
+    """Write the kept samples, packed.
+
+    For each: its index, its ray, its weight, the transmittance behind it, density times dt, its distance, and
+    its point in the unit cube.
+    """
     ray, there, first, count = _lane(ends, counts, live, BLOCK)
     bound = tl.load(bounds + ray, mask=there, other=0.0)
     to = tl.load(kept_ends + ray, mask=there, other=0)
-    count = tl.where(to <= room, count, 0)  # rays that there is no room for have none
+    count = tl.where(to <= room, count, 0)  # rays beyond the capacity have none
     to -= tl.load(kept + ray, mask=there, other=0)
     depth = tl.zeros((BLOCK,), tl.float32)
     k, most = 0, tl.max(count)
@@ -110,7 +116,7 @@ def keep_kernel(
 
 @triton.jit
 def _sums(first, count, weights, at, colour, BLOCK: tl.constexpr):
-    """What a ray's kept samples add up to: colour, opacity, and weight times distance."""
+    """Return the sums over a ray's kept samples: colour, opacity, and weight times distance."""
     red, green, blue = (
         tl.zeros((BLOCK,), tl.float32),
         tl.zeros((BLOCK,), tl.float32),
@@ -132,7 +138,7 @@ def _sums(first, count, weights, at, colour, BLOCK: tl.constexpr):
 
 @triton.jit
 def picture_kernel(ends, counts, live, weights, at, colour, seen, opacity, depth, BLOCK: tl.constexpr):
-    """Colour (R, 3) without background, opacity (R,), sum of weight times distance (R,)."""
+    """Write colour (R, 3) without background, opacity (R,), and sum of weight times distance (R,)."""
     ray, there, first, count = _lane(ends, counts, live, BLOCK)
     red, green, blue, solid, distance = _sums(first, count, weights, at, colour, BLOCK)
     tl.store(seen + ray * 3, red, mask=there)
@@ -144,7 +150,7 @@ def picture_kernel(ends, counts, live, weights, at, colour, seen, opacity, depth
 
 @triton.jit
 def _channel(c, found, opacity, target, background, ray, there, huber):
-    """One channel's Huber loss and squared error, the gradient to the colour, and the background."""
+    """Return one channel's Huber loss and squared error, the gradient to the colour, and the background."""
     behind = tl.load(background + ray * 3 + c, mask=there, other=0.0)
     alpha = tl.load(target + ray * 4 + 3, mask=there, other=0.0)
     error = found - tl.load(target + ray * 4 + c, mask=there, other=0.0) + (alpha - opacity) * behind
@@ -173,11 +179,14 @@ def compare_kernel(
     huber,
     BLOCK: tl.constexpr,
 ):
-    """Rays' Huber losses, summed over the channels, and squared errors, their mean; 0 for rays that are not there. And gradients
-    of the sum of all losses to the samples' colours, before their sigmoid, and raw densities.
+    """Write rays' losses and errors, and gradients.
 
-    With v_i = g . (colour_i - background), g the gradient to the ray's colour: dL/draw_i = density_i dt_i (T_{i+1} v_i -
-    sum_{j > i} w_j v_j).
+    A ray's loss is the sum of the channels' Huber losses. Its error is the mean of the channels' squared
+    errors. Both are 0 for rays that are not live. Gradients are of the sum of all losses to the samples'
+    colours, before their sigmoid, and to raw densities.
+
+    With v_i = g . (colour_i - background), g the gradient to the ray's colour:
+    dL/draw_i = density_i dt_i (T_{i+1} v_i - sum_{j > i} w_j v_j).
     """
     ray, there, first, count = _lane(ends, counts, live, BLOCK)
     red, green, blue, opacity, _ = _sums(first, count, weights, at, colour, BLOCK)
@@ -186,9 +195,8 @@ def compare_kernel(
     b_loss, b_error, b_g, b_behind = _channel(2, blue, opacity, target, background, ray, there, huber)
     tl.store(losses + ray, tl.where(there, r_loss + g_loss + b_loss, 0.0), mask=ray < rays)
     tl.store(errors + ray, tl.where(there, (r_error + g_error + b_error) / 3, 0.0), mask=ray < rays)
-    hidden = tl.zeros(
-        (BLOCK,), tl.float32
-    )  # what lies behind, from back to front, so that it is a sum and no difference
+    # The part behind, from back to front, so that it is a sum, not a difference.
+    hidden = tl.zeros((BLOCK,), tl.float32)
     k, most = 0, tl.max(count)
     while k < most:
         here, i = k < count, first + (count - 1 - k)

@@ -1,7 +1,7 @@
 """The native form: C++ for CPUs, in single precision, with one build of the kernels for each instruction set.
 
-POLYFIELD_ISA names the set to use: generic, avx2, avx512 or avx512bf16. Without it, the widest that this CPU runs.
-The same bytes come out whatever the number of threads; instruction sets may differ in last bits.
+POLYFIELD_ISA names the set to use: generic, avx2, avx512 or avx512bf16. By default it is the widest that this
+CPU runs. Results are the same bytes for any number of threads. Instruction sets may differ in last bits.
 """
 
 from __future__ import annotations

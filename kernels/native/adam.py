@@ -1,4 +1,4 @@
-"""Adam: all in one pass."""
+"""Adam in one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(
     decay: float,
     sparse: bool = False,
 ) -> _core.Adam:
-    """A step's numbers as the kernels take them."""
+    """Return a step's settings in the form that the kernels take."""
     return _core.Adam(
         learning_rate=learning_rate,
         mean_share=1 - betas[0],
@@ -52,5 +52,5 @@ def adam(
         None if half is None else array(half).view(np.uint16),
     )
     for tensor, changed in zip((parameter, mean, square), moved, strict=True):
-        if changed.data_ptr() != tensor.data_ptr():  # a copy, because its rows lie apart
+        if changed.data_ptr() != tensor.data_ptr():  # a copy, because it is not contiguous
             tensor.detach().copy_(changed)

@@ -1,4 +1,4 @@
-"""How tensors reach the native kernels: detached and contiguous, sharing their memory."""
+"""Tensors as the native kernels take them: detached and contiguous, with shared memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """The tensor without its history, row after row; a copy only if its rows lie apart."""
+    """Return the tensor without its history, contiguous. It is copied only if it is not contiguous."""
     return tensor.detach().contiguous()
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """The same for calls that come thousands of times: a NumPy array is passed on in a tenth of a tensor's 5 us."""
+    """Return the same as a NumPy array, for frequent calls: it is passed in a tenth of a tensor's 5 us."""
     return plain(tensor).numpy()
 
 
 def like(tensor: Tensor) -> Tensor:
-    """An uninitialised tensor of the same shape, row after row."""
+    """Return an uninitialised, contiguous tensor of the same shape and type."""
     return torch.empty(tensor.shape, dtype=tensor.dtype)

@@ -34,7 +34,7 @@ def composite(samples: RaySamples, density: Tensor, colour: Tensor) -> Composite
 
 
 def _packing(samples: RaySamples) -> Packing:
-    """offsets, counts, t, dt."""
+    """Return offsets, counts, t and dt."""
     return plain(samples.offsets), plain(samples.counts), plain(samples.t), plain(samples.dt)
 
 

@@ -1,4 +1,4 @@
-"""Rows of several tensors that stand for one: bytes, whatever their type."""
+"""Rows of several tensors as if they were one, copied as bytes for any type."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from polyfield.kernels.once import once
 
 @functools.lru_cache(maxsize=64)
 def grid(levels: Levels, features: int) -> _core.Grid:
-    """The geometry as the kernels read it."""
+    """Return the geometry in the form that the kernels read."""
     rows = []
     for nodes, hashed, offset, size in zip(levels.resolutions, levels.hashed, levels.offsets, levels.sizes):
         dense = [math.prod(nodes[:axis]) for axis in range(len(nodes))]

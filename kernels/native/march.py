@@ -1,4 +1,4 @@
-"""Marching: the samples are counted, then written where the counts say."""
+"""Marching. One pass counts the samples, and a second writes them at the counts' sums."""
 
 from __future__ import annotations
 

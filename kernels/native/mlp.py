@@ -1,4 +1,4 @@
-"""A fully connected network, tile by tile; backward computes the activations anew."""
+"""A fully connected network, tile by tile. Backward computes the activations again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polyfield.kernels import reference
 from polyfield.kernels.native.arrays import like, plain
 from polyfield.kernels.once import once
 
-MOST_LAYERS = 18  # of a network that the kernels take: MAX_LAYERS
+MOST_LAYERS = 18  # the kernels' MAX_LAYERS
 
 
 def mlp(

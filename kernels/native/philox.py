@@ -10,7 +10,7 @@ from polyfield.kernels.native.arrays import plain
 
 
 def random_bits(count: int, *, seed: int, name: int, step: int, device: torch.device | str) -> Tensor:
-    """(count,) int32 whose bits are the random words."""
+    """Return (count,) int32 whose bits are the random words."""
     words = torch.empty(count, dtype=torch.int32, device=device)
     _core.random_bits(seed & (1 << 64) - 1, name, step & 0xFFFFFFFF, words)
     return words
@@ -19,7 +19,7 @@ def random_bits(count: int, *, seed: int, name: int, step: int, device: torch.de
 def weighted(
     weights: Tensor, count: int, *, tries: int, seed: int, name: int, step: int
 ) -> tuple[Tensor, Tensor, int]:
-    """The first `count` rows accepted of so many tries, their weights, and how many rows that is."""
+    """Return the first `count` rows accepted in `tries` tries, their weights, and their number."""
     index, found = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.uint8)
     accepted = _core.weighted(
         seed & (1 << 64) - 1, name, step & 0xFFFFFFFF, plain(weights), tries, index, found

@@ -1,4 +1,4 @@
-"""Radiance fields as a whole: gradients of a step, and pictures, in one call each."""
+"""Whole radiance fields: gradients of a step, and pictures, in one call each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from polyfield.kernels.native.interpolate import grid
 _MOST_LAYERS = 18
 _MOST_FACTORS = 4  # of a group
 _MOST_CODES = 256  # numbers
-_MOST_WEIGHTS = 1 << 20  # their gradients are summed in 64 chunks, each in memory of its own
+_MOST_WEIGHTS = 1 << 20  # gradients are summed in 64 chunks, each with its own memory
 
 
 class FusedRadiance:
-    """What `operations.fused_radiance` promises. Reads its tensors anew at every call, so they may be trained."""
+    """An implementation of `operations.FusedRadiance`.
+
+    It reads its tensors at every call, so they may be trained.
+    """
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class FusedRadiance:
         return figures, errors, [] if steps else [*self._to_tables, *to_density, *to_colour]
 
     def _settle(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """The tables and their moments are read at random from now on."""
+        """Prepare tables and moments for random access."""
         if not self._settled:
             for table, half, step in zip(self._tables, self.halves, steps):
                 for tensor in (table, step["mean"], step["square"], half.view(torch.float32)):
@@ -125,7 +128,7 @@ class FusedRadiance:
         return figures, colour, opacity, depth
 
     def _packed(self, occupied: Tensor) -> _core.Occupancy:
-        """The occupancy grid in bits, made anew only for another tensor."""
+        """Return the occupancy grid in bits, packed again only for another tensor."""
         if self._occupied is None or self._occupied[0] is not occupied:
             self._occupied = (occupied, _core.Occupancy(plain(occupied).view(torch.uint8)))
         return self._occupied[1]

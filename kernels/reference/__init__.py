@@ -1,4 +1,4 @@
-"""The reference form: short, obvious PyTorch. It defines what the operations mean."""
+"""The reference form: short PyTorch code that defines the operations."""
 
 from polyfield.kernels.reference.adam import adam
 from polyfield.kernels.reference.composite import composite, transmittance

@@ -10,7 +10,7 @@ from polyfield.kernels.samples import RaySamples
 
 
 def transmittance(samples: RaySamples, density: Tensor) -> Tensor:
-    # One running sum serves all rays; in double precision nothing is lost when a ray's own start is taken off.
+    # One running sum serves all rays; double precision keeps the digits when a ray's start is subtracted.
     depth = (density * samples.dt).double()
     before = depth.cumsum(0) - depth
     at_start = before[samples.offsets.clamp(max=max(len(samples) - 1, 0))] if len(samples) else before

@@ -1,4 +1,4 @@
-"""Rows of several tensors that stand for one, a tensor at a time."""
+"""Rows of several tensors as if they were one, a tensor at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multilinear look-up: the corners of each point's cell, their table rows, their weights, and the weighted sum."""
+"""Multilinear look-up: corners of each point's cell, their table rows and weights, and the weighted sum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
 
 
 def _corners(points: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
-    """Rows (N, L, 2^D) int32 and weights (N, L, 2^D) of the nodes round each point, x fastest."""
+    """Return rows (N, L, 2^D) int32 and weights (N, L, 2^D) of the nodes round each point, x fastest."""
     nodes = torch.tensor(levels.resolutions, device=points.device)
     position = points.clamp(0, 1)[:, None, :] * (nodes - 1)
     lower = torch.minimum(position.detach().floor(), nodes - 2)
@@ -44,11 +44,14 @@ def _corners(points: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
 
 
 def _rows(lower: Tensor, run: list[int], levels: Levels, hashed: bool) -> Tensor:
-    """Table rows (N, len(run), 2^D) int32 of the corners of the cells whose lowest node is lower (N, L, D)."""
+    """Return table rows (N, len(run), 2^D) int32 of cells' corners.
+
+    The cells' lowest nodes are lower (N, L, D).
+    """
     rows = torch.zeros_like(lower[:, run[0] : run[-1] + 1, :1])
     for axis in range(levels.dimensions):
         if hashed:
-            # 32-bit products wrap as the hash asks, and only low bits survive the final mask.
+            # 32-bit products wrap as the hash needs, and only low bits remain after the final mask.
             stride = torch.tensor([PRIMES[axis] - (PRIMES[axis] >> 31 << 32)] * len(run))
         else:
             sizes = [levels.resolutions[level][:axis] for level in run]

@@ -1,4 +1,4 @@
-"""Marching: every lattice point of every ray is looked up in the occupancy grid; the occupied ones stay."""
+"""Marching: every lattice point of every ray is looked up in the occupancy grid. Occupied ones are kept."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def march(
 
 
 def _distance(u: Tensor, step: float, cone: float) -> Tensor:
-    """Distance of lattice coordinate u."""
+    """Return the distance of lattice coordinate u."""
     if cone == 0:
         return u * step
     return torch.where(u * cone < 1, u * step, (step / cone) * torch.exp(cone * u - 1))
 
 
 def _lattice(t: Tensor, step: float, cone: float) -> Tensor:
-    """Lattice coordinate of distance t: the inverse of `_distance`."""
+    """Return the lattice coordinate of distance t: the inverse of `_distance`."""
     if cone == 0:
         return t / step
     return torch.where(t * cone < step, t / step, (torch.log((t * cone / step).clamp(min=1e-30)) + 1) / cone)
 
 
 def _occupied(points: Tensor, occupancy: Tensor, bank: Tensor) -> Tensor:
-    """Whether points (R, S, 3) lie in an occupied cell of occupancy (B, K, G, G, G), bank (R, 1)."""
+    """Return whether points (R, S, 3) are in an occupied cell of occupancy (B, K, G, G, G), bank (R, 1)."""
     cascades, cells = occupancy.shape[1], occupancy.shape[-1]
     reach = points.abs().amax(-1)
     cascade = torch.log2(reach.clamp(min=1.0)).ceil().long()

@@ -1,4 +1,4 @@
-"""Distances as a picture that people can read."""
+"""Distances as a grey picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def depth_picture(depth: Tensor, opacity: Tensor) -> Tensor:
-    """Distances (H, W) as (H, W, 3): near is bright, far is dark, and where nothing is it is white."""
+    """Return distances (H, W) as a picture (H, W, 3): near is bright, far is dark, empty pixels are white."""
     solid = opacity > 0.5
     if not solid.any():
         return depth.new_ones(*depth.shape, 3)

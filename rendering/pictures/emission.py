@@ -1,4 +1,7 @@
-"""Emission: volumes that glow and absorb, as a transfer function makes colours and extinction of their values."""
+"""Emission: volumes that emit and absorb light.
+
+A transfer function maps their values to colour and extinction.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels import RaySamples, composite
 from polyfield.rendering.surfaces.tracing import clip
 
-# From dark violet over red to cream: sRGB, evenly spaced in lightness (CIE L* 6 to 97), hues in one turn.
+# From dark violet through red to cream: sRGB, evenly spaced in lightness (CIE L* 6 to 97), hues in one turn.
 _RAMP = (
     (0.07, 0.06, 0.16),
     (0.30, 0.11, 0.38),
@@ -26,20 +29,21 @@ _RAMP = (
     (1.00, 0.97, 0.85),
 )
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue (Rec. 709)
-_AT_ONCE = 32  # samples of a ray between two looks at how much light is left
-_LEAST_LIGHT = 1e-3  # of less nothing is seen
+_AT_ONCE = 32  # samples of a ray between two checks of its remaining light
+_LEAST_LIGHT = 1e-3  # a ray ends when less of its light remains
 
 
 @dataclass(frozen=True)
 class TransferFunction:
-    """From a volume's values to what is seen of them.
+    """A map from a volume's values to colour and extinction.
 
-    One channel is shown in a ramp of colours, and is as dense as it is high; three channels are red, green and blue,
-    as dense as they are bright; a fourth is the density. Raises PolyfieldError where the numbers make no sense.
+    One channel is shown in a ramp of colours, and its value is the density. Three channels are red, green and
+    blue, and their luminance is the density. A fourth channel is the density. Raises PolyfieldError if the
+    numbers make no sense.
     """
 
-    window: tuple[float, float] = (0.0, 1.0)  # these values become 0 and 1, and what is beyond is held there
-    exponent: float = 1.0  # density goes with this power: more leaves only what is high
+    window: tuple[float, float] = (0.0, 1.0)  # these values become 0 and 1; values beyond are clamped
+    exponent: float = 1.0  # the density is raised to this power: a larger one shows only high values
     extinction: float = 20.0  # optical depth of the box's diagonal where density is 1
 
     def __post_init__(self) -> None:
@@ -49,7 +53,7 @@ class TransferFunction:
             )
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """values (N, C) to extinction (N,) per box diagonal and sRGB (N, 3)."""
+        """Return extinction (N,) per box diagonal, and sRGB (N, 3), of values (N, C)."""
         shares = windowed(values, self.window)
         match shares.shape[1]:
             case 1:
@@ -62,9 +66,9 @@ class TransferFunction:
 
 
 def windowed(values: Tensor, window: tuple[float, float]) -> Tensor:
-    """A volume's values (N, C) with those of a window as 0 and 1, and what is beyond held there: (N, C).
+    """Return a volume's values (N, C), with the window mapped to [0, 1] and values beyond it clamped.
 
-    Raises PolyfieldError if C is not 1, 3 or 4, or the window is none.
+    Raises PolyfieldError if C is not 1, 3 or 4, or the window's first value is not the lower one.
     """
     low, high = window
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -75,7 +79,7 @@ def windowed(values: Tensor, window: tuple[float, float]) -> Tensor:
 
 
 def ramp(shares: Tensor) -> Tensor:
-    """Colours (N, 3) of shares (N,) in [0, 1]: the more, the lighter, and equally so everywhere."""
+    """Return colours (N, 3) of shares (N,) in [0, 1]. Lightness grows uniformly with the share."""
     colours = shares.new_tensor(_RAMP)
     place = shares * (len(_RAMP) - 1)
     lower = place.long().clamp(max=len(_RAMP) - 2)
@@ -83,11 +87,11 @@ def ramp(shares: Tensor) -> Tensor:
 
 
 class Emission(NamedTuple):
-    """What was seen along R rays."""
+    """Colours, opacities and depths of R rays."""
 
     colour: Tensor  # (R, 3) on the background
     opacity: Tensor  # (R,)
-    depth: Tensor  # (R,) expected distance along the unit ray, 0 where nothing is
+    depth: Tensor  # (R,) expected distance along the unit ray, 0 for empty rays
 
 
 @torch.no_grad()
@@ -101,11 +105,12 @@ def render_emission(
     step: float,
     background: Tensor,
 ) -> Emission:
-    """What rays (R,) see of a volume, points (N, 3) -> (N, C), in the box low .. high before a background (3,) or (R, 3).
+    """Return what rays (R,) see of a volume, points (N, 3) -> (N, C), in the box low .. high.
 
-    Emission and absorption (Max 1995), front to back: a ray is cut into pieces of `step` (units of the source), the
-    last one shorter, and asks in the middle of each. It ends where 0.1 % of the light is left. 32 samples of every
-    ray are held at once: the caller bounds the number of rays. Raises PolyfieldError if step is not positive.
+    The background is (3,) or (R, 3). Emission and absorption (Max 1995) are composited front to back. A ray
+    is cut into pieces of `step` (units of the source), the last one shorter. The volume is evaluated in the
+    middle of each piece. A ray ends where 0.1 % of its light remains. 32 samples of every ray are held at
+    once, so the caller must bound the number of rays. Raises PolyfieldError if step is not positive.
     """
     if not step > 0:
         raise PolyfieldError(f"volume: step is {step}; expected a positive length")

@@ -1,4 +1,4 @@
-"""Slices: flat pictures of fields: images themselves, and sections through what has three dimensions."""
+"""Slices: flat pictures of fields, which are images and sections through three dimensions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polyfield.fields import Signal
 from polyfield.rendering.pictures.emission import windowed
 
 _AT_ONCE = 1 << 18  # points
-# Outside and inside: at the surface and far from it, in sRGB.
+# Colours outside and inside, each at the surface and far from it, in sRGB.
 _BLUE = ((0.78, 0.88, 0.97), (0.13, 0.32, 0.60))
 _ORANGE = ((0.99, 0.87, 0.70), (0.80, 0.36, 0.06))
 _SURFACE = (0.05, 0.05, 0.07)
@@ -28,9 +28,10 @@ def picture(
     *,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """The picture (height, width, C) of a function (N, 2) -> (N, C) on the unit square, y down.
+    """Return the picture (height, width, C) of a function (N, 2) -> (N, C) on the unit square, y down.
 
-    Pixel (column, row) asks at ((column + 0.5) / width, (row + 0.5) / height); `tile` points go at once, row by row.
+    At pixel (column, row) the function is evaluated at ((column + 0.5) / width, (row + 0.5) / height). `tile`
+    points are evaluated at once, row by row.
     """
 
     def part(start: int) -> Tensor:
@@ -41,14 +42,14 @@ def picture(
 
 
 def pixel_centres(pixel: Tensor, width: int, height: int) -> Tensor:
-    """Points (N, 2) of the unit square at the middle of pixels (N,), which are counted row by row."""
+    """Return points (N, 2) of the unit square at the centres of pixels (N,), numbered row by row."""
     return torch.stack(((pixel % width + 0.5) / width, (pixel // width + 0.5) / height), 1)
 
 
 def as_rgb(picture: Tensor, *, premultiplied: bool = False) -> Tensor:
-    """(..., C) as (..., 3) in [0, 1]: grey or colour, on white where a second or fourth channel is alpha.
+    """Return (..., C) as (..., 3) in [0, 1]: grey or colour, on white if a second or fourth channel is alpha.
 
-    Colours may be premultiplied by alpha. Of other channels the first, or the first three, are shown.
+    Colours may be premultiplied by alpha. For any other C, the first channel or the first three are shown.
     """
     picture = picture.clamp(0, 1)
     if picture.shape[-1] in (2, 4):
@@ -60,10 +61,11 @@ def as_rgb(picture: Tensor, *, premultiplied: bool = False) -> Tensor:
 def slice_points(
     low: Sequence[float], high: Sequence[float], axis: int, position: float, size: int
 ) -> Tensor:
-    """Points (H, W, 3) of the pixels of a section through the box low .. high, across `axis` (0, 1, 2) at `position`.
+    """Return the points (H, W, 3) of the pixels of a section through the box low .. high.
 
-    Pixels are square, `size` of them along the longer side. To the right runs x, or y where x is the axis; upwards z, or
-    y where z is the axis. Raises PolyfieldError where there is no such section.
+    The section is across `axis` (0, 1, 2) at `position`. Pixels are square, `size` of them along the longer
+    side. x points to the right, or y if x is the axis. z points upwards, or y if z is the axis. Raises
+    PolyfieldError if the axis or the position is outside of its range.
     """
     if axis not in (0, 1, 2):
         raise PolyfieldError(f"slice: axis is {axis}; expected 0, 1 or 2")
@@ -90,9 +92,9 @@ def slice_picture(
 ) -> Tensor:
     """Return the picture (H, W, 3) in [0, 1] of a function of a signal at the points (H, W, 3) of a section.
 
-    Distances (N, 3) -> (N,): contour bands, blue outside and orange inside, the surface a dark line. Occupancy logits
-    (N, 3) -> (N,): the probability in grey. Colours (N, 3) -> (N, C): grey, or RGB, on white where there is an alpha; the
-    values of `window` become 0 and 1.
+    Distances (N, 3) -> (N,) are shown as contour bands, blue outside and orange inside, with the surface as a
+    dark line. Occupancy logits (N, 3) -> (N,) are shown as probabilities in grey. Colours (N, 3) -> (N, C)
+    are shown as grey or RGB, on white if there is an alpha; the values of `window` become 0 and 1.
     """
     height, width, _ = points.shape
     flat = points.reshape(-1, 3)
@@ -108,7 +110,10 @@ def slice_picture(
 
 
 def _filled(part: Callable[[int], Tensor], count: int, tile: int) -> Tensor:
-    """Parts (tile, ...) that begin at 0, tile, ... as one tensor (count, ...), without holding them twice."""
+    """Return one tensor (count, ...) of parts (tile, ...) that begin at 0, tile, and so on.
+
+    The parts are not held twice.
+    """
     whole: Tensor | None = None
     with torch.no_grad():
         for start in range(0, count, tile):
@@ -121,14 +126,17 @@ def _filled(part: Callable[[int], Tensor], count: int, tile: int) -> Tensor:
 
 
 def _spacing(points: Tensor) -> float:
-    """The width of the square pixels of a section (H, W, 3), along its longer side; 1 where there is but one pixel."""
+    """Return the width of the square pixels of a section (H, W, 3), or 1 for a single pixel."""
     height, width, _ = points.shape
     along = points[0] if width >= height else points[:, 0]
     return float((along[-1] - along[0]).norm()) / (len(along) - 1) if len(along) > 1 else 1.0
 
 
 def _bands(distance: Tensor, pixel: float, longest: int) -> Tensor:
-    """Colours (N, 3) of distances (N,) in a picture with pixels `pixel` wide, `longest` along its longer side."""
+    """Return colours (N, 3) of distances (N,).
+
+    Pixels are `pixel` wide, and `longest` of them make the longer side.
+    """
     shares = (2 * distance.abs() / (pixel * longest)).clamp(0, 1)[:, None]
     outside, inside = (
         torch.lerp(distance.new_tensor(near), distance.new_tensor(far), shares.sqrt())
@@ -136,7 +144,7 @@ def _bands(distance: Tensor, pixel: float, longest: int) -> Tensor:
     )
     colours = torch.where(distance[:, None] < 0, inside, outside)
     band = pixel * longest / _BANDS
-    # How many pixels the nearest border between two bands is away.
+    # Pixels to the nearest border between two bands.
     away = (distance / band - (distance / band).round()).abs() * band / pixel
     colours = colours * (1 - _GROOVE * (1.5 - away).clamp(0, 1))[:, None]
     return torch.lerp(

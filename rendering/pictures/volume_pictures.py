@@ -1,4 +1,4 @@
-"""Pictures of a volume's field: glowing and absorbing from a camera, and sections through the middle."""
+"""Pictures of a volume's field: emission and absorption along rays, and sections through the middle."""
 
 from __future__ import annotations
 

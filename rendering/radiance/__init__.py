@@ -1,1 +1,1 @@
-"""Radiance fields in pictures: sampling, occupancy, volume rendering."""
+"""Rendering of radiance fields: sampling, occupancy, volume rendering."""

@@ -1,4 +1,4 @@
-"""FusedField: a field with a plan as one kernel. Its training steps and pictures are those of the general path."""
+"""FusedField: a field with a plan as one kernel. It computes what the general path computes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from polyfield.rendering.radiance.sampling import MarchingSampler
 
 # Samples with less transmittance than this are left out, in training and in pictures.
 LEAST_TRANSMITTANCE = 1e-3
-# And so are those that weigh less than this share of their ray's mean sample.
+# Samples that weigh less than this share of their ray's mean sample are left out too.
 LEAST_SHARE = 0.1
 
 
 class FusedField:
-    """A field's fused kernel. It reads the field's tensors where they are, so it follows them while they are trained."""
+    """A field's fused kernel. It reads the field's own tensors, so it follows them while they are trained."""
 
     def __init__(self, tensors: Sequence[Tensor], tables: int, kernel: FusedRadiance) -> None:
-        """tensors are the kernel's, the first of them `tables`."""
+        """Take the kernel's tensors, of which the first `tables` are tables."""
         self._kernel = kernel
         self.tensors = tuple(tensors)
         self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
@@ -67,7 +67,10 @@ class FusedField:
         huber: float,
         steps: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[dict[str, Any], Tensor]:
-        """Leave one step's gradients on `tensors`, or move them by `steps`; the rest is as in `FusedRadiance.train`."""
+        """Return a step's figures and squared errors, as in `FusedRadiance.train`.
+
+        The gradients are left on `tensors`; with `steps`, the tensors are moved instead.
+        """
         figures, errors, gradients = self._kernel.train(
             _walk(rays, jitter, sampler),
             sampler.occupied,
@@ -88,7 +91,10 @@ class FusedField:
     def queue(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Queue a step without waiting, with the options of `QueuedRadiance.queue`."""
+        """Queue a step without waiting, with the options of `QueuedRadiance.queue`.
+
+        Return figures and errors.
+        """
         assert isinstance(self._kernel, QueuedRadiance)
         figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
         return figures, errors
@@ -96,7 +102,7 @@ class FusedField:
     def queue_picture(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Queue part of a picture without waiting, with the options of `QueuedRadiance.queue_picture`."""
+        """Queue part of a picture without waiting, and return what `QueuedRadiance.queue_picture` returns."""
         assert isinstance(self._kernel, QueuedRadiance)
         return self._kernel.queue_picture(_walk(rays, jitter, sampler), sampler.occupied, **options)
 
@@ -105,18 +111,18 @@ class FusedField:
         return self._kernel.density(local)
 
     def refresh(self) -> None:
-        """Update the copies in half precision after tensors were changed by others."""
+        """Update the copies in half precision after other code changed the tensors."""
         self._kernel.refresh()
 
     def render(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
-        """Return colour, opacity and depth of rays as `FusedRadiance.render` does."""
+        """Return what `FusedRadiance.render` returns for these rays."""
         return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
 
 
 def _walk(rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:
-    """Return rays as the kernel takes them."""
+    """Return rays in the form that the kernel takes."""
     return {
         "origins": rays.origins,
         "directions": rays.directions,

@@ -1,4 +1,7 @@
-"""The occupancy grid: where in space a field is dense enough to be worth sampling (Mueller et al. 2022, appendix E.2)."""
+"""The occupancy grid: cells in which a field is dense enough to sample.
+
+As in Mueller et al. 2022, appendix E.2.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ _LEAST_OPACITY = 0.01
 
 
 class OccupancyGrid:
-    """K cascades of G^3 cells in the domain's local frame; cascade k covers [-2^k, 2^k]^3, indexed [k, z, y, x].
+    """K cascades of G^3 cells in the domain's local frame.
 
-    `density` (K, G, G, G) is the largest density lately seen in each cell; `occupied` says which of them are kept.
-    Everything is occupied until the first update.
+    Cascade k covers [-2^k, 2^k]^3, indexed [k, z, y, x]. `density` (K, G, G, G) is the largest recent density
+    in each cell. `occupied` is true for the cells to sample. All cells are occupied until the first update.
     """
 
     def __init__(self, cascades: int, resolution: int, device: torch.device | str = "cpu") -> None:
@@ -36,11 +39,11 @@ class OccupancyGrid:
         return self.density.shape[-1]
 
     def occupancy(self) -> float:
-        """Share of the cells that are occupied."""
+        """Return the share of the cells that are occupied."""
         return float(self.occupied.float().mean())
 
     def refine(self, resolution: int) -> None:
-        """Go to a multiple of the resolution; every new cell takes over its parent's value."""
+        """Change to a multiple of the resolution. Every new cell gets its parent's value."""
         times = resolution // self.resolution
         for axis in (1, 2, 3):
             self.density = self.density.repeat_interleave(times, axis)
@@ -58,15 +61,15 @@ class OccupancyGrid:
         number: Tensor | None = None,
         first: bool | None = None,
     ) -> int:
-        """Look at up to `cells` cells at a random point each, and decide anew which are occupied.
+        """Evaluate up to `cells` cells at a random point each, and decide which cells are occupied.
 
-        density maps local points (N, 3) to densities (N,); steps (K,) is the length of a sampling step in each
-        cascade. The first update looks at all cells. Later, where there are more of them, half of those looked at are
-        drawn from all and half from the occupied ones. Cells outside of `visible` (K, V, V, V) bool, V a divisor of G,
-        count as empty. Returns how many were looked at.
+        density maps local points (N, 3) to densities (N,). steps (K,) is the length of a sampling step in
+        each cascade. The first update evaluates all cells. If there are more than `cells`, later ones draw
+        half of theirs from all cells and half from the occupied ones. Cells outside of `visible` (K, V, V, V)
+        bool, V a divisor of G, count as empty. Returns the number of cells evaluated.
 
-        Updates that are queued, not to be waited for, are told their number, which then stands on the device, and whether
-        it is the first.
+        Updates that are queued, so that the host does not wait, get their number, which is on the device, and
+        whether it is the first.
         """
         chosen = self._choose(seed, cells, number, self.updates == 0 if first is None else first)
         jitter = uniform(
@@ -80,7 +83,7 @@ class OccupancyGrid:
         flat = self.density.view(-1)
         flat[chosen] = flat[chosen] * _DECAY
         flat.scatter_reduce_(0, chosen, seen, "amax")
-        # Below the mean as well: while all is haze, no cell is empty. Half of it, so that even haze stays whole.
+        # At most half the mean density, so that no cell of a uniform haze counts as empty.
         threshold = torch.minimum(_LEAST_OPACITY / steps, self.density.mean((1, 2, 3)) / 2)
         self.occupied = self.density >= threshold[:, None, None, None]
         if visible is not None:
@@ -92,13 +95,13 @@ class OccupancyGrid:
         return len(chosen)
 
     def _choose(self, seed: int, cells: int, number: Tensor | None, first: bool) -> Tensor:
-        """Indices (N,) of the cells to look at."""
+        """Return the indices (N,) of the cells to evaluate."""
         total, device = self.density.numel(), self.density.device
-        if total <= cells or first:  # what was never looked at could not be told from empty
+        if total <= cells or first:  # a cell that was never evaluated would look empty
             return torch.arange(total, device=device)
         step = self.updates if number is None else number
         bits = random_bits((2, cells // 2), seed=seed, stream="occupancy cells", step=step, device=device)
-        if number is not None:  # where the r-th occupied cell is, without asking how many there are
+        if number is not None:  # find the r-th occupied cell without reading their number on the host
             ranks = self.occupied.view(-1).cumsum(0)
             chosen = torch.searchsorted(ranks, bits[1] % ranks[-1:].clamp(min=1), right=True)
             return torch.cat((bits[0] % total, chosen.clamp(max=total - 1)))
@@ -107,19 +110,19 @@ class OccupancyGrid:
         return torch.cat((anywhere, occupied[bits[1] % len(occupied)])) if len(occupied) else anywhere
 
     def _points(self, cells: Tensor, jitter: Tensor) -> Tensor:
-        """A local point (N, 3) in each of the cells (N,)."""
+        """Return a local point (N, 3) in each of the cells (N,)."""
         g = self.resolution
         cascade, cell = cells // g**3, cells % g**3
         corner = torch.stack((cell % g, cell // g % g, cell // g**2), -1)
         return ((corner + jitter) * (2 / g) - 1) * torch.exp2(cascade.float())[:, None]
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint needs beside `updates`."""
+        """Return the tensors of a checkpoint. It needs `updates` too."""
         return {"density": self.density, "occupied": self.occupied}
 
     @staticmethod
     def restored(density: Tensor, occupied: Tensor, updates: int) -> OccupancyGrid:
-        """The grid that `tensors` and `updates` were taken from."""
+        """Return the grid that had these `tensors` and `updates`."""
         grid = OccupancyGrid(density.shape[0], density.shape[-1], density.device)
         grid.density, grid.occupied, grid.updates = density, occupied.bool(), updates
         return grid

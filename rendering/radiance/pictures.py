@@ -1,4 +1,4 @@
-"""RadiancePictures: whole views of a radiance field in bounded memory, with a kernel that is kept from view to view."""
+"""RadiancePictures: views of a radiance field in bounded memory. The kernel is kept from view to view."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RadiancePictures:
         self._queue: tuple[Cameras, QueuedPictures] | None = None
 
     def refresh(self, sampler: Sampler | None = None) -> None:
-        """Follow a field whose tensors were changed by others, and take another sampler if one is given."""
+        """Follow a field whose tensors other code changed. Take another sampler if one is given."""
         self.close()
         if sampler is not None:
             self._sampler = sampler
@@ -47,7 +47,7 @@ class RadiancePictures:
 
     @torch.no_grad()
     def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
-        """Return a view (H, W). progress may raise to stop, which leaves nothing half done."""
+        """Return a view (H, W). progress may raise to stop; the object is then unchanged."""
         width, height = cameras.sizes[view].tolist()
         if self._fused and self._fused.queues:
             parts = [self._queued(self._fused, cameras, view, progress)]
@@ -77,7 +77,7 @@ class RadiancePictures:
         return Rendering(sums[:, :3], opacity, sums[:, 4] / opacity.clamp(min=1e-10), evaluated, shaded)
 
     def _parts(self, cameras: Cameras, view: int, progress: Progress) -> list[Rendering]:
-        """Return a view some thousand rays at a time."""
+        """Return a view in parts of some thousand rays."""
         total, parts = int(cameras.sizes[view].prod()), []
         at_once = _FUSED_RAYS_AT_ONCE if self._fused else _RAYS_AT_ONCE
         for start in range(0, total, at_once):

@@ -1,4 +1,4 @@
-"""Queued pictures: the host queues a view in parts, and waits only to learn whether it is whole."""
+"""Queued pictures: the host queues a view in parts, and waits only to learn whether it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polyfield.rendering.radiance.fused import FusedField
 from polyfield.rendering.radiance.sampling import MarchingSampler
 
 RAYS_AT_ONCE = 1 << 17
-# Capacity in samples a ray, evaluated and shaded. Where a part has more, it takes fewer rays.
+# Capacity in samples per ray, evaluated and shaded. A part with more samples takes fewer rays.
 CAPACITY = (24, 8)
 
 
@@ -31,11 +31,13 @@ class QueuedPictures:
 
     @torch.no_grad()
     def render(self, frame: int, progress: Progress) -> tuple[Tensor, int, int]:
-        """Return red, green, blue, opacity and weighted depth (H * W, 5) of a camera, and how many samples were evaluated
-        and shaded."""
+        """Return red, green, blue, opacity and weighted depth (H * W, 5) of a camera.
+
+        The other results are the numbers of samples evaluated and shaded.
+        """
         width, height = self._cameras.sizes[frame].tolist()
         total, size = width * height, (width, height)
-        if size not in self._pictures:  # one row more, for rays that have to come again
+        if size not in self._pictures:  # one more row, for rays that do not fit and are repeated
             self._pictures[size] = torch.zeros(total + 1, 5, device=self._device)
         self._frame.fill_(frame)
         for count in (self._done, self._evaluated, self._shaded):
@@ -60,7 +62,7 @@ class QueuedPictures:
         self._graphs.clear()
 
     def _part(self, size: tuple[int, int], at_once: int) -> None:
-        """Take the next rays of a picture, as many as the capacity holds."""
+        """Render the next rays of a picture, as many as the capacity holds."""
         total, picture = size[0] * size[1], self._pictures[size]
         lane = torch.arange(at_once, device=self._device)
         pixel = (self._done + lane).clamp(max=total - 1)

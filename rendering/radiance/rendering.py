@@ -17,14 +17,14 @@ from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler, refu
 
 @dataclass(frozen=True)
 class Rendering:
-    """What R rays, or the pixels of an image (H, W), see."""
+    """Colours, opacities and depths of R rays, or of the pixels of an image (H, W)."""
 
     colour: Tensor  # (R, 3) or (H, W, 3), without background
     opacity: Tensor  # (R,) or (H, W)
-    depth: Tensor  # (R,) or (H, W): expected distance along the unit ray, 0 where nothing is
+    depth: Tensor  # (R,) or (H, W): expected distance along the unit ray, 0 for empty rays
     evaluated: int  # samples whose density was evaluated
     shaded: int  # samples that went through the whole field
-    # With gradients, what a loss may compare: samples that light reaches, and their share in their ray's colour.
+    # With gradients, for losses: the samples that light reaches, and their shares in their ray's colour.
     samples: RaySamples | None = None
     weights: Tensor | None = None  # (C,)
 
@@ -41,9 +41,10 @@ def sample_points(rays: Rays, samples: RaySamples) -> Points:
 
 
 def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | None = None) -> Rendering:
-    """Return what rays see of a field. jitter (R,) in [0, 1) shifts each ray's samples; without it they are centred.
+    """Return what rays (R,) see of a field.
 
-    Differentiable in the field's parameters where gradients are on.
+    jitter (R,) in [0, 1) shifts each ray's samples; by default it is 0.5. Differentiable in the field's
+    parameters if gradients are enabled.
     """
     if isinstance(sampler, MarchingSampler):
         refuse_culling(field)
@@ -54,9 +55,10 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
 
 
 def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, Tensor, Tensor]:
-    """Return the samples that light reaches, which of all samples (C,) they are, and which of them (L,) are not faint.
+    """Return the samples that light reaches, and two masks.
 
-    Faint ones weigh less than a share of their ray's mean: they take light away, but have no colour.
+    The first mask (C,) selects them from all samples. The second (L,) selects those of them that are not
+    faint. Faint samples weigh less than a share of their ray's mean. They absorb light, but have no colour.
     """
     light = transmittance(samples, density)
     lit = light > LEAST_TRANSMITTANCE
@@ -68,7 +70,11 @@ def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, 
 
 
 def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """With gradients: density of all samples without them, then the whole field where it can be seen."""
+    """Return a rendering with gradients.
+
+    The density of all samples is evaluated without gradients, then the whole field at samples that can be
+    seen.
+    """
     evaluated = len(samples)
     with torch.no_grad():
         density = field.density(field.raw(sample_points(rays, samples)))
@@ -79,7 +85,10 @@ def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
 
 
 def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """Without gradients: the features of all samples once, and colours only for those that can be seen."""
+    """Return a rendering without gradients.
+
+    The features of all samples are evaluated once, and colours only for samples that can be seen.
+    """
     points = sample_points(rays, samples)
     features = field.features(points)
     assert features.raw is not None
@@ -92,7 +101,7 @@ def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
 def _shaded(
     samples: RaySamples, density: Tensor, kept: Tensor, output: FieldOutput, evaluated: int
 ) -> Rendering:
-    """What is seen of samples (L,) of density (L,), of which the kept ones have an output."""
+    """Return the rendering of samples (L,) of density (L,), of which the kept ones have an output."""
     assert output.density is not None and output.colour is not None
     density = density.masked_scatter(kept, output.density)
     colour = density.new_zeros(len(samples), 3).masked_scatter(kept[:, None], output.colour)

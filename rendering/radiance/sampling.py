@@ -23,7 +23,7 @@ Sampler = Callable[[Rays, Tensor], RaySamples]
 
 @dataclass(frozen=True)
 class Lattice:
-    """The distances at which rays are sampled: steps of `step`, or of cone * t where that is larger."""
+    """The distances at which rays are sampled, in steps of `step`, or of cone * t if that is larger."""
 
     step: float  # in units of the source
     cone: float  # 0: all steps are equal
@@ -31,9 +31,12 @@ class Lattice:
 
 
 def crossing(rays: Rays, domain: Domain, reach: float, near: float) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the local cube [-reach, reach]^3: distances (R,), (R,); equal where they miss it."""
+    """Return the distances (R,), (R,) at which rays enter and leave the local cube [-reach, reach]^3.
+
+    They are equal for rays that miss it.
+    """
     origins = domain.to_local(rays.origins)
-    # A ray along a face divides by zero; a tiny slope gives the same crossing without infinities times zero.
+    # A tiny slope in place of 0 gives the same crossing, without infinity times zero.
     slopes = domain.turn(rays.directions)
     slopes = torch.where(slopes.abs() < 1e-12, torch.full_like(slopes, 1e-12), slopes)
     low, high = (-reach - origins) / slopes, (reach - origins) / slopes
@@ -47,7 +50,7 @@ class MarchingSampler:
     """Samples in occupied cells only. For pointwise fields."""
 
     domain: Domain
-    occupied: Tensor  # (K, G, G, G) bool, as OccupancyGrid has it
+    occupied: Tensor  # (K, G, G, G) bool, as in OccupancyGrid
     lattice: Lattice
 
     def __call__(self, rays: Rays, jitter: Tensor) -> RaySamples:
@@ -66,9 +69,10 @@ class MarchingSampler:
 
 @dataclass(frozen=True)
 class StratifiedSampler:
-    """`count` samples on every ray, one in each of as many parts: for fields whose empty space cannot be skipped.
+    """`count` samples on every ray, one in each of `count` parts.
 
-    The parts are equal in a box; in a contraction they grow with distance, equal in 1 / t.
+    For fields whose empty space cannot be skipped. The parts have equal lengths in a box. In a contraction
+    they grow with distance, with equal lengths in 1 / t.
     """
 
     domain: Domain
@@ -105,7 +109,10 @@ def cascades(domain: Domain) -> int:
 
 
 def sampler_for(field: Field, occupied: Tensor | None, lattice: Lattice) -> Sampler:
-    """Return a marching sampler where empty space may be skipped and there is an occupancy grid, else a stratified one."""
+    """Return a marching sampler if there is an occupancy grid and it may be used, else a stratified sampler.
+
+    The grid may be used for pointwise fields.
+    """
     domain = field.meaning.domain
     if occupied is not None and field.traits.pointwise:
         return MarchingSampler(domain, occupied, lattice)
@@ -114,7 +121,10 @@ def sampler_for(field: Field, occupied: Tensor | None, lattice: Lattice) -> Samp
 
 
 def sampler_of(field: Field, context: FieldContext) -> Sampler:
-    """Return the sampler of a field with its file's context."""
+    """Return the sampler of a field with its file's context.
+
+    Raises PolyfieldError if its steps are too fine.
+    """
     if context.step_size < 1e-6 * min(field.meaning.domain.half_size):
         raise PolyfieldError(f"field file: its step_size {context.step_size} is too fine for its domain")
     return sampler_for(field, context.occupancy, Lattice(context.step_size, context.cone, context.near))

@@ -1,8 +1,8 @@
 """Meshing: a level set of a function as triangles, by marching cubes on the few nodes near it.
 
-The grid is cut into blocks of 4^3 cells. Values at the blocks' corners tell which blocks may hold the surface; only these
-are evaluated at every node. Any other node gets a corner's value, whose sign is the node's. Marching cubes then goes
-through the grid in slabs along x, and vertices are joined where two slabs meet.
+The grid is cut into blocks of 4^3 cells. Values at the blocks' corners decide which blocks may hold the
+surface. Only these blocks are evaluated at every node. Any other node gets a corner's value, whose sign is
+the node's. Marching cubes then processes the grid in slabs along x. Vertices are joined where two slabs meet.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 from polyfield.progress import Progress
 
-_BLOCK = 4  # cells along a block's edge; 8 needs more evaluations in all, up to 1024 cells, and misses more
+_BLOCK = 4  # cells along a block's edge; 8 needs more evaluations up to 1024 cells, and misses more
 _BATCH = 2**18  # points in one evaluation
 _SLAB = 2**22  # nodes of a slab, unless one layer of blocks has more
-_LEAST = 2.0**-10  # on a plane between slabs, the least share of a value in its neighbours'
+_LEAST = 2.0**-10  # smallest value on a plane between slabs, as a share of its largest neighbour
 
 Values = Callable[[Tensor], Tensor]
 
@@ -38,19 +38,22 @@ def mesh(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The surface values(x) = level in the box low..high: vertices (V, 3) float64, world, and faces (F, 3) int64.
+    """Return the surface values(x) = level in the box low..high.
 
-    values takes points (N, 3) float32 on `device` and returns (N,); inside, values are smaller: for occupancy logits pass
-    their negative. Faces are wound so that normals point to larger values. The grid has `resolution` cubic cells along
-    the box's longest side; along the others it may reach up to a cell beyond `high`.
+    The results are vertices (V, 3) float64, in the world, and faces (F, 3) int64. Both are empty if there is
+    no surface.
 
-    band says what is looked at closely. A number is the function's largest slope, 1 for a true distance: blocks are passed
-    over where the level is farther from all corners than the surface can be. None trusts signs alone: blocks with corners
-    on both sides are looked at, and their 26 neighbours; parts thinner than 4 cells may be missed. Either way the mesh
-    is closed, but where the surface leaves the box. Both arrays are empty if there is no surface.
+    values takes points (N, 3) float32 on `device` and returns (N,). Values are smaller inside, so occupancy
+    logits must be negated. Faces are wound so that normals point to larger values. The grid has `resolution`
+    cubic cells along the box's longest side. Along the other sides it may reach up to a cell beyond `high`.
 
-    PolyfieldError for a box without volume, a
-    resolution below 1, a slope that is not positive and values that are not finite.
+    band selects the blocks that are evaluated. A number is the function's largest slope, 1 for a true
+    distance: blocks are skipped if the values at all corners are too far from the level. None uses signs
+    alone: blocks with corners on both sides are evaluated, and their 26 neighbours. Parts thinner than 4
+    cells may then be missed. Either way the mesh is closed, except where the surface leaves the box.
+
+    Raises PolyfieldError for a box without volume, a resolution below 1, a slope that is not positive and
+    values that are not finite.
     """
     start, cell, counts = _grid(low, high, resolution, band)
     axes = [(start[axis] + cell * np.arange(counts[axis] + 1)).astype(np.float32) for axis in range(3)]
@@ -65,7 +68,7 @@ def mesh(
 
     surface = _Joined()
     layers = max(1, _SLAB // (_BLOCK * len(axes[1]) * len(axes[2])))
-    plane = None  # the last of the slab before
+    plane = None  # the last plane of the previous slab
     for layer in range(0, len(near), layers):
         first, last = layer * _BLOCK, min((layer + layers) * _BLOCK, counts[0])
         nodes = [np.arange(first, last + 1), np.arange(counts[1] + 1), np.arange(counts[2] + 1)]
@@ -88,7 +91,7 @@ def mesh(
 def _grid(
     low: Sequence[float], high: Sequence[float], resolution: int, band: float | None
 ) -> tuple[np.ndarray, float, list[int]]:
-    """The first node (3,), a cell's edge and the numbers of cells along x, y and z."""
+    """Return the first node (3,), the length of a cell's edge and the numbers of cells along x, y and z."""
     start, extent = np.array(low, np.float64), np.array(high, np.float64) - np.array(low, np.float64)
     if extent.shape != (3,) or not np.isfinite(extent).all() or not (extent > 0).all():
         raise PolyfieldError(
@@ -107,7 +110,10 @@ def _grid(
 def _evaluate(
     values: Values, places: list[np.ndarray], nodes: np.ndarray | range, device: torch.device | str
 ) -> np.ndarray:
-    """Values (N,) float32 at nodes, flat indices (N,) into the grid whose coordinates along its axes are `places`."""
+    """Return values (N,) float32 at nodes, flat indices (N,) into the grid.
+
+    `places` are the coordinates of its axes.
+    """
     found = np.empty(len(nodes), np.float32)
     for begin in range(0, len(nodes), _BATCH):
         batch = np.asarray(nodes[begin : begin + _BATCH])
@@ -123,10 +129,10 @@ def _evaluate(
 
 
 def _blocks_near(corners: np.ndarray, reach: float | None) -> np.ndarray:
-    """Which blocks (X, Y, Z) may hold the surface, by values (X + 1, Y + 1, Z + 1) at their corners.
+    """Return which blocks (X, Y, Z) may hold the surface, from values (X + 1, Y + 1, Z + 1) at their corners.
 
-    No point of a block is farther than half its diagonal from the nearest corner. `reach` is how much the function can
-    change over that; None where this is not known.
+    No point of a block is farther than half its diagonal from the nearest corner. `reach` is the most that
+    the function can change over that distance, or None if it is not known.
     """
     from scipy.ndimage import binary_dilation
 
@@ -144,7 +150,10 @@ def _blocks_near(corners: np.ndarray, reach: float | None) -> np.ndarray:
 
 
 def _nodes_of(near: np.ndarray, nodes: list[np.ndarray]) -> np.ndarray:
-    """Which nodes of a slab, given by indices along each axis, belong to a block of `near`, in the slab or beside it."""
+    """Return which nodes of a slab belong to a block of `near`, in the slab or beside it.
+
+    Nodes are given by indices along each axis.
+    """
     wanted = near
     for axis, node in enumerate(nodes):
         below = np.maximum((node - 1) // _BLOCK, 0)
@@ -154,10 +163,10 @@ def _nodes_of(near: np.ndarray, nodes: list[np.ndarray]) -> np.ndarray:
 
 
 def _off_level(plane: np.ndarray) -> np.ndarray:
-    """A plane of values (Y, Z) in which none is much closer to 0 than its neighbours.
+    """Return a plane of values (Y, Z) in which none is much closer to 0 than its neighbours.
 
-    Without this, vertices on different edges of a node could round to the same place, and nothing would tell them apart.
-    It moves a vertex by a thousandth of a cell at most.
+    Otherwise vertices on different edges of a node could round to the same position and be confused. The
+    change moves a vertex by a thousandth of a cell at most.
     """
     from scipy.ndimage import maximum_filter
 
@@ -166,7 +175,7 @@ def _off_level(plane: np.ndarray) -> np.ndarray:
 
 
 class _Joined:
-    """A mesh that grows slab by slab, each joined to the one before along the plane that both have."""
+    """A mesh that grows slab by slab. Each slab is joined to the previous one along their common plane."""
 
     def __init__(self) -> None:
         self._vertices: list[np.ndarray] = [np.empty((0, 3))]
@@ -179,7 +188,10 @@ class _Joined:
         )  # its x, vertices there, their numbers
 
     def add(self, slab: np.ndarray, first: int) -> None:
-        """The surface at 0 in a slab (X, Y, Z) of values, whose first plane is the grid's plane number `first`."""
+        """Add the surface at 0 in a slab (X, Y, Z) of values.
+
+        Its first plane is the grid's plane number `first`.
+        """
         from skimage.measure import marching_cubes
 
         if not ((slab > 0).any() and (slab <= 0).any()):
@@ -200,14 +212,14 @@ class _Joined:
         self._seam = (first + len(slab) - 1, keys, numbers[here])
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices (V, 3) float64 in cells, and faces (F, 3) int64."""
+        """Return vertices (V, 3) float64 in cells, and faces (F, 3) int64."""
         return np.concatenate(self._vertices), np.concatenate(self._faces)
 
 
 def _in_plane(vertices: np.ndarray, x: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the vertices on edges in the plane x, and a key of each by its float32 y and z.
+    """Return the indices of the vertices on edges in the plane x, and a key of each by its float32 y and z.
 
-    One at a node lies on an edge along x: it only rounds to the plane.
+    A vertex at a node is on an edge along x: it only rounds to the plane.
     """
     across = np.ascontiguousarray(vertices[:, 1:])
     here = np.flatnonzero((vertices[:, 0] == x) & (across != np.round(across)).any(1))

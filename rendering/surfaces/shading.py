@@ -1,4 +1,4 @@
-"""Shading: the light in which a surface is shown when nothing but its shape is known."""
+"""Shading: the light on a surface of which only the shape is known."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _AMBIENT, _HEADLIGHT, _SKY = 0.05, 0.45, 0.5
 
 
 def shade(hits: SurfaceHits, normals: Tensor, rays: Rays, *, albedo: Tensor, light: Tensor) -> Tensor:
-    """Colours (R, 3) of what rays (R,) met, 0 where nothing, from unit normals (R, 3).
+    """Return colours (R, 3) in sRGB of the surfaces that rays (R,) met, with unit normals (R, 3).
 
-    albedo (3,) or (R, 3) in [0, 1] is the colour of a surface that faces both camera and sky; light (3,) is the
-    direction towards the middle of the sky, in the world. Colours are for display as they are, in sRGB.
+    Colours are 0 for rays that met nothing. albedo (3,) or (R, 3) in [0, 1] is the colour of a surface that
+    faces both camera and sky. light (3,) is the direction towards the middle of the sky, in the world.
     """
-    # A learned normal may look away from the camera, which has no business to make it black.
+    # A learned normal may point away from the camera; its surface must not be black.
     headlight = (normals * rays.directions).sum(-1).abs()
     sky = (1 + normals @ normalize(light, dim=0)) / 2
     bright = _AMBIENT + _HEADLIGHT * headlight + _SKY * sky

@@ -21,7 +21,7 @@ Values = Callable[[Tensor], Tensor]  # world points (N, 3) to (N,)
 
 
 def surface_values(field: Field) -> Values:
-    """Return the function to trace: distances in the source's unit, an unsigned one not below 0; logits as they are."""
+    """Return the function to trace: distances in the source's unit, unsigned ones not below 0, or logits."""
     if field.meaning.kind.output != "distance":
         return lambda x: field.raw_in_chunks(Points(x))
     transform = field.meaning.transform
@@ -47,7 +47,10 @@ def surface_picture(
 def shape_sections(
     kind: Signal, values: Values, domain: Domain, device: torch.device, size: int
 ) -> list[Tensor]:
-    """Return sections across x, y and z through the middle of `surface_values`, `size` pixels along the longer side."""
+    """Return sections of `surface_values` across x, y and z, through the middle.
+
+    Their longer side has `size` pixels.
+    """
     low, high = domain.corners
     points = [slice_points(low, high, axis, domain.centre[axis], size).to(device) for axis in range(3)]
     return [slice_picture(kind, values, part).cpu() for part in points]

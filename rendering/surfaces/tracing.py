@@ -1,11 +1,11 @@
-"""Surfaces: where rays first meet the surface that a function of points has, and which way it faces there.
+"""Surfaces: where rays first meet the surface of a function of points, and its normals there.
 
-`sphere_trace` is for distance functions that can be trusted. They take points (N, 3) and return signed distances (N,),
-negative inside; a lower bound of the true distance is met just the same, in more steps. Points come as (N, 3) views
-whose coordinates lie in memory one after the other, so that `points.unbind(-1)` gives contiguous rows.
+`sphere_trace` is for exact distance functions. They take points (N, 3) and return signed distances (N,),
+negative inside. A lower bound of the true distance serves too, in more steps. Points are (N, 3) views with
+each coordinate contiguous in memory, so `points.unbind(-1)` gives contiguous rows.
 
-`trace_surface` is for learned functions, whose distances may be wrong by some factor. It takes the signal's record: signed
-distances, negative inside; distances without sign; or occupancy logits, positive inside.
+`trace_surface` is for learned functions, whose distances may be wrong by some factor. It takes the signal's
+record: signed distances, negative inside; distances without sign; or occupancy logits, positive inside.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from polyfield.rendering.radiance.sampling import crossing
 
 DistanceFunction = Callable[[Tensor], Tensor]
 
-# A ray that runs out of steps skims a surface; within this many tolerances it counts as having met it.
+# A ray that runs out of steps is close to a surface; within this many tolerances it counts as a hit.
 _GRAZING = 10.0
 
 # Four corners of a cube that form a tetrahedron about its centre.
 _TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 
-# Of learned functions a ray steps so much of the distance: none is stepped over that is at most twice too large.
+# The share of a learned distance that a ray steps: distances up to twice too large skip no surface.
 _SHARE = 0.5
 # Lengths as shares of the box's diagonal.
 _SHORTEST, _LONGEST = 1 / 2048, 1 / 16  # steps by a distance
 _REGULAR = 1 / 512  # steps through an occupancy
-_THIN = 1 / 1024  # a distance without sign that is below this has met its surface
+_THIN = 1 / 1024  # a distance without sign below this counts as at the surface
 _EPSILON = 1 / 1024  # of the differences that make normals
 _BISECTIONS = 8
 
 
 @dataclass(frozen=True)
 class SurfaceHits:
-    """What R rays met first."""
+    """The first hits of R rays."""
 
     hit: Tensor  # (R,) bool
-    t: Tensor  # (R,) distance along the unit ray, `far` where nothing was hit
+    t: Tensor  # (R,) distance along the unit ray, `far` if nothing was hit
     points: Tensor  # (R, 3) the points at t
 
 
@@ -59,12 +59,13 @@ def sphere_trace(
     tolerance: float = 1e-4,
     max_steps: int = 256,
 ) -> SurfaceHits:
-    """First hits of rays (R,) with the surface distance(x) = 0 between the distances near and far along them.
+    """Return the first hits of rays (R,) with the surface distance(x) = 0, between near and far along them.
 
-    Sphere tracing: a ray steps forward by the distance it is from the surface until that is below `tolerance` (Hart,
-    "Sphere tracing", 1996). Only rays still on their way are evaluated. A ray that starts inside is a hit at `near`; one
-    that stepped too far, where the function is larger than the distance, walks back; one that runs out of steps is a
-    hit if it is within ten tolerances. All lengths are in units of the source.
+    Sphere tracing: a ray steps forward by its distance from the surface until that is below `tolerance`
+    (Hart, "Sphere tracing", 1996). Only rays that have not ended are evaluated. A ray that starts inside is a
+    hit at `near`. A ray that stepped too far, because the function is larger than the distance, steps back. A
+    ray that runs out of steps is a hit if it is within ten tolerances. All lengths are in units of the
+    source.
     """
     count = len(rays)
     t = rays.origins.new_full((count,), far)
@@ -76,7 +77,7 @@ def sphere_trace(
         if not len(alive):
             break
         gap = distance(torch.addcmul(origins, directions, reached).T)
-        # A close gap is still walked, which halves the error; a negative one leads back from a step that was too long.
+        # The last small gap is stepped too, which halves the error; a negative gap steps back.
         reached = (reached + gap).clamp(min=near)
         within = reached <= far
         close = gap.abs() < (tolerance if step < max_steps - 1 else _GRAZING * tolerance)
@@ -94,10 +95,10 @@ def sphere_trace(
 
 
 def normals(distance: DistanceFunction, points: Tensor, *, epsilon: float) -> Tensor:
-    """Unit normals (N, 3) of the level sets of a distance function at points (N, 3), outwards.
+    """Return outward unit normals (N, 3) of the level sets of a distance function at points (N, 3).
 
-    Differences of four evaluations at the corners of a tetrahedron of half edge `epsilon` (units of the source) about
-    each point: sum_i e_i f(x + epsilon e_i) = 4 epsilon grad f + O(epsilon^2).
+    They are differences of four evaluations at the corners of a tetrahedron of half edge `epsilon`
+    (units of the source) about each point: sum_i e_i f(x + epsilon e_i) = 4 epsilon grad f + O(epsilon^2).
     """
     columns = points.T.contiguous()
     gradient = torch.zeros_like(columns)
@@ -107,7 +108,10 @@ def normals(distance: DistanceFunction, points: Tensor, *, epsilon: float) -> Te
 
 
 def clip(rays: Rays, low: Sequence[float], high: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Where rays (R,) enter and leave the box low .. high: distances (R,), (R,), not negative, equal where they miss it."""
+    """Return the distances (R,), (R,) at which rays (R,) enter and leave the box low .. high.
+
+    They are not negative, and equal for rays that miss it.
+    """
     centre = tuple((a + b) / 2 for a, b in zip(low, high))
     half_size = tuple((b - a) / 2 for a, b in zip(low, high))
     return crossing(rays, Domain("box", centre, half_size), 1.0, 0.0)
@@ -117,13 +121,14 @@ def clip(rays: Rays, low: Sequence[float], high: Sequence[float]) -> tuple[Tenso
 def trace_surface(
     kind: Signal, values: Callable[[Tensor], Tensor], rays: Rays, low: Sequence[float], high: Sequence[float]
 ) -> SurfaceHits:
-    """Return the first hits of rays (R,) with the surface of a function, (N, 3) -> (N,), of a signal, in the box low .. high.
+    """Return the first hits of rays (R,) with the surface of a signal's function, (N, 3) -> (N,).
 
-    By distances a ray steps half of what it may (Hart 1996), within bounds; through an occupancy by 1/512 of the box's
-    diagonal. A sign that changes is bisected between the last point outside and the first inside, and a secant ends it.
-    A distance without sign is followed until it has been below 1/1024 of the diagonal and grows again: the least is
-    where a secant puts it that takes what comes after for negative. A ray that enters the box inside is a hit there; t
-    is where a ray leaves the box if it is none. All rays are evaluated at once: the caller bounds their number.
+    Only the box low .. high is searched. With distances, a ray steps half the distance (Hart 1996), within
+    bounds. With an occupancy, it steps 1/512 of the box's diagonal. A change of sign is bisected between the
+    last point outside and the first inside; a last secant step gives t. A distance without sign is followed
+    until it was below 1/1024 of the diagonal and grows again. A secant then gives t, with the values after
+    the minimum taken as negative. A ray that enters the box inside the solid is a hit there. Without a hit, t
+    is where the ray leaves the box. All rays are evaluated at once, so the caller must bound their number.
     """
     near, far = clip(rays, low, high)
     diagonal = math.dist(low, high)
@@ -146,7 +151,7 @@ def trace_surface(
 
 
 class _Brackets(NamedTuple):
-    """Distances along H rays between which there is a surface, and the values there."""
+    """Distances along H rays before and after a surface, and the values there."""
 
     before: Tensor  # (H,)
     after: Tensor  # (H,)
@@ -163,16 +168,17 @@ def _brackets(
     steps: tuple[float, float],
     thin: float | None,
 ) -> tuple[Tensor, _Brackets]:
-    """Which rays (H,) int64 meet a surface first, and where; steps are kept between the two of `steps`.
+    """Return the rays (H,) int64 that meet a surface, and brackets of the first one.
 
-    It is where a value is not positive; or, where `thin` is given, where one below that is followed by a larger one.
+    Steps are clamped to `steps`. A surface is where a value is not positive. If `thin` is given, it is where
+    a value below `thin` is followed by a larger one.
     """
     alive = (far > near).nonzero()[:, 0]
     t, end = near[alive], far[alive]
     # Before the first point the value is large, and finite for the secant.
     earlier = last = (t, torch.full_like(t, torch.finfo(t.dtype).max))
     found = [(alive[:0], *_Brackets(t[:0], t[:0], t[:0], t[:0]))]
-    # No ray takes more steps, whatever its values are.
+    # This many steps are enough for any values.
     for _ in range(math.ceil(float((end - t).amax()) / steps[0]) + 1 if len(alive) else 0):
         value = distance(rays.origins[alive] + t[:, None] * rays.directions[alive])
         met = value <= 0 if thin is None else (last[1] < thin) & (value > last[1])
@@ -189,7 +195,7 @@ def _brackets(
 
 
 def _bisected(distance: DistanceFunction, rays: Rays, found: _Brackets) -> _Brackets:
-    """Brackets (H,) on rays (H,) round the same changes of sign, 2^-8 as long."""
+    """Return brackets (H,) round the same changes of sign on rays (H,), 2^-8 times as long."""
     before, after, value_before, value_after = found
     for _ in range(_BISECTIONS):
         middle = (before + after) / 2
@@ -209,18 +215,18 @@ def surface_normals(
     low: Sequence[float],
     high: Sequence[float],
 ) -> Tensor:
-    """Unit normals (R, 3) where rays (R,) met the surface of a function of a kind in the box low .. high, else 0.
+    """Return unit normals (R, 3) where rays (R,) met the surface of a signal's function, else 0.
 
-    They point out of the solid. A distance without sign has no gradient where it is 0, and a surface without an inside:
-    its normals face where the ray comes from, and are taken a little off the surface, first along the ray to know which
-    way that is.
+    The function's box is low .. high. Normals point out of the solid. A distance without sign has no gradient
+    where it is 0, and its surface has no inside. Its normals point to the side that the ray comes from, and
+    are evaluated a little off the surface. The direction of that offset is first found back along the ray.
     """
     epsilon = _EPSILON * math.dist(low, high)
     met = hits.hit.nonzero()[:, 0]
     directions, points = rays.directions[met], hits.points[met]
     if not kind.inside:
         back = torch.full_like(points[:, :1], 4 * epsilon)
-        # Where the ray grazes the surface, until that is beyond all corners of the differences.
+        # A ray that grazes the surface goes back until no corner of the differences crosses it.
         for _ in range(3):
             close = values(points - back * directions) < 2 * epsilon
             back = torch.where(close[:, None], 2 * back, back)
@@ -232,7 +238,10 @@ def surface_normals(
 
 
 def _gradient_directions(values: Callable[[Tensor], Tensor], points: Tensor, epsilon: float) -> Tensor:
-    """Unit vectors (N, 3) along the gradient, to second order: `normals` and its mirror image do not see curvature."""
+    """Return unit vectors (N, 3) along the gradient, to second order.
+
+    Curvature cancels between `normals` and its mirror image.
+    """
     return normalize(
         normals(values, points, epsilon=epsilon) - normals(values, points, epsilon=-epsilon), dim=1
     )

@@ -1,0 +1,99 @@
+"""Moving scenes: time goes from photographs to codes, occupancy, pictures and files."""
+
+import copy
+
+import pytest
+import torch
+
+import polyfield
+from polyfield.data.readers import open_scene
+from polyfield.demo.scenes import make_scene
+from polyfield.fields import Domain, Meaning, Traits
+from polyfield.fitting.objective import Moment
+from polyfield.fitting.rays.grid import KeptGrid
+from polyfield.fitting.runs.config import FitConfig
+from polyfield.fitting.schedule import Length
+from polyfield.fitting.tasks.scene_task import SceneTask
+from polyfield.progress import silent
+from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.radiance.sampling import Lattice
+
+SMALL = {"levels": 3, "log2_size": 12, "coarsest": 8, "finest": 32, "width": 16}
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes") / "moving"
+    make_scene(folder, kind="moving", views=12, test_views=3, size=24)
+    return folder
+
+
+def config(steps: int = 40) -> FitConfig:
+    return FitConfig("x", "hashgrid", steps=steps, options=SMALL, device="cpu")
+
+
+class Walker:
+    """A ball that goes from one side of the box to the other."""
+
+    meaning = Meaning.of("radiance", Domain("box", (0.0,) * 3, (1.0,) * 3), moving=True)
+    traits = Traits()
+    device = torch.device("cpu")
+
+    def raw(self, points):
+        centre = torch.zeros_like(points.x)
+        centre[:, 0] = points.times * 1.4 - 0.7
+        return torch.where((points.x - centre).norm(dim=1) < 0.2, 5.0, -15.0)
+
+    def density(self, raw):
+        return raw.exp()
+
+
+def test_occupancy_keeps_every_place_that_something_goes_through():
+    kept = KeptGrid(Walker(), 0, None)
+    for step in range(16, 16 * 40, 16):
+        kept.update(Moment(step, 0.0, Length(steps=10**6)), Lattice(0.02, 0.0, 0.0), None)
+    occupied, n = kept.grid.occupied[0], kept.grid.resolution
+    x = (torch.arange(n) + 0.5) * 2 / n - 1
+    along = occupied[n // 2, n // 2]
+    assert along[(x.abs() < 0.8)].all() and not along[x.abs() > 0.97].any()
+    assert not occupied[:2].any() and not occupied[:, :2].any()
+
+
+def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):
+    task = SceneTask(open_scene(moving))
+    assert task.meaning.moving
+    fit = task.begin(config(), silent)
+    assert fit.field.encoding.factors()[0][0].axes == (0, 1, 2, 3)
+    assert fit.objective._fused is None and FusedField.of(fit.field) is None
+
+
+def test_it_goes_on_to_the_byte(moving):
+    task = SceneTask(open_scene(moving))
+    whole, half = task.begin(config(), silent), task.begin(config(), silent)
+    while whole.progress < 1:
+        whole.step()
+    while half.steps < 20:
+        half.step()
+    tensors, state = copy.deepcopy(half.tensors()), copy.deepcopy(half.state())
+    again = task.begin(config(), silent, resumed=True)
+    again.restore(tensors, state)
+    while again.progress < 1:
+        again.step()
+    assert all(torch.equal(tensor, again.tensors()[name]) for name, tensor in whole.tensors().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field, options", [("hashgrid", SMALL), ("kplanes", {"finest": 24, "coarsest": 12})])
+def test_it_learns_to_move(moving, tmp_path, field, options):
+    """Pictures of one view differ with the time, as the photographs do, and are near them."""
+    with polyfield.quiet():
+        result = polyfield.fit(moving, field=field, steps=300, options=options, out=tmp_path / "run")
+    assert result.figures["psnr"] > 15
+    fitted = polyfield.load(result.run)
+    assert fitted.meaning.moving
+    renderer, cameras = polyfield.renderer(fitted), open_scene(moving).cameras[[0, 0]]
+    cameras.times[:] = torch.tensor([0.0, 0.5])
+    early, late = (renderer.picture(cameras, view) for view in range(2))
+    assert (early - late).abs().max() > 0.1
+    with polyfield.quiet():
+        assert polyfield.render(result.run, frames=2, size=(16, 16))["frames"] == 2
