@@ -62,8 +62,8 @@ def fit(
     signal
         What the field's values are, one of `polyfield.SIGNALS`. The source decides if None.
     steps, seconds
-        The length of the fit; 120 seconds of training if neither is given. A fit of so many steps gives the same bytes
-        for the same seed.
+        The length of the fit; 120 seconds of training if neither is given. A fit by steps gives the same bytes for the
+        same seed.
     downscale
         Average K x K pixels into one.
     bytes
@@ -78,7 +78,7 @@ def fit(
     device
         "cpu", "cuda", or "auto".
     deterministic
-        On a GPU, sum gradients in fixed point, so that a fit of so many steps can be repeated bit for bit.
+        On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for bit.
     out
         The run's folder, which must not exist; ``runs/SOURCE-FIELD-N`` if None.
     save_seconds

@@ -54,7 +54,7 @@ def open_again(run: Run, config: FitConfig) -> Task:
 
 def open_scene(source: str, downscale: int) -> Scene:
     """Return the scene at a path, or a built-in one by its name."""
-    from polyfield.data.readers import open_scene
+    from polyfield.data import readers
     from polyfield.demo.scenes import demo_scene
 
     path = source
@@ -62,7 +62,7 @@ def open_scene(source: str, downscale: int) -> Scene:
         with showing("making the demo scene") as progress:
             path = str(demo_scene(BUILT_IN[source], progress=progress))
     with showing("reading photographs") as progress:
-        scene = open_scene(path, downscale=downscale, progress=progress)
+        scene = readers.open_scene(path, downscale=downscale, progress=progress)
     if source in BUILT_IN:
         scene = replace(scene, name=source)
     sizes = sorted({tuple(size) for size in scene.cameras.sizes.tolist()})
@@ -71,6 +71,8 @@ def open_scene(source: str, downscale: int) -> Scene:
     say(
         f"{len(scene.train)} training and {len(scene.test)} test views, {size}, {scene.bytes / 1e6:.0f} MB in memory"
     )
+    if scene.cameras.times is not None:
+        say("the photographs have times: the field is a moving one")
     for note in scene.notes:
         say(f"warning: {note}")
     return scene

@@ -113,7 +113,7 @@ def _first_fault(text: str) -> str:
             assert keys is not None
             if where[-1] in keys:
                 return (
-                    f"line {_line(text, token)}: the key {key:.80} stands twice in one object, at {_way(where)}; "
+                    f"line {_line(text, token)}: the key {key:.80} occurs twice in one object, at {_way(where)}; "
                     "remove one"
                 )
             keys.add(str(where[-1]))

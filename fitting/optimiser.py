@@ -54,7 +54,7 @@ class Optimiser:
     ) -> dict[str, Any]:
         """Return what `kernels.adam` takes beside a parameter and its gradient, in the next step or in another.
 
-        For steps that are queued, learning rate and step may stand on the device.
+        For queued steps, learning rate and step may be tensors on the device.
         """
         name, group = self._places[id(parameter)]
         return {

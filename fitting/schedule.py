@@ -1,4 +1,4 @@
-"""How long a fit is and how far it has come: by steps, or by seconds of training."""
+"""Length and learning rate of a fit, by steps or by seconds of training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Length:
     seconds: float | None = None
 
     def progress(self, step: int, seconds: float) -> float:
-        """How far a fit is after so many steps and seconds, in [0, 1]."""
+        """Return the progress in [0, 1] after this many steps and seconds."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
         assert self.seconds is not None
@@ -25,6 +25,6 @@ class Length:
 
 
 def learning_rate(progress: float) -> float:
-    """Factor of the learning rate: a short rise, then half a cosine."""
+    """Return the factor of the learning rate: a short rise, then half a cosine."""
     rise = min(1.0, (progress + 1e-3) / _WARM_UP)
     return rise * (_LAST + (1 - _LAST) * (1 + math.cos(math.pi * progress)) / 2)

@@ -41,7 +41,7 @@ class Levels:
 
     @staticmethod
     def geometric(count: int, coarsest: int, finest: int, dimensions: int, size: int) -> Levels:
-        """Return `count` cubic levels in geometric progression, from `coarsest` to `finest` nodes on an axis."""
+        """Return `count` cubic levels from `coarsest` to `finest` nodes on an axis, in a geometric series."""
         growth = (finest / coarsest) ** (1 / max(count - 1, 1))
         nodes = [round(coarsest * growth**level) for level in range(count)]
         return Levels(tuple((n,) * dimensions for n in nodes), size)

@@ -205,13 +205,13 @@ class QueuedRadiance(FusedRadiance, Protocol):
         background: Tensor,
         huber: float,
         live: Tensor,
-        room: tuple[int, int] | None = None,
+        capacity: tuple[int, int] | None = None,
         steps: Sequence[Mapping[str, Any]] = (),
         deterministic: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         """Queue `train` for the first `live` rays (1,) int64, and return the same. Other rays are left out.
 
-        `room` is the capacity in samples evaluated and shaded. If there are more samples, the last rays are
+        `capacity` counts samples evaluated and shaded. If there are more samples, the last rays are
         left out too. Without it the capacity suffices for all samples, but the host waits. Figures, each
         (1,), are those of `train`, rays (how many were used), and moved (whether parameters were updated). In
         steps, learning_rate and step may be tensors (1,), step in float64. With `deterministic`, gradients
@@ -219,9 +219,9 @@ class QueuedRadiance(FusedRadiance, Protocol):
         """
 
     def queue_picture(
-        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, room: tuple[int, int] | None = None
+        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, capacity: tuple[int, int] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Queue `render` for the first `live` rays, with `room` as in `queue`, and return the same.
+        """Queue `render` for the first `live` rays, with `capacity` as in `queue`, and return the same.
 
         Figures have rays too (how many were used).
         """

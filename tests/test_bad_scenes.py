@@ -263,7 +263,7 @@ BAD_JSON = {
     "a list": ("[1, 2]", "holds a list of 2; expected a JSON object on top"),
     "NaN": ('{"frames":\n[{"transform_matrix": [[1, NaN]]}]}', "line 2: found NaN at frames[0].transform_matrix[0][1]; expected"),
     "too large": ('{"w": 1e999}', "line 1: found 1e999 at w; expected a finite number"),
-    "key twice": ('{"w": 1, "h": 2,\n"w": 1}', 'line 2: the key "w" stands twice in one object'),
+    "key twice": ('{"w": 1, "h": 2,\n"w": 1}', 'line 2: the key "w" occurs twice in one object'),
     "depth": ("[" * 100_000 + "]" * 100_000, "JSON nested too deeply"),
 }  # fmt: skip
 

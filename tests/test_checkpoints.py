@@ -337,7 +337,7 @@ def test_files_of_another_generation_are_refused(run):
 
 def test_missing_and_extra_files_are_refused(run):
     (folder(run, 1000) / "notes.txt").touch()
-    assert "does not stand in manifest.json" in check_refused(run, "notes.txt")
+    assert "is not listed in manifest.json" in check_refused(run, "notes.txt")
     (folder(run, 1000) / "notes.txt").unlink()
     (folder(run, 1000) / "state.json").unlink()
     assert "no such file" in check_refused(run, "state.json")

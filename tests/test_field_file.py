@@ -178,7 +178,7 @@ def plain(path: Path, key: str) -> dict[str, Any]:
         ({"spec": "[]"}, "field spec: found list"),
         ({"spec": '{"a": NaN}'}, "spec: line 1: found NaN"),
         ({"context": "[]"}, "context: expected background"),
-        ({"context": '{"a": 1, "a": 1}'}, "stands twice"),
+        ({"context": '{"a": 1, "a": 1}'}, "occurs twice"),
     ],
 )
 def test_metadata_of_something_else_are_refused(path, metadata, words):

@@ -58,8 +58,8 @@ class TestMemory:
         def config(size: int) -> FitConfig:
             return FitConfig("demo", "hashgrid", 1, None, 1, {"log2_size": size}, 0, "cpu", 30.0)
 
-        room = SceneTask(scene).memory(config(17)).rest + 1
-        monkeypatch.setattr(task, "available", lambda: room)
+        free = SceneTask(scene).memory(config(17)).rest + 1
+        monkeypatch.setattr(task, "available", lambda: free)
         with pytest.raises(PolyfieldError, match=r"on cpu: --options log2_size 17 fits"):
             SceneTask(scene).memory(config(24))
         SceneTask(scene).memory(config(17))

@@ -1,4 +1,4 @@
-"""Sizes of fields: the largest that stores so many bytes, and a source's own; fits that memory has no room for."""
+"""Sizes of fields: the largest that stores so many bytes, and a source's own; fits that memory does not hold."""
 
 import dataclasses
 import math

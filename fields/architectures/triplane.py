@@ -1,6 +1,6 @@
 """triplane: one plane of features for every two axes, summed (Chan et al. 2022; Cardace et al. 2024).
 
-With `frequencies`, sines and cosines of the point stand beside the features.
+With `frequencies`, sines and cosines of the point are concatenated to the features.
 """
 
 from __future__ import annotations

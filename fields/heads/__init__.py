@@ -1,1 +1,1 @@
-"""Heads: what stands behind an encoding, for each kind of signal."""
+"""Heads: fields of an encoding and a trunk, one for each kind of value."""

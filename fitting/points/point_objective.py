@@ -10,6 +10,7 @@ from torch import Tensor
 
 from polyfield.fields import StoredField
 from polyfield.fitting.losses import Term, check, total
+from polyfield.fitting.metrics.images import psnr_of
 from polyfield.fitting.objective import Moment, Outcome
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.points.source import PointSource, Targets
@@ -86,7 +87,7 @@ class PointObjective:
     def _quality(self, mse: float) -> dict[str, float]:
         """Return the step's error, in dB where raw values are colours over their own range."""
         if self._field.meaning.kind.output == "colour":
-            return {"psnr": -10 * math.log10(max(mse, 1e-10))}
+            return {"psnr": psnr_of(max(mse, 1e-10))}
         return {"error": math.sqrt(mse)}
 
     def follow(self) -> None:

@@ -121,7 +121,7 @@ class QueuedSteps:
             background=batch.background,
             huber=self._huber,
             live=self._rays,
-            room=self._size.capacity,
+            capacity=self._size.capacity,
             steps=[self._optimiser.arguments(tensor, self._rate, number) for tensor in self._fused.tensors],
             deterministic=self._deterministic,
         )

@@ -12,10 +12,11 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 from polyfield.fields import StoredField
 from polyfield.fitting.losses import HUBER_DELTA, Term, check, total
+from polyfield.fitting.metrics.images import psnr_of
 from polyfield.fitting.objective import Moment, Outcome
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.rays import batch_size
-from polyfield.fitting.rays.grid import MOST_CELLS, KeptGrid
+from polyfield.fitting.rays.grid import KeptGrid
 from polyfield.fitting.rays.queued import TOTALS, QueuedSteps
 from polyfield.fitting.rays.source import POOL, Batch, RayPool, RaySource
 from polyfield.fitting.runs import restoring
@@ -33,6 +34,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "grid_updates": (0, 10**9),
     "grid_seconds": (0, 10**9),
 }
+_LEAST_MSE = 1e-10  # of a step, for its PSNR: a few rays may be right by chance
 # (progress, factor): until this progress, steps along a ray are longer than the finest by this factor.
 _STEP_FACTORS = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
 
@@ -148,7 +150,7 @@ class RayObjective:
         numbers = (self._rays, evaluated, shaded, self._size.wanted(following))
         self._rays = int(self._size.next_rays(*map(torch.tensor, numbers)))
         bad_in_a_row = moment.bad_in_a_row + 1 if bad else 0
-        return Outcome(1, {"loss": loss, "psnr": _psnr(mse)}, counts, bad_in_a_row)
+        return Outcome(1, {"loss": loss, "psnr": psnr_of(max(mse, _LEAST_MSE))}, counts, bad_in_a_row)
 
     def _gradients(
         self, batch: Batch, rate: float, progress: float
@@ -210,7 +212,9 @@ class RayObjective:
         done = queue.read()
         self._rays, self._optimiser.step_count = done.rays, done.adam_steps
         counts = {name: done.totals[name] - moment.totals.get(name, 0) for name in TOTALS}
-        return Outcome(ahead, {"loss": done.loss, "psnr": _psnr(done.mse)}, counts, done.bad_in_a_row)
+        return Outcome(
+            ahead, {"loss": done.loss, "psnr": psnr_of(max(done.mse, _LEAST_MSE))}, counts, done.bad_in_a_row
+        )
 
     def _open_queue(self, moment: Moment) -> QueuedSteps:
         """Return a queue that continues from this moment."""
@@ -266,10 +270,3 @@ class RayObjective:
         self._rays = state["rays"]
         self._pool.position = (state["pool"], state["rays_of_pool"])
         self._close_queue()
-
-
-def _psnr(mse: float) -> float:
-    return -10 * math.log10(max(mse, 1e-10))
-
-
-__all__ = ["LOSS", "MOST_CELLS", "RANGES", "RayObjective"]

@@ -240,7 +240,7 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     entries = _read_manifest(folder / MANIFEST, step)
     there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - {MANIFEST}
     for name in sorted(there - entries.keys()):
-        raise PolyfieldError(f"{shown(folder / name)}: does not stand in {MANIFEST}; move it elsewhere")
+        raise PolyfieldError(f"{shown(folder / name)}: is not listed in {MANIFEST}; move it elsewhere")
     data = {name: _read_file(folder / name, entry) for name, entry in entries.items()}
     where = shown(folder / TENSORS)
     tensors, metadata = tensors_from_bytes(data[TENSORS], where)

@@ -69,7 +69,12 @@ class Task(ABC):
         Raises PolyfieldError where the architecture cannot store it.
         """
         if config.spec is not None:
-            return FieldSpec.from_json(config.spec)
+            spec = FieldSpec.from_json(config.spec)
+            if spec.meaning != self.meaning:
+                raise PolyfieldError(
+                    f"config.json: spec has another meaning than {self.name}; begin a new run"
+                )
+            return spec
         spec = FieldSpec(config.field, self.meaning, config.options)
         asked = config.bytes is not None
         size = config.bytes if asked or config.options else self.default_bytes

@@ -65,18 +65,18 @@ class FieldPasses:
         self.kind = precision()
         self.half = self.table if self.kind == torch.float32 else self.table.to(self.kind)
         features, latent = table.shape[1], len(density[-1])
-        room = max(triton.next_power_of_2(levels.count) * features, 16)
+        code = max(triton.next_power_of_2(levels.count) * features, 16)
         sizes = (levels.count * features, *(len(weight) for weight in density))
         c_sizes = (latent, *(len(weight) for weight in colour))
         self._networks: dict[str, Any] = {
             "SIZES": sizes,
             "STRIDES": sizes[:-1],
-            "PADDED": (room, *map(padded, sizes[1:])),
+            "PADDED": (code, *map(padded, sizes[1:])),
             "C_SIZES": c_sizes,
             "C_STRIDES": (latent + _HARMONICS, *c_sizes[1:-1]),
             "C_PADDED": tuple(map(padded, c_sizes)),
         }
-        self._code = room
+        self._code = code
         self._geometry = geometry(levels, table.device)  # kept because captured graphs read it
         self._rows = rows_of(self.kind, size_of(self.weights))
         self._frame = table.new_tensor([*centre, *(number for axis in axes for number in axis)])
@@ -90,9 +90,9 @@ class FieldPasses:
         return [*self._density, *self._colour]
 
     def march(
-        self, rays: dict[str, Any], occupied: Tensor, weights: Tensor, live: Tensor, room: int | None
+        self, rays: dict[str, Any], occupied: Tensor, weights: Tensor, live: Tensor, capacity: int | None
     ) -> Marched:
-        """Return all samples, with codes and densities. `room` is the capacity in samples.
+        """Return all samples, with codes and densities. `capacity` counts samples.
 
         If it is too small for all rays, some of the last rays are no longer live.
         """
@@ -122,7 +122,7 @@ class FieldPasses:
         counts = torch.empty(count, dtype=torch.int64, device=near.device)
         lattice = {"step": rays["step"], "cone": rays["cone"]}
         launch_march(spans, occupancy, counts, counts, near, near, None, **lattice, writes=False)
-        ends, live, total, size = packed(counts, live, room)
+        ends, live, total, size = packed(counts, live, capacity)
         t, dt, density = torch.empty(3, size, device=near.device)
         of_ray = torch.empty(size, dtype=torch.int32, device=near.device)
         launch_march(spans, occupancy, counts, ends - counts, t, dt, of_ray, **lattice, writes=True)
@@ -169,10 +169,10 @@ class FieldPasses:
             num_warps=_WARPS,
         )
 
-    def keep(self, marched: Marched, weights: Tensor, room: int | None) -> Kept:
+    def keep(self, marched: Marched, weights: Tensor, capacity: int | None) -> Kept:
         """Return the samples that light reaches and that are not faint, with colours.
 
-        `room` is their capacity.
+        `capacity` is their capacity.
         """
         rays, device = len(marched.counts), marched.t.device
         bounds = torch.empty(rays, device=device)
@@ -181,7 +181,7 @@ class FieldPasses:
         # No fusion of floating-point operations, because both passes must keep exactly the same samples.
         alike: dict[str, Any] = {"enable_fp_fusion": False}
         launch(lit_kernel, rays, RAYS, *along, bounds, counts, self._deepest, self._share, **alike)
-        ends, live, total, size = packed(counts, marched.live, room)
+        ends, live, total, size = packed(counts, marched.live, capacity)
         sample, ray = torch.empty(2, size, dtype=torch.int32, device=device)
         kept_weights, behind, slopes, t = torch.empty(4, size, device=device)
         points, colour = torch.empty(2, size, 3, device=device)

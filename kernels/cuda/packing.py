@@ -45,14 +45,14 @@ class Kept:
     colour: Tensor  # (S, 3)
 
 
-def packed(counts: Tensor, live: Tensor, room: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
+def packed(counts: Tensor, live: Tensor, capacity: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return where each ray's samples end, the number of rays that fit, their samples, and the capacity.
 
-    counts are the samples of each ray. `room` is the capacity in samples; None makes it as large as needed.
+    counts are the samples of each ray. `capacity` counts samples; None makes it as large as needed.
     """
     ends = counts.cumsum(0)
-    if room is None:
+    if capacity is None:
         total = counts.sum(0, keepdim=True)
         return ends, live, total, int(total)
-    live = torch.minimum(torch.searchsorted(ends, torch.full_like(live, room), right=True), live)
-    return ends, live, torch.where(live > 0, ends[(live - 1).clamp(min=0)], 0), room
+    live = torch.minimum(torch.searchsorted(ends, torch.full_like(live, capacity), right=True), live)
+    return ends, live, torch.where(live > 0, ends[(live - 1).clamp(min=0)], 0), capacity

@@ -81,7 +81,7 @@ class FusedRadiance:
         background: Tensor,
         huber: float,
         live: Tensor,
-        room: tuple[int, int] | None = None,
+        capacity: tuple[int, int] | None = None,
         steps: Sequence[Mapping[str, Any]] = (),
         deterministic: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
@@ -89,8 +89,8 @@ class FusedRadiance:
         if steps:
             checks.radiance_steps([self._table, *self._passes.weights], steps)
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
-        marched = self._passes.march(rays, occupied, weights, live, room and room[0])
-        kept = self._passes.keep(marched, weights, room and room[1])
+        marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
+        kept = self._passes.keep(marched, weights, capacity and capacity[1])
         losses, errors = torch.empty(2, len(target), device=target.device)
         to_colour, to_raw = torch.empty_like(kept.colour), torch.empty_like(kept.t)
         launch(
@@ -155,13 +155,13 @@ class FusedRadiance:
         return {name: figures[name].item() for name in ("evaluated", "shaded")}, colour, opacity, depth
 
     def queue_picture(
-        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, room: tuple[int, int] | None = None
+        self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, capacity: tuple[int, int] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         checks.radiance_rays(rays, occupied)
         count, device = len(rays["origins"]), rays["origins"].device
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
-        marched = self._passes.march(rays, occupied, weights, live, room and room[0])
-        kept = self._passes.keep(marched, weights, room and room[1])
+        marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
+        kept = self._passes.keep(marched, weights, capacity and capacity[1])
         colour, opacity, depth = (torch.empty(count, *n, device=device) for n in ((3,), (), ()))
         launch(
             picture_kernel,

@@ -55,7 +55,7 @@ def lit_kernel(ends, counts, live, density, dt, bounds, kept, deepest, share, BL
     tl.store(kept + ray, many, mask=there)
 
 
-@triton.jit(do_not_specialize=["room"])
+@triton.jit(do_not_specialize=["capacity"])
 def keep_kernel(
     ends,
     counts,
@@ -75,7 +75,7 @@ def keep_kernel(
     slopes,
     at,
     points,
-    room,
+    capacity,
     deepest,
     CONTRACTION: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -88,7 +88,7 @@ def keep_kernel(
     ray, there, first, count = _lane(ends, counts, live, BLOCK)
     bound = tl.load(bounds + ray, mask=there, other=0.0)
     to = tl.load(kept_ends + ray, mask=there, other=0)
-    count = tl.where(to <= room, count, 0)  # rays beyond the capacity have none
+    count = tl.where(to <= capacity, count, 0)  # rays beyond the capacity have none
     to -= tl.load(kept + ray, mask=there, other=0)
     depth = tl.zeros((BLOCK,), tl.float32)
     k, most = 0, tl.max(count)

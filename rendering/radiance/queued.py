@@ -73,7 +73,7 @@ class QueuedPictures:
             torch.full((at_once,), 0.5, device=self._device),
             self._sampler,
             live=(total - self._done).clamp(min=0, max=at_once),
-            room=(CAPACITY[0] * at_once, CAPACITY[1] * at_once),
+            capacity=(CAPACITY[0] * at_once, CAPACITY[1] * at_once),
         )
         place = torch.where(lane < figures["rays"], self._done + lane, total)
         picture[place] = torch.cat((colour, opacity[:, None], depth[:, None]), 1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class PolyfieldError(Exception):
-    """Something the user can mend: a bad file, key, value or request.
+    """An error that the user can correct: a bad file, key, value or request.
 
     The text is one line: the file, key or index, what was found, what was expected and what to do.
     The command prints it without a traceback and ends with status 1.
@@ -17,7 +17,7 @@ class PolyfieldError(Exception):
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """A context whose PolyfieldErrors begin with the file they are about."""
+    """Return a context whose PolyfieldErrors begin with the file they are about."""
     try:
         yield
     except PolyfieldError as error:
@@ -25,6 +25,6 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as it stands in a one-line message: quoted if it holds line breaks or the like."""
+    """Return a path for a one-line message, quoted if it holds line breaks or other unprintable characters."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)

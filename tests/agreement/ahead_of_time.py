@@ -80,7 +80,7 @@ KERNELS = {
         _LEVELS | {"COARSE": 2, "COLUMNS": 32, "PRECISION": "tf32"},
     ),
     keep_kernel: (
-        _OF_RAYS | {"sample": INDICES, "of_ray": INDICES, "room": "i32"} | _numbers("deepest"),
+        _OF_RAYS | {"sample": INDICES, "of_ray": INDICES, "capacity": "i32"} | _numbers("deepest"),
         {"CONTRACTION": True, "BLOCK": 64},
     ),
     lit_kernel: (_OF_RAYS | _numbers("deepest", "share"), _RAYS),

@@ -104,14 +104,14 @@ def test_rays_that_are_not_live_have_no_part():
 def test_rays_whose_samples_there_is_no_room_for_have_no_part(which):
     _, kernel, rays, occupied, compared = problem()
     whole, _, _ = kernel.train(rays, occupied, **compared)
-    room = [whole["evaluated"], whole["shaded"]]
+    capacity = [whole["evaluated"], whole["shaded"]]
     live = torch.tensor([RAYS])
-    figures, *_ = kernel.queue(rays, occupied, **compared, live=live, room=tuple(room))
+    figures, *_ = kernel.queue(rays, occupied, **compared, live=live, capacity=tuple(capacity))
     assert figures["rays"].item() == RAYS and figures["loss"].item() == pytest.approx(whole["loss"], rel=1e-6)
-    room[which] = room[which] // 2
-    figures, errors, ours = kernel.queue(rays, occupied, **compared, live=live, room=tuple(room))
+    capacity[which] = capacity[which] // 2
+    figures, errors, ours = kernel.queue(rays, occupied, **compared, live=live, capacity=tuple(capacity))
     left = figures["rays"].item()
-    assert 0 < left < RAYS and figures[("evaluated", "shaded")[which]].item() <= room[which]
+    assert 0 < left < RAYS and figures[("evaluated", "shaded")[which]].item() <= capacity[which]
     some, wanted = first(left, rays, compared)
     expected, found, gradients = kernel.train(some, occupied, **wanted)
     assert figures["loss"].item() == pytest.approx(expected["loss"], rel=1e-6)
@@ -123,7 +123,7 @@ def test_rays_whose_samples_there_is_no_room_for_have_no_part(which):
 def test_no_room_at_all_moves_nothing():
     tensors, kernel, rays, occupied, compared = problem()
     before = [x.clone() for x in tensors]
-    options = {"live": torch.tensor([RAYS]), "room": (1, 1)}
+    options = {"live": torch.tensor([RAYS]), "capacity": (1, 1)}
     figures, *_ = kernel.queue(rays, occupied, **compared, **options, steps=steps_of(tensors))
     assert figures["rays"].item() < RAYS
     assert not figures["moved"].item() and not figures["shaded"].item()
@@ -265,7 +265,7 @@ def test_a_fit_asks_nothing_of_the_device_and_goes_on_to_the_byte(small_steps, m
 
 
 def test_a_picture_in_parts_is_the_picture(monkeypatch):
-    """Where there is little room a picture takes more parts; where there is none for a ray it is refused."""
+    """Where there is little capacity a picture takes more parts; where there is none for a ray it is refused."""
     fit = new_fit()
     eye = torch.tensor([[0.0, 3.0, 1.0]])
     poses = look_at(eye, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
