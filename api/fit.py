@@ -25,11 +25,11 @@ DEFAULT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class FitResult:
-    """The folder and the figures of a fit."""
+    """The folder, the figures and the end of a fit."""
 
     run: Path  # the run's folder
-    figures: dict[str, Any]  # what it took, and how well the field shows the source
-    stopped_by: str | None = None  # the signal that stopped it; it was saved, and `resume` continues it
+    figures: dict[str, Any]  # training time, steps and quality, as in eval.json
+    stopped_by: str | None = None  # the OS signal that stopped the fit, such as SIGINT; the fit was saved
 
 
 def fit(
@@ -62,16 +62,16 @@ def fit(
     signal
         What the field's values are, one of `polyfield.SIGNALS`. The source decides if None.
     steps, seconds
-        The length of the fit; 120 seconds of training if neither is given. A fit by steps gives the same bytes for the
-        same seed.
+        The length of the fit; give at most one. 120 seconds of training if neither is given. With steps, the same
+        seed gives the same bytes on a CPU; on a GPU also set `deterministic`.
     downscale
-        Average K x K pixels into one.
+        Average blocks of `downscale` x `downscale` pixels into one.
     bytes
         Take the largest field that stores at most this many bytes.
     options
         Options of the architecture, for example ``{"log2_size": 17}``.
     loss
-        Terms in place of the source's own, for example
+        Loss terms (`polyfield.Term`) that replace the default ones for this kind of source, for example
         ``[{"part": "colour", "measure": "huber"}, {"part": "weights", "measure": "distortion", "weight": 0.01}]``.
     seed
         All randomness follows from it.
@@ -87,12 +87,12 @@ def fit(
     Returns
     -------
     FitResult
-        The run's folder, its figures, and the signal that stopped it, if one did.
+        The run's folder, its figures, and the OS signal that stopped the fit, if any.
 
     Raises
     ------
     PolyfieldError
-        If the source cannot be read, an option makes no sense, memory is short, or the fit diverges.
+        If the source cannot be read, an option is invalid, there is not enough memory, or the fit diverges.
 
     Examples
     --------
@@ -159,12 +159,14 @@ def resume(run: str | os.PathLike[str], /, *, generation: int | None = None) -> 
     Returns
     -------
     FitResult
-        As of `fit`. With ``steps``, the final tensors are those of a fit that was never stopped.
+        As for `fit`. If the run was begun with ``steps``, the final tensors equal those of an uninterrupted fit, bit for
+        bit, on a CPU with the same number of threads, or on a GPU with ``deterministic``.
 
     Raises
     ------
     PolyfieldError
-        If the folder holds no run, its source has changed, or no checkpoint is whole.
+        If the folder holds no run, its source has changed, or no checkpoint is intact. A run that saved nothing starts
+        over.
 
     Examples
     --------

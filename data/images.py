@@ -152,7 +152,7 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
     width, height = image.size
     if width * height > LARGEST:
         raise PolyfieldError(
-            f"{label} has {width} x {height} pixels; at most {LARGEST // 10**6} million are read, shrink it first"
+            f"{label} has {width} x {height} pixels; the limit is {LARGEST // 10**6} million; shrink it first"
         )
     return image
 

@@ -71,7 +71,7 @@ def kind_of(path: str | Path) -> Kind:
     Raises PolyfieldError for anything else.
     """
     path = Path(path)
-    if not os.path.exists(path):  # unlike Path.exists, False for names that no file can have
+    if not os.path.exists(path):  # Path.exists raises for names that are too long
         raise PolyfieldError(f"{shown(path)}: no such file or folder")
     if os.path.isdir(path):
         return Kind("scene", "it is a folder")

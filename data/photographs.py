@@ -1,4 +1,4 @@
-"""Photographs: found in the scene's folder, measured, then read, hashed and downscaled by a few threads."""
+"""Photographs: found in the scene's folder, then decoded, hashed and downscaled by a few threads."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Photograph:
     frame: Frame
     name: str  # path below the scene's folder, separated by '/'
     path: Path
-    keep: Path | None  # a mask where black is ignored (nerfstudio)
-    ignore: Path | None  # a mask where all but black is ignored (instant-ngp)
+    keep: Path | None  # a mask whose black pixels are ignored (nerfstudio)
+    ignore: Path | None  # a mask whose non-black pixels are ignored (instant-ngp)
 
     @property
     def label(self) -> str:
@@ -43,14 +43,14 @@ class Pixels:
     """A photograph's pixels."""
 
     image: np.ndarray  # (H, W, 4) uint16 premultiplied
-    mask: np.ndarray | None  # (H, W) bool, True = counts
+    mask: np.ndarray | None  # (H, W) bool, True where the pixel is used
     digest: str  # SHA-256 of the file
 
 
 def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple[str, ...]]:
     """Return the photographs that exist, in the frames' order, and the names of those that do not.
 
-    Raises PolyfieldError for a path that leaves `root`, for a photograph named twice, and if more than a
+    Raises PolyfieldError for a path that points outside `root`, for a photograph named twice, and if more than a
     tenth is missing.
     """
     found: list[Photograph] = []
@@ -77,7 +77,7 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
 
 
 def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int, int]]:
-    """Return the width and height of every photograph in its file, from the files' headers alone.
+    """Return the width and height of every photograph before downscaling, from the files' headers alone.
 
     Raises PolyfieldError if downscaling leaves no pixels, or the pixels do not fit into memory.
     """
@@ -97,9 +97,9 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
 
 
 def load(photographs: Sequence[Photograph], downscale: int, progress: Progress | None = None) -> list[Pixels]:
-    """Return the pixels of every photograph at 1 / downscale.
+    """Return the pixels of every photograph, averaged over blocks of `downscale` x `downscale` pixels.
 
-    Raises the error of the first bad one, in order.
+    If several cannot be read, raises the error of the first in the list.
     """
     results: list[Pixels] = []
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -154,7 +154,7 @@ def _inside(record: Record, key: str, root: Path) -> tuple[str, Path | None]:
         raise record.fail(key, f"{text!r} leaves the scene's folder {shown(root)}; move the file inside")
     for suffix in SUFFIXES:
         path = root / (name + suffix)
-        if os.path.isfile(path):  # unlike Path.is_file, False for names that no file can have
+        if os.path.isfile(path):  # Path.is_file raises for names that are too long
             _refuse_link_out(record, key, path, root)
             return name + suffix, path
     return name, None

@@ -116,7 +116,7 @@ def _deep(file: IO[bytes], size: tuple[int, int], turns: int, mirrored: bool, la
     width, height = size
     if (width + 128) * (height + 128) >= 2**28:  # FFmpeg's own limit, at 8 bytes a pixel
         raise PolyfieldError(
-            f"{label} has {width} x {height} pixels of 16 bits; at most 260 million are read, shrink it first"
+            f"{label} has {width} x {height} pixels of 16 bits; the limit is 260 million; shrink it first"
         )
     file.seek(0)
     frame = images.deep_frame(file.read())
@@ -145,7 +145,7 @@ def _exr(path: Path, label: str) -> _Decoded:
     if width * height > images.LARGEST:
         most = images.LARGEST // 10**6
         raise PolyfieldError(
-            f"{label} has {width} x {height} pixels; at most {most} million are read, shrink it first"
+            f"{label} has {width} x {height} pixels; the limit is {most} million; shrink it first"
         )
     file = OpenEXR.File(str(path))
     if not file.parts:

@@ -99,7 +99,7 @@ def _refuse_axes(shape: tuple[int, ...], label: str) -> None:
 def _refuse_huge(shape: tuple[int, ...], dtype: np.dtype, label: str) -> None:
     if (size := math.prod(shape) * dtype.itemsize) > LARGEST:
         raise PolyfieldError(
-            f"{label}: has shape {shape}, {size / 1e9:.1f} GB; at most {LARGEST / 1e9:.1f} are read, shrink it first"
+            f"{label}: has shape {shape}, {size / 1e9:.1f} GB; the limit is {LARGEST / 1e9:.1f} GB; shrink it first"
         )
 
 
@@ -190,7 +190,7 @@ def _read_tiff(path: Path, label: str) -> np.ndarray:
     axes = series[0].axes
     if axes in ("YX", "YXS", "SYX"):
         raise PolyfieldError(
-            f"{label}: is a TIFF of one page; expected a stack of several, or a picture in PNG, JPEG, WebP or EXR"
+            f"{label}: is a TIFF with a single page; give a stack of pages as a volume, or a picture as PNG, JPEG, WebP or EXR"
         )
     if len(series) != 1 or axes[1:] not in ("YX", "YXS"):
         found = ", ".join(f"{one.axes} {one.shape}" for one in series[:3])

@@ -16,7 +16,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels import RaySamples
 
 HUBER_DELTA = 0.3
-_NEAR = 0.01  # of the domain's size: distances below it count as if they were this large
+_NEAR = 0.01  # of the domain's size, added to distances: errors near the surface would dominate without it
 
 
 def squares(found: Tensor, wanted: Tensor) -> Tensor:
@@ -32,8 +32,8 @@ def huber(found: Tensor, wanted: Tensor, *, delta: float = HUBER_DELTA) -> Tenso
 def relative(found: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean of (error / (|wanted| + 0.01))^2, for distances in units of the domain's size.
 
-    Mueller et al. 2022, section 5.2, take the magnitude instead of the square. It favours fields that are flat near the
-    surface, whose normals are noise.
+    Mueller et al. 2022, section 5.2, use the absolute value instead of the square. That favours fields that are flat
+    near the surface, and so have noisy normals.
     """
     return ((found - wanted) / (wanted.abs() + _NEAR)).square().mean()
 
@@ -46,7 +46,7 @@ def entropy(found: Tensor, wanted: Tensor) -> Tensor:
 def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
     """Return the mean distortion over R rays of packed samples (C,) with weights (C,).
 
-    Of each ray: sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 dt_i / 3, in units of length (Barron et al. 2022, equation 15).
+    Of each ray: sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 dt_i / 3, in the unit of t (Barron et al. 2022, equation 15).
     It is least where a ray's weight is in one short interval. Linear in C, by running sums along each ray.
     """
     if not samples.rays:
@@ -62,8 +62,8 @@ def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
     return (apart + (weights.square() * samples.dt).sum() / 3) / samples.rays
 
 
-# Measures of each part of a loss, by name. A part is what an objective compares: "colour" of rays, "raw", "features" or
-# "colour" at points, or "weights", which are a renderer's samples with their share in their ray's colour.
+# Measures of each part of a loss, by name. The parts: "colour" of rays or points; "raw", a field's values before their
+# transform; "features", what its head takes; "weights", the samples on rays with their volume rendering weights.
 _COMPARISONS: dict[str, Callable[..., Tensor]] = {
     "squares": squares,
     "huber": huber,
@@ -80,7 +80,8 @@ MEASURES: dict[str, dict[str, Callable[..., Tensor]]] = {
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a loss. Raises PolyfieldError where the part or the measure is unknown.
+    """One term of a loss. Raises PolyfieldError if the part, the measure or an option is unknown,
+    or a value is out of range.
 
     A weight is a number, or a ramp (from, start, to, end): `start` up to progress `from`, `end` from progress `to` on,
     linear between.
@@ -122,7 +123,7 @@ class Term:
         if not (_is_ramp(weight) if isinstance(weight, tuple) else _finite(weight) and weight >= 0):
             raise PolyfieldError(
                 f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or "
-                "[from, start, to, end]"
+                "[from, start, to, end] with 0 <= from <= to <= 1 and no negative weight"
             )
 
     def weight_at(self, progress: float) -> float:
@@ -144,18 +145,23 @@ class Term:
 
     @staticmethod
     def from_json(data: Any) -> Term:
-        """Return the term that `to_json` wrote; weight and options may be absent. Raises PolyfieldError otherwise."""
+        """Return the term of data as `to_json` writes it; weight and options may be absent.
+
+        Raises PolyfieldError for any other data.
+        """
         match data:
             case {"part": str(part), "measure": str(measure), **rest} if rest.keys() <= {"weight", "options"}:
                 pass
             case _:
                 raise PolyfieldError(
-                    f"loss: found {data!r:.200}; expected an object with part, measure, weight and options"
+                    f"loss: found {data!r:.200}; expected an object with part and measure, and optionally weight and options"
                 )
         weight: Any = rest.get("weight", 1.0)
         options: Any = rest.get("options", {})
         if not isinstance(options, dict):
-            raise PolyfieldError(f"loss: options of {part} are {options!r:.200}; expected numbers by name")
+            raise PolyfieldError(
+                f'loss: options of {part} are {options!r:.200}; expected an object of numbers, such as {{"delta": 0.3}}'
+            )
         return Term(part, measure, tuple(weight) if isinstance(weight, list) else weight, options)
 
 
@@ -173,16 +179,18 @@ def _is_ramp(weight: Any) -> bool:
 
 
 def check(terms: Sequence[Term], parts: Sequence[str]) -> None:
-    """Raise PolyfieldError if there are no terms, or one is of a part that an objective does not compare."""
+    """Raise PolyfieldError if there are no terms, or the part of a term is not in `parts`."""
     if not terms:
         raise PolyfieldError("loss: there are no terms; expected at least one")
     for term in terms:
         if term.part not in parts:
-            raise PolyfieldError(f"loss: there are no {term.part} here; expected one of {', '.join(parts)}")
+            raise PolyfieldError(
+                f"loss: the part {term.part} is not compared for this source; expected one of {', '.join(parts)}"
+            )
 
 
 def total(terms: Sequence[Term], values: dict[str, tuple[Any, ...]], progress: float) -> Tensor:
-    """Return the weighted sum of the terms, each of the values of its part."""
+    """Return the weighted sum of the terms, each applied to the values of its part."""
     found: Tensor | None = None
     for term in terms:
         value = term(*values[term.part]) * term.weight_at(progress)

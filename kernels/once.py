@@ -38,5 +38,5 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[None, None]:
         raise PolyfieldError(
-            "kernels: gradients of gradients are not there; set POLYFIELD_KERNELS=reference for them"
+            "kernels: native and CUDA kernels have no second derivatives; set POLYFIELD_KERNELS=reference"
         )

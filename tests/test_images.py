@@ -132,7 +132,7 @@ def test_large_pictures_pass_and_huge_ones_do_not(tmp_path):
     path.write_bytes(head(20000, 10000))
     assert images.read_size(path, "a.png") == (20000, 10000)
     path.write_bytes(head(20001, 20000))
-    with pytest.raises(PolyfieldError, match=r"^a.png has 20001 x 20000 pixels; at most 400 million"):
+    with pytest.raises(PolyfieldError, match=r"^a.png has 20001 x 20000 pixels; the limit is 400 million"):
         images.read_size(path, "a.png")
 
 

@@ -71,7 +71,10 @@ def test_the_total_is_the_weighted_sum():
 
 def test_an_objective_refuses_parts_that_it_does_not_compare():
     check([Term("colour", "huber")], ["colour", "weights"])
-    with pytest.raises(PolyfieldError, match="there are no features here; expected one of colour, weights"):
+    with pytest.raises(
+        PolyfieldError,
+        match="the part features is not compared for this source; expected one of colour, weights",
+    ):
         check([Term("colour", "huber"), Term("features", "squares")], ["colour", "weights"])
     with pytest.raises(PolyfieldError, match="there are no terms"):
         check([], ["colour"])
@@ -87,9 +90,9 @@ def test_terms_are_plain_data(weight):
 @pytest.mark.parametrize(
     "data, words",
     [
-        ([], "expected an object with part, measure"),
-        ({"part": "colour"}, "expected an object with part, measure"),
-        ({"part": "colour", "measure": "huber", "wieght": 1}, "expected an object with part, measure"),
+        ([], "expected an object with part and measure"),
+        ({"part": "colour"}, "expected an object with part and measure"),
+        ({"part": "colour", "measure": "huber", "wieght": 1}, "expected an object with part and measure"),
         ({"part": "smell", "measure": "huber"}, "part 'smell' is unknown; expected one of colour"),
         ({"part": "colour", "measure": "distortion"}, "measure 'distortion' of colour is unknown"),
         ({"part": "colour", "measure": "huber", "weight": "1"}, "weight of colour is '1'"),
@@ -100,7 +103,7 @@ def test_terms_are_plain_data(weight):
         ({"part": "colour", "measure": "huber", "weight": float("nan")}, "weight of colour is nan"),
         ({"part": "colour", "measure": "huber", "options": {"delta": "x"}}, "delta of huber is 'x'"),
         ({"part": "colour", "measure": "huber", "options": {"delta": -1}}, "delta of huber is -1"),
-        ({"part": "colour", "measure": "huber", "options": []}, "expected numbers by name"),
+        ({"part": "colour", "measure": "huber", "options": []}, "expected an object of numbers"),
         (
             {"part": "raw", "measure": "squares", "options": {"delta": 3}},
             "'delta' of squares is unknown; expected none",

@@ -163,7 +163,10 @@ class TestTerms:
         assert apart[0] < 0.8 * apart[1]
 
     def test_a_term_of_a_part_that_rays_do_not_have_is_refused(self):
-        with pytest.raises(Exception, match="there are no features here; expected one of colour, weights"):
+        with pytest.raises(
+            Exception,
+            match="the part features is not compared for this source; expected one of colour, weights",
+        ):
             ray_fit(loss=(Term("features", "squares"),))
 
     def test_another_delta_is_still_fused(self):

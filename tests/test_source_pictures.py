@@ -136,7 +136,7 @@ def test_large_pictures_lie_in_a_file(tmp_path, monkeypatch):
     assert isinstance(values, np.memmap) and values.mode == "r" and np.array_equal(values, pixels)
     assert len(calls) == 10 and calls[-1] == 1 and calls == sorted(calls)
     monkeypatch.setattr(images, "LARGEST", 2999)
-    assert "a.png has 50 x 60 pixels; at most" in refusal(path, "picture")
+    assert "a.png has 50 x 60 pixels; the limit is" in refusal(path, "picture")
     monkeypatch.setattr(pictures.tempfile, "TemporaryFile", no_room)
     monkeypatch.setattr(images, "LARGEST", 3000)
     assert "do not fit into" in refusal(path, "picture") and "point TMPDIR" in refusal(path, "picture")

@@ -95,7 +95,7 @@ def test_bad_volumes_are_one_line(tmp_path):
     for name in ("a.npy", "a.npz", "a.nii", "a.nii.gz", "a.tif"):
         assert "is truncated or damaged" in refusal(written(tmp_path / name, noise(300).tobytes()), "volume")
     tifffile.imwrite(tmp_path / "a.tif", noise(6, 7))
-    assert "is a TIFF of one page; expected a stack" in refusal(tmp_path / "a.tif", "volume")
+    assert "is a TIFF with a single page; give a stack" in refusal(tmp_path / "a.tif", "volume")
     first, second = Image.fromarray(noise(6, 7)), Image.fromarray(noise(6, 7))
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second], compression="tiff_lzw")
     assert "is compressed in a way that is not read" in refusal(tmp_path / "a.tif", "volume")

@@ -106,7 +106,7 @@ def _checked(points: np.ndarray, normals: np.ndarray, which: str) -> Surface:
     points, normals = np.asarray(points, np.float64), np.asarray(normals, np.float64)
     if points.ndim != 2 or points.shape[1:] != (3,) or points.shape != normals.shape or not len(points):
         raise PolyfieldError(
-            f"the {which} surface has points {points.shape} and normals {normals.shape}; expected (N, 3) twice, N above 0"
+            f"the {which} surface has points {points.shape} and normals {normals.shape}; expected both (N, 3) with at least one point"
         )
     if not np.isfinite(points).all() or not np.isfinite(normals).all() or not normals.any(1).all():
         raise PolyfieldError(

@@ -12,11 +12,16 @@ from polyfield.errors import PolyfieldError
 def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> None:
     """Refuse tensors of another field. `expected` are the allowed shapes of each, as text from `shape`."""
     for name in sorted(expected.keys() | found.keys()):
-        wanted = expected.get(name, {"nothing"})
-        there = shape(found[name]) if name in found else "nothing"
-        if there not in wanted:
+        if name not in expected:
+            raise PolyfieldError(f"checkpoint: tensor {name:.80} is not part of the field of config.json")
+        wanted = ", ".join(sorted(expected[name]))
+        if name not in found:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is {there}; the field of config.json has {', '.join(sorted(wanted))}"
+                f"checkpoint: tensor {name} is missing; the field of config.json has {wanted}"
+            )
+        if (there := shape(found[name])) not in expected[name]:
+            raise PolyfieldError(
+                f"checkpoint: tensor {name} is {there}; the field of config.json has {wanted}"
             )
 
 
