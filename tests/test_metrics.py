@@ -218,7 +218,7 @@ class TestSurfaces:
     @pytest.mark.parametrize(
         ("points", "normals", "said"),
         [
-            (np.zeros((0, 3)), np.zeros((0, 3)), "N above 0"),
+            (np.zeros((0, 3)), np.zeros((0, 3)), "at least one point"),
             (np.ones((4, 3)), np.ones((5, 3)), "expected"),
             (np.full((4, 3), math.nan), np.ones((4, 3)), "not finite"),
             (np.ones((4, 3)), np.zeros((4, 3)), "length 0"),

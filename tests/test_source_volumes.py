@@ -108,7 +108,7 @@ def test_huge_volumes_are_refused_by_their_heads(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
     nibabel.save(nibabel.Nifti1Image(stack, np.eye(4)), tmp_path / "a.nii")
     for name in ("a.npy", "a.tif", "a.nii"):
-        assert "has shape (5, 6, 7), 0.0 GB; at most 0.0 are read" in refusal(tmp_path / name, "volume")
+        assert "has shape (5, 6, 7), 0.0 GB; the limit is 0.0 GB" in refusal(tmp_path / name, "volume")
 
 
 @pytest.mark.parametrize(
