@@ -28,7 +28,7 @@ def open_task(source: str, signal: str | None, downscale: int) -> Task:
     signals = signals_of(kind)
     if signal is not None and signal not in signals:
         raise PolyfieldError(
-            f"--signal {signal}: {shown(source)} is a {kind}, to which {', '.join(signals)} can be fitted"
+            f"--signal {signal:.80}: {shown(source)} is a {kind}; expected {' or '.join(signals)}"
         )
     if downscale != 1 and kind not in ("scene", "picture"):
         raise PolyfieldError(

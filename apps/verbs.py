@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal as signals
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,9 +16,14 @@ from polyfield.errors import PolyfieldError
 if TYPE_CHECKING:
     from polyfield.api.fit import FitResult
 
+Source = Annotated[str, tyro.conf.arg(metavar="[SOURCE]")]
+RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+FieldSource = Annotated[Path, tyro.conf.arg(metavar="RUN|FIELD")]
+Scene = Annotated[str | None, tyro.conf.arg(metavar="[SCENE]")]
+
 
 def fit(
-    source: tyro.conf.Positional[str] = "demo",
+    source: Source = "demo",
     /,
     *,
     field: str = "hashgrid",
@@ -37,22 +42,22 @@ def fit(
     """Fit a field to posed photographs, a picture, a mesh, a point cloud or a volume, then measure it.
 
     Args:
-        source: A scene: a folder with transforms.json or transforms_train.json, or that file; a picture (PNG,
+        source: A scene: a folder with transforms.json or transforms_train.json, or the path of either; a picture (PNG,
             JPEG, WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
             a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
         field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
-        signal: What the field's values are: radiance of a scene; image; sdf, udf or occupancy of a mesh; udf
-            of a cloud; volume. The source decides if not given.
-        steps: The length in steps. Such a fit can be repeated and resumed bit for bit.
-        seconds: The length in seconds of training. 120 if neither is given.
-        downscale: Average K x K pixels into one.
-        bytes: Take the largest field that stores at most this many bytes; an mlp becomes no wider than 64.
-        options: Options of the architecture, e.g. log2_size 19.
+        signal: What the field's values are. Scene: radiance; picture: image; mesh: sdf, udf or occupancy; cloud: udf;
+            volume: volume. The first that fits if not given.
+        steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
+        seconds: Seconds of training; give this or --steps. 120 if neither is given.
+        downscale: Average blocks of this many pixels along each side into one.
+        bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        options: Names and values, e.g. --options log2_size 19. An unknown name lists those there are.
         seed: All randomness follows from it.
         device: cpu, cuda, or auto: cuda if there is a GPU.
         deterministic: On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for
             bit there too. It is slower, and available for radiance in a hash grid or a dense grid.
-        out: The run's folder, which must not exist. runs/SOURCE-FIELD-N if not given.
+        out: The run's folder, which must not exist or be empty. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
     """
     from polyfield.api.fit import fit
@@ -76,7 +81,7 @@ def fit(
     )
 
 
-def resume(run: tyro.conf.Positional[Path], /, *, generation: int | None = None) -> dict[str, Any]:
+def resume(run: RunFolder, /, *, generation: int | None = None) -> dict[str, Any]:
     """Continue a fit that was stopped, with the options that it was begun with.
 
     Args:
@@ -100,7 +105,7 @@ def _result(result: FitResult) -> dict[str, Any]:
     }
 
 
-def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dict[str, Any]:
+def evaluate(run: RunFolder, /, *, device: str = "auto") -> dict[str, Any]:
     """Measure a run's field: on the views held out, or on the source itself.
 
     Args:
@@ -113,7 +118,7 @@ def evaluate(run: tyro.conf.Positional[Path], /, *, device: str = "auto") -> dic
 
 
 def render(
-    source: tyro.conf.Positional[Path],
+    source: FieldSource,
     /,
     *,
     path: str | None = None,
@@ -145,14 +150,12 @@ def render(
     return render(source, path=path, out=out, frames=frames, fps=fps, size=size, device=device)
 
 
-def doctor(
-    scene: tyro.conf.Positional[str | None] = None, /, *, downscale: int = 1, warm: bool = False
-) -> dict[str, Any]:
+def doctor(scene: Scene = None, /, *, downscale: int = 1, warm: bool = False) -> dict[str, Any]:
     """Report what polyfield runs on and why, and check a scene without fitting it.
 
     Args:
         scene: A scene to open and check, as for fit.
-        downscale: Average K x K pixels into one, as for fit.
+        downscale: As for fit.
         warm: Compile the GPU's kernels now, so that no fit has to compile them. They are kept.
     """
     import os

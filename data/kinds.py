@@ -156,7 +156,9 @@ def read_array(path: Path, head: ArrayHead) -> np.ndarray:
     Raises PolyfieldError for arrays of objects, because these are pickled.
     """
     if head.dtype.kind not in "biuf":
-        raise PolyfieldError(f"{shown(path)}: {head.called} is of type {head.dtype}; expected plain numbers")
+        raise PolyfieldError(
+            f"{shown(path)}: {head.called} is of type {head.dtype}; expected booleans, integers or real floats"
+        )
     with decoding(shown(path)):
         try:
             loaded = np.load(path, allow_pickle=False)

@@ -140,7 +140,7 @@ def _refuse_cut(path: Path, suffix: str, data: bytes) -> None:
         line = data.count(b"\n", 0, bad.start()) + 1
         raise PolyfieldError(
             f"{shown(path)}: line {line}: the face refers to vertex {bad[1].decode()}; expected numbers from 1,"
-            " export it without relative ones"
+            " export it without relative indices"
         )
 
 

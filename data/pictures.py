@@ -138,7 +138,7 @@ def _exr(path: Path, label: str) -> _Decoded:
     head = OpenEXR.File(str(path), header_only=True)
     if len(head.parts) != 1:
         raise PolyfieldError(
-            f"{label}: holds {len(head.parts)} parts; expected a picture of one, export that alone"
+            f"{label}: holds {len(head.parts)} parts; expected an EXR with one part; export that part alone"
         )
     low, high = head.header()["dataWindow"]
     width, height = (int(high[i]) - int(low[i]) + 1 for i in (0, 1))

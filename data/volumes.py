@@ -120,7 +120,9 @@ def _numbers(values: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...
     """Return the values in one of the types KEPT, in the machine's byte order, and notes on a conversion."""
     found = values.dtype
     if found.kind not in "biuf":
-        raise PolyfieldError(f"{label}: holds values of type {found}; expected plain numbers")
+        raise PolyfieldError(
+            f"{label}: holds values of type {found}; expected booleans, integers or real floats"
+        )
     kept = found.newbyteorder("=") in KEPT
     with np.errstate(over="ignore"):  # becomes inf, which is refused
         values = values.astype(found.newbyteorder("=") if kept else np.float32, copy=False)

@@ -134,8 +134,8 @@ def test_sizes_are_asked_in_bytes(capsys):
     [
         (["open.obj", "--signal", "sdf"], "--signal sdf: open.obj has no inside: "),
         (["open.obj", "--signal", "occupancy"], "take --signal udf"),
-        (["waves.png", "--signal", "sdf"], "waves.png is a picture, to which image can be fitted"),
-        (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud, to which udf can be fitted"),
+        (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
+        (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
         (["waves.png", "--field", "vm"], "image fields: it needs three axes, and this has 2; use cp"),
         (["scan.npy", "--downscale", "2"], "--downscale 2: is for photographs and pictures"),
         (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),

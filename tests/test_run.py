@@ -102,7 +102,7 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
     (tmp_path / "file").touch()
     os.symlink("nowhere", tmp_path / "link")
     for path in (run.path, tmp_path / "file", tmp_path / "link"):
-        assert refused(partial(create, path)).startswith(f"{path}: is there already and is no empty folder")
+        assert refused(partial(create, path)).startswith(f"{path}: already exists and is not an empty folder")
     assert refused(lambda: create(tmp_path / "file" / "run")).startswith(str(tmp_path / "file" / "run"))
 
 

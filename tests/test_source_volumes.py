@@ -90,7 +90,9 @@ def test_bad_volumes_are_one_line(tmp_path):
     assert "has (5, 4, 1) voxels; expected at least 2 along each axis" in saved(holed[:1])
     assert "has shape (4, 5); expected three axes" in saved(holed[0])
     assert "has shape (3, 4, 5, 5); expected three axes" in saved(np.zeros((3, 4, 5, 5), np.uint8))
-    assert "its array is of type object; expected plain numbers" in saved(np.full((2, 2, 2), None))
+    assert "its array is of type object; expected booleans, integers or real floats" in saved(
+        np.full((2, 2, 2), None)
+    )
     assert "its array is of type complex128" in saved(np.zeros((2, 2, 2), complex))
     for name in ("a.npy", "a.npz", "a.nii", "a.nii.gz", "a.tif"):
         assert "is truncated or damaged" in refusal(written(tmp_path / name, noise(300).tobytes()), "volume")

@@ -191,8 +191,8 @@ def _claim(path: Path) -> Path:
     with _refusals(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise PolyfieldError(
-                f"{shown(path)}: is there already and is no empty folder; choose another name, "
-                "or resume it if it is a run"
+                f"{shown(path)}: already exists and is not an empty folder; choose another name, "
+                "or `polyfield resume` it if it is a run"
             )
         path.mkdir(parents=True, exist_ok=True)
     return path

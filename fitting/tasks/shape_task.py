@@ -23,6 +23,7 @@ from polyfield.fitting.tasks.point_task import PointTask
 from polyfield.fitting.tasks.task import Evaluation
 from polyfield.progress import Progress, part, silent
 from polyfield.rendering.renderers import Renderer, renderer_of
+from polyfield.rendering.surfaces.meshing import TooManyFaces
 from polyfield.rendering.surfaces.meshing import mesh as level_set
 from polyfield.rendering.turntable import turntable
 
@@ -37,6 +38,7 @@ PROTOCOL = "polyfield-shape-1"
 IOU_POINTS = 10**7
 SURFACE_POINTS = 10**6
 RESOLUTION = 512
+_MOST_FACES = 6_000_000  # of the field's surface: more take too much memory, and are noise
 _F_SCORE = 0.005  # of the longest side
 _MARGIN = 1.1  # the domain's side, in longest sides
 _SLOPE = 2.0  # the largest slope that a learned distance is assumed to have
@@ -205,21 +207,32 @@ class ShapeTask(PointTask):
         if not inside:
             points = _descended(field, domain)
         else:
-            low, high = domain.corners
-            vertices, faces = level_set(
-                lambda x: -inside * field.raw_in_chunks(Points(x)),
-                low,
-                high,
-                resolution=RESOLUTION,
-                band=_SLOPE / domain.size if self._is_distance else None,  # raw distances are in domain sizes
-                device=field.device,
-                progress=progress,
-            )
+            vertices, faces = self._meshed(field, progress)
             if not len(faces):
                 return None
             points, normals = sample_surface(vertices, faces, SURFACE_POINTS, seed=2)
             return points + domain.origin, normals
         return None if points is None else (points + domain.origin, np.ones_like(points))
+
+    def _meshed(self, field: Field, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """Return vertices in the world and faces, of fewer cells where the surface fills the domain."""
+        low, high = self.meaning.domain.corners
+        resolution = RESOLUTION
+        while True:
+            try:
+                return level_set(
+                    lambda x: -self._kind.inside * field.raw_in_chunks(Points(x)),
+                    low,
+                    high,
+                    resolution=resolution,
+                    # Raw distances are in domain sizes.
+                    band=_SLOPE / self.meaning.domain.size if self._is_distance else None,
+                    device=field.device,
+                    most_faces=_MOST_FACES,
+                    progress=progress,
+                )
+            except TooManyFaces:
+                resolution //= 2
 
 
 def _raw(field: Field, x: np.ndarray) -> np.ndarray:

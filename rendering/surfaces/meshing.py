@@ -26,6 +26,10 @@ _LEAST = 2.0**-10  # smallest value on a plane between slabs, as a share of its 
 Values = Callable[[Tensor], Tensor]
 
 
+class TooManyFaces(PolyfieldError):
+    """The surface has more triangles than the caller allows: that of a field that is not fitted fills the box."""
+
+
 @torch.no_grad()
 def mesh(
     values: Values,
@@ -36,6 +40,7 @@ def mesh(
     level: float = 0.0,
     band: float | None = None,
     device: torch.device | str = "cpu",
+    most_faces: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface values(x) = level in the box low..high.
@@ -51,6 +56,8 @@ def mesh(
     distance: blocks are skipped if the values at all corners are too far from the level. None uses signs
     alone: blocks with corners on both sides are evaluated, and their 26 neighbours. Parts thinner than 4
     cells may then be missed. Either way the mesh is closed, except where the surface leaves the box.
+
+    most_faces bounds the memory: a larger surface raises TooManyFaces before its triangles are made.
 
     Raises PolyfieldError for a box without volume, a resolution below 1, a slope that is not positive and
     values that are not finite.
@@ -81,6 +88,11 @@ def mesh(
             slab[0], wanted[0] = plane, False
         slab[wanted] = ask([axis[node] for axis, node in zip(axes, nodes)], np.flatnonzero(wanted))
         slab[-1] = plane = _off_level(slab[-1])
+        if most_faces is not None and surface.faces + 2 * _crossed_cells(slab) > most_faces:
+            raise TooManyFaces(
+                f"mesh: the surface has more than {most_faces:,} triangles in {resolution} cells; "
+                "take fewer cells, or fit longer"
+            )
         surface.add(slab, first)
         if progress:
             progress(int(near[: layer + layers].sum()) / int(near.sum()))
@@ -162,6 +174,16 @@ def _nodes_of(near: np.ndarray, nodes: list[np.ndarray]) -> np.ndarray:
     return wanted
 
 
+def _crossed_cells(slab: np.ndarray) -> int:
+    """Return how many cells of a slab (X, Y, Z) of values have corners on both sides of 0; each has 2 triangles or so."""
+    some = every = slab > 0
+    for axis in range(3):
+        lower, upper = slice(None, -1), slice(1, None)
+        low, high = ((slice(None),) * axis + (part,) for part in (lower, upper))
+        some, every = some[low] | some[high], every[low] & every[high]
+    return int(np.count_nonzero(some & ~every))
+
+
 def _off_level(plane: np.ndarray) -> np.ndarray:
     """Return a plane of values (Y, Z) in which none is much closer to 0 than its neighbours.
 
@@ -210,6 +232,11 @@ class _Joined:
         self._faces.append(numbers[faces])
         here, keys = _in_plane(vertices, len(slab) - 1)
         self._seam = (first + len(slab) - 1, keys, numbers[here])
+
+    @property
+    def faces(self) -> int:
+        """How many faces there are so far."""
+        return sum(map(len, self._faces))
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return vertices (V, 3) float64 in cells, and faces (F, 3) int64."""
