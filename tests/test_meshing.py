@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.rendering.surfaces import meshing
-from polyfield.rendering.surfaces.meshing import Values, mesh
+from polyfield.rendering.surfaces.meshing import TooManyFaces, Values, mesh
 
 LOW, HIGH = (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)
 
@@ -193,3 +193,28 @@ def test_refusals(change: dict, said: str) -> None:
     with pytest.raises(PolyfieldError, match=said) as refused:
         mesh(**given)
     assert "\n" not in str(refused.value)
+
+
+def test_a_surface_that_fills_the_box_is_refused_before_its_triangles_are_made() -> None:
+    def noise(x: Tensor) -> Tensor:
+        return torch.sin(x @ torch.tensor([[911.0], [-733.0], [577.0]]) * 7)[:, 0]
+
+    with pytest.raises(
+        TooManyFaces, match="more than 10,000 triangles in 32 cells; take fewer cells, or fit longer"
+    ):
+        mesh(noise, LOW, HIGH, resolution=32, most_faces=10_000)
+    vertices, faces = mesh(ball, LOW, HIGH, resolution=32)
+    bounded = mesh(ball, LOW, HIGH, resolution=32, most_faces=2 * len(faces))
+    assert np.array_equal(bounded[0], vertices) and np.array_equal(bounded[1], faces)
+
+
+def test_crossed_cells_are_counted() -> None:
+    slab = np.random.Generator(np.random.Philox(1)).normal(size=(5, 6, 7))
+    inside = slab > 0
+    slow = sum(
+        0 < inside[x : x + 2, y : y + 2, z : z + 2].sum() < 8
+        for x in range(4)
+        for y in range(5)
+        for z in range(6)
+    )
+    assert meshing._crossed_cells(slab) == slow
