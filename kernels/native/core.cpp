@@ -12,6 +12,12 @@
 #include <string>
 #include <vector>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include <new>
+
 #include "bindings.hpp"
 #include "occupancy.hpp"
 #include "pool.hpp"
@@ -60,7 +66,13 @@ Rays rays_of(const Floats& origins, const Floats& directions, const Floats& near
 const Kernels* polyfield::kernels = runnable().front();
 std::mutex polyfield::calls;
 
+// A child that is forked while another thread is in a kernel would wait for that thread, which it does not have.
+static void renew_calls() { new (&calls) std::mutex; }
+
 NB_MODULE(_core, m) {
+#if !defined(_WIN32)
+    pthread_atfork([] { calls.lock(); }, [] { calls.unlock(); }, renew_calls);
+#endif
     m.doc() = "Native parts of polyfield.";
     m.def("instruction_sets", &instruction_sets, "The instruction sets that this CPU runs, widest first.");
     m.def("instruction_set", [] { return std::string(kernels->name); }, "The one in use.");

@@ -8,13 +8,19 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #ifdef __linux__
 #include <sched.h>
 #include <sys/mman.h>
+#endif
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
+#if POLYFIELD_X86
+#include <xmmintrin.h>
 #endif
 
 namespace polyfield {
@@ -56,10 +62,36 @@ int available() {
     return cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : cpus;
 }
 
+// While it lives, its thread takes numbers that are too small for full precision for 0. Moments decay to such, and
+// arithmetic with them is many times slower.
+class FlushDenormals {
+public:
+#if POLYFIELD_X86
+    FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // results, operands
+    ~FlushDenormals() { _mm_setcsr(before_); }
+
+private:
+    unsigned before_;
+#elif defined(__aarch64__)
+    FlushDenormals() {
+        __asm__ __volatile__("mrs %0, fpcr" : "=r"(before_));
+        __asm__ __volatile__("msr fpcr, %0" : : "r"(before_ | (uint64_t(1) << 24)));
+    }
+    ~FlushDenormals() { __asm__ __volatile__("msr fpcr, %0" : : "r"(before_)); }
+
+private:
+    uint64_t before_;
+#endif
+};
+
 class Pool {
 public:
-    explicit Pool(int size) : size_(size) {
-        for (int worker = 1; worker < size; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+    // As many threads as there may be: where the system starts no more, those there are share the work.
+    explicit Pool(int size) : size_(1) {
+        try {
+            for (; size_ < size; ++size_) threads_.emplace_back([this, worker = size_] { serve(worker); });
+        } catch (const std::system_error&) {
+        }
     }
 
     ~Pool() {
@@ -103,6 +135,7 @@ private:
     }
 
     void work(int worker) {
+        const FlushDenormals flush;
         try {
             for (int64_t index; (index = next_.fetch_add(1)) < count_;) task_(context_, index, worker);
         } catch (const std::bad_alloc&) {
@@ -127,7 +160,7 @@ private:
         }
     }
 
-    const int size_;
+    int size_;
     std::vector<std::thread> threads_;
     std::mutex mutex_;
     std::condition_variable wake_, done_;
@@ -153,12 +186,15 @@ void set_threads(int count) { wanted = count < 1 ? available() : count > MAX_THR
 
 void run_tasks(int64_t count, void (*task)(void*, int64_t, int), void* context) {
     long process = 0;
-#ifdef __linux__
+#if !defined(_WIN32)
     process = long(getpid());
 #endif
     if (pool && process != owner) pool = nullptr;  // left where it is: its threads cannot be joined from here
     if (pool && pool->size() != threads()) delete pool, pool = nullptr;
-    if (!pool) pool = new Pool(threads()), owner = process;
+    if (!pool) {
+        pool = new Pool(threads()), owner = process;
+        wanted = pool->size();
+    }
     pool->run(count, task, context);
 }
 
@@ -169,12 +205,12 @@ constexpr bool TIGHT = true;
 constexpr bool TIGHT = false;
 #endif
 
-constexpr size_t HUGE = size_t(1) << 21;  // bytes of a huge page
+constexpr size_t HUGE_PAGE = size_t(1) << 21;  // bytes of a huge page
 
 void settle(void* data, size_t bytes) {
 #ifdef __linux__
     constexpr int collapse = 25;  // MADV_COLLAPSE, which older headers do not have and older systems refuse
-    uintptr_t begin = (uintptr_t(data) + HUGE - 1) / HUGE * HUGE, end = (uintptr_t(data) + bytes) / HUGE * HUGE;
+    uintptr_t begin = (uintptr_t(data) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, end = (uintptr_t(data) + bytes) / HUGE_PAGE * HUGE_PAGE;
     if (begin >= end) return;
     madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
     madvise(reinterpret_cast<void*>(begin), end - begin, collapse);
@@ -182,8 +218,8 @@ void settle(void* data, size_t bytes) {
 }
 
 static void* allocate(size_t bytes) {
-    bool large = bytes >= 2 * HUGE;
-    size_t boundary = large ? HUGE : 64;
+    bool large = bytes >= 2 * HUGE_PAGE;
+    size_t boundary = large ? HUGE_PAGE : 64;
     void* data = nullptr;
     if (posix_memalign(&data, boundary, bytes)) throw std::bad_alloc();
 #ifdef __linux__

@@ -39,6 +39,7 @@ template <class P> static Losses render_with(const RadianceField& field, const W
         tile.picture(picture);
         __atomic_fetch_add(&sums.evaluated, tile.evaluated(), __ATOMIC_RELAXED);
         __atomic_fetch_add(&sums.shaded, tile.rows(), __ATOMIC_RELAXED);
+        if (!tile.finite()) __atomic_store_n(&sums.finite, false, __ATOMIC_RELAXED);
     });
     return sums;
 }
@@ -89,7 +90,7 @@ template <class P> static Losses train_with(const RadianceField& field, const Wo
             sums.shaded += tile.rows();
             tile.shade();
             tile.compare(training, scale, sums);
-            sums.finite &= tile.backward(to_density, to_colour, to_harmonic, arenas[chunk], trace);
+            sums.finite &= tile.backward(to_density, to_colour, to_harmonic, arenas[chunk], trace) && tile.finite();
         }
     });
     Losses sums{0, 0, 0, true};
@@ -100,9 +101,12 @@ template <class P> static Losses train_with(const RadianceField& field, const Wo
         sums.finite &= part.finite;
     }
     sums.loss /= 3.0 * double(rays.count);
+    add_parts(gradients, chunks, size);
+    float not_finite = 0;
+    for (size_t i = 0; i < size; ++i) not_finite += gradients[i] * 0;
+    sums.finite &= not_finite == 0;
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
     traces_to_tables(field, traces, training, moves);
-    add_parts(gradients, chunks, size);
     for (int l = 0; l < packed.density.count; ++l)
         for (int j = 0; j < packed.density.out[l]; ++j)
             memcpy(training.to_density[l] + size_t(j) * packed.density.in[l],

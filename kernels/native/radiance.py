@@ -58,7 +58,7 @@ class FusedRadiance:
         self.refresh()
         self._to_tables: list[Tensor] = []
         self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
-        self._occupied: tuple[Tensor, _core.Occupancy] | None = None
+        self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
 
     def train(
         self,
@@ -128,10 +128,11 @@ class FusedRadiance:
         return figures, colour, opacity, depth
 
     def _packed(self, occupied: Tensor) -> _core.Occupancy:
-        """Return the occupancy grid in bits, packed again only for another tensor."""
-        if self._occupied is None or self._occupied[0] is not occupied:
-            self._occupied = (occupied, _core.Occupancy(plain(occupied).view(torch.uint8)))
-        return self._occupied[1]
+        """Return the occupancy grid in bits, packed again only for another or a changed tensor."""
+        version = occupied._version  # counts changes in place
+        if self._occupied is None or self._occupied[0] is not occupied or self._occupied[1] != version:
+            self._occupied = (occupied, version, _core.Occupancy(plain(occupied).view(torch.uint8)))
+        return self._occupied[2]
 
 
 def _step(mean: Tensor, square: Tensor, **numbers: Any) -> tuple[_core.Adam, Any, Any]:

@@ -103,6 +103,7 @@ public:
     }
 
     bool found() const { return end_ > rows_; }  // whether there are new rows
+    bool finite() const { return not_finite_ == 0; }  // whether all raw densities so far are
     int rows() const { return rows_; }
     int64_t evaluated() const { return evaluated_; }
 
@@ -184,6 +185,7 @@ public:
 
 private:
     void attach(const PackedField<P>& packed, Scratch& scratch) {
+        not_finite_ = 0;
         packed_ = &packed, scratch_ = &scratch;
         code_width_ = padded(packed.density.in[0]);
         latent_width_ = padded(packed.density.out[packed.density.count - 1]);
@@ -237,6 +239,7 @@ private:
             for (int r = 0; r < rows; ++r) {
                 const float* latent = latent_floats_ + size_t(r) * latent_width_;
                 sigma_[i + r] = latent[0];
+                not_finite_ += latent[0] * 0;  // the clamp would make empty space of NaN
                 for (int k = 0; k < latent_width_; k += W)
                     P::store_values(latent_ + size_t(i + r) * latent_width_ + k, load(latent + k));
             }
@@ -307,6 +310,7 @@ private:
     int64_t first_, evaluated_;
     const float* directions_;  // of the tile's rays, in the world
     int count_, rows_, end_, going_;
+    float not_finite_;  // 0, or NaN
     Walk* walks_;
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.cameras.rays import Rays
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Field
 from polyfield.progress import Progress, silent
 from polyfield.rendering.radiance.fused import FusedField
@@ -47,12 +48,17 @@ class RadiancePictures:
 
     @torch.no_grad()
     def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
-        """Return a view (H, W). progress may raise to stop; the object is then unchanged."""
+        """Return a view (H, W). progress may raise to stop; the object is then unchanged.
+
+        Raises PolyfieldError where the field has values that are not finite.
+        """
         width, height = cameras.sizes[view].tolist()
         if self._fused and self._fused.queues:
             parts = [self._queued(self._fused, cameras, view, progress)]
         else:
             parts = self._parts(cameras, view, progress)
+        if not all(torch.isfinite(part.colour.sum() + part.opacity.sum()) for part in parts):
+            raise _not_finite()
         return Rendering(
             torch.cat([part.colour for part in parts]).view(height, width, 3),
             torch.cat([part.opacity for part in parts]).view(height, width),
@@ -95,6 +101,14 @@ class RadiancePictures:
 def _fused_rays(fused: FusedField, rays: Rays, sampler: MarchingSampler) -> Rendering:
     middle: Tensor = torch.full((len(rays),), 0.5)
     figures, colour, opacity, depth = fused.render(rays, middle, sampler)
+    if not figures.get("finite", True):  # the kernel shows NaN as empty space
+        raise _not_finite()
     return Rendering(
         colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]
+    )
+
+
+def _not_finite() -> PolyfieldError:
+    return PolyfieldError(
+        "rendering: the field has values that are NaN or infinite; go back to an earlier checkpoint"
     )
