@@ -75,16 +75,20 @@ def predict_on_gpu(spec: FieldSpec, *, pixels: int, fused: bool, deterministic: 
     return Memory(8.0 * pixels, rest)
 
 
-def predict_values(spec: FieldSpec, *, source: float, samples: float, on_gpu: bool) -> Memory:
+def predict_values(
+    spec: FieldSpec, *, source: float, samples: float, evaluation: float, on_gpu: bool
+) -> Memory:
     """Return the most that a fit to values takes, of main memory or of a GPU's.
 
-    source are the bytes that the source takes already, samples those of what is made from it before the fit.
+    source are the bytes that the source takes already, samples those of what is made from it before the fit, evaluation
+    those that measuring the field takes after the fit, in main memory.
     """
     with torch.device("meta"):
         field = build(spec)
     steps = max(POINTS[1], field.points_at_once / 4) * _NUMBER * field.numbers_per_point
     base = _CONTEXT if on_gpu else _PROGRAMS
-    return Memory(0.0 if on_gpu else source, base + samples + field.parameter_count() * _ADAM + steps)
+    fit = samples + field.parameter_count() * _ADAM + steps
+    return Memory(0.0, base + fit) if on_gpu else Memory(source, base + max(fit, evaluation))
 
 
 def _field(spec: FieldSpec, parameter: int) -> float:

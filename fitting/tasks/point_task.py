@@ -28,6 +28,7 @@ class PointTask(Task):
 
     source_bytes: int  # of memory that the source takes
     sample_bytes: int = 0  # and of what is made from it before the fit
+    evaluation_bytes: int = 0  # and of what measuring a field takes
 
     @abstractmethod
     def points(self, config: FitConfig, device: str, progress: Progress) -> PointSource:
@@ -49,7 +50,13 @@ class PointTask(Task):
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         on_gpu = device_of(config.device) != "cpu"
-        return predict_values(spec, source=self.source_bytes, samples=self.sample_bytes, on_gpu=on_gpu)
+        return predict_values(
+            spec,
+            source=self.source_bytes,
+            samples=self.sample_bytes,
+            evaluation=self.evaluation_bytes,
+            on_gpu=on_gpu,
+        )
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
         return "give fewer --bytes, or smaller --options"

@@ -76,6 +76,8 @@ class ShapeTask(PointTask):
         self.resolution = _FINE if self._is_distance else _COARSE
         self.source_bytes = points.nbytes + (0 if faces is None else faces.nbytes)
         self.sample_bytes = POOL * 40  # the pool, and its temporaries
+        # Points, their copies and their answers; triangles and their vertices. Measured.
+        self.evaluation_bytes = IOU_POINTS * 50 + _MOST_FACES * 80
 
     @staticmethod
     def of_mesh(mesh: Mesh, signal: str) -> ShapeTask:
