@@ -14,6 +14,8 @@ from polyfield.api.results import plain
 from polyfield.errors import PolyfieldError, shown
 from polyfield.fitting.runs.interrupt import Stopped, stoppable
 
+_LONGEST = 500  # characters of an error
+
 
 def prepare_torch() -> None:
     """Set the variables that torch reads when it is imported, unless the environment sets them."""
@@ -73,7 +75,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _failed(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
+    """Print one line of at most 500 characters: a file's own names can be of any length."""
+    line = " ".join(line.splitlines())
+    print(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}...", file=sys.stderr)
     return status
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from polyfield.data.assembly import assemble, every_eighth
-from polyfield.data.frames import FOCAL, read_frames
-from polyfield.data.photographs import locate
+from polyfield.data.frames import FOCAL, Frame, read_frames
+from polyfield.data.photographs import exist, locate
 from polyfield.data.scene import Scene
 from polyfield.fields.domain import Domain
 from polyfield.progress import Progress
@@ -35,15 +35,22 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
     """
     root = _folder(path)
     train = read_frames(root / TRAIN)
-    held = next((name for name in (TEST, VAL) if (root / name).is_file()), None)
-    test = read_frames(root / held) if held else []
+    notes = []
+    test: list[Frame] = []
+    for name in (TEST, VAL):
+        if not test and (root / name).is_file():
+            test = read_frames(root / name)
+            if not exist(test, root):  # exporters list views that were never rendered
+                notes.append(f"{name}: none of its {len(test)} photographs exists; it is left out")
+                test = []
     pictures, skipped = locate(train + test, root)
     if test:
         tested = {picture.name for picture in pictures if picture.frame.shared is test[0].shared}
     else:
         tested = every_eighth([picture.name for picture in pictures])
     pixels, *_ = FOCAL["x"]
-    notes = [] if train[0].holder(pixels) is None else [_looks_captured(pixels)]
+    if train[0].holder(pixels) is not None:
+        notes.append(_looks_captured(pixels))
     return assemble(
         pictures,
         tested,

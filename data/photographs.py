@@ -54,7 +54,7 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
     tenth is missing.
     """
     found: list[Photograph] = []
-    missing: list[str] = []
+    missing: list[tuple[str, Frame]] = []
     first: dict[str, Frame] = {}
     for frame in frames:
         name, path = _inside(frame.own, "file_path", root)
@@ -62,18 +62,28 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
             raise frame.own.fail("file_path", f"{name!r} is in {first[name].own.where} too; keep one")
         first[name] = frame
         if path is None:
-            missing.append(name)
+            missing.append((name, frame))
         else:
             found.append(
                 Photograph(frame, name, path, _mask_path(frame, root), _dynamic_mask(frame, path, root))
             )
     if len(missing) > MISSING_ALLOWED * len(frames):
-        listed = ", ".join(repr(name) for name in missing[:3])
+        # The file that names most of them is the one to look at.
+        files = [frame.shared.where for _, frame in missing]
+        where = max(dict.fromkeys(files), key=files.count)
+        absent = [name for name, frame in missing if frame.shared.where == where]
+        named = sum(frame.shared.where == where for frame in frames)
+        listed = ", ".join(repr(name)[:80] for name in absent[:3])
         raise PolyfieldError(
-            f"{frames[0].shared.where}: file_path: {len(missing)} of {len(frames)} photographs do not exist"
+            f"{where}: file_path: {len(absent)} of {named} photographs do not exist"
             f" in {shown(root)} (at most a tenth may be missing), the first: {listed}"
         )
-    return found, tuple(missing)
+    return found, tuple(name for name, _ in missing)
+
+
+def exist(frames: Sequence[Frame], root: Path) -> bool:
+    """Return whether any photograph of the frames exists."""
+    return any(_inside(frame.own, "file_path", root)[1] is not None for frame in frames)
 
 
 def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int, int]]:

@@ -1,0 +1,68 @@
+"""Inputs that other people's bug reports are about, made small."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from polyfield.apps import command
+from polyfield.data.readers import open_scene
+from polyfield.demo.scenes import make_scene
+from polyfield.errors import PolyfieldError
+
+
+@pytest.fixture
+def blender(tmp_path) -> Path:
+    """A scene in Blender's layout: 16 training and 2 test views."""
+    make_scene(tmp_path / "scene", views=16, test_views=2, size=8)
+    return tmp_path / "scene"
+
+
+def renamed(folder: Path, split: str, count: int) -> None:
+    """Let a split's file name pictures that were never rendered, in its first frames."""
+    path = folder / f"transforms_{split}.json"
+    data = json.loads(path.read_text())
+    for number, frame in enumerate(data["frames"][:count]):
+        frame["file_path"] = f"./never/{split}{number:04d}"
+    path.write_text(json.dumps(data))
+
+
+def test_a_test_split_that_was_never_rendered_is_left_out_with_a_warning(blender):
+    renamed(blender, "test", 2)
+    scene = open_scene(blender)
+    assert "transforms_test.json: none of its 2 photographs exists; it is left out" in scene.notes
+    assert len(scene.test) == 2 and len(scene.train) == 14
+    assert all(name.startswith("train/") for name in scene.names)
+
+
+def test_the_validation_split_takes_its_place(blender):
+    data = json.loads((blender / "transforms_test.json").read_text())
+    (blender / "transforms_val.json").write_text(json.dumps(data))
+    renamed(blender, "test", 2)
+    scene = open_scene(blender)
+    assert [scene.names[i].split("/")[0] for i in scene.test] == ["test", "test"]
+
+
+@pytest.mark.parametrize("split, others", [("train", 0), ("test", 2)])
+def test_the_file_that_names_most_of_the_missing_photographs_is_named(blender, split, others):
+    count, of = (5, 16) if split == "train" else (3, 4)
+    if split == "test":
+        make_scene(blender.parent / "more", views=8, test_views=4, size=8)
+        (blender.parent / "more" / "test").rename(blender / "test2")
+        data = json.loads((blender.parent / "more" / "transforms_test.json").read_text())
+        for frame in data["frames"]:
+            frame["file_path"] = frame["file_path"].replace("test/", "test2/")
+        (blender / "transforms_test.json").write_text(json.dumps(data))
+    renamed(blender, split, count)
+    renamed(blender, {"train": "test", "test": "train"}[split], others)
+    with pytest.raises(PolyfieldError) as error:
+        open_scene(blender)
+    assert f"transforms_{split}.json: file_path: {count} of {of} photographs do not exist" in str(error.value)
+
+
+def test_an_error_is_one_line_of_at_most_500_characters(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["eval", "x" * 5000 + "\n" + "y" * 5000])
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 1 and out == ""
+    assert err.count("\n") == 1 and 400 < len(err) <= 501 and err.endswith("...\n")
