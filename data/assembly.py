@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from polyfield.data import photographs, placement
+from polyfield.cameras.cameras import Cameras
+from polyfield.data import photographs
 from polyfield.data.frames import cameras
 from polyfield.data.photographs import Photograph
+from polyfield.data.placement import Placement
 from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError, naming, shown
-from polyfield.fields.domain import Domain
 from polyfield.progress import Progress
 
 HOLD = 8  # every 8th by sorted name, from the first
@@ -30,7 +31,7 @@ def assemble(
     format: str,
     found: str,
     background: tuple[float, float, float],
-    domain: Domain | None,  # None: placed by the cameras
+    place: Callable[[Cameras], Placement],
     skipped: tuple[str, ...],
     notes: Sequence[str],
     downscale: int,
@@ -51,9 +52,9 @@ def assemble(
     sizes = photographs.measure(pictures, downscale)
     views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
     with naming(root):
-        place = domain or placement.from_cameras(views)
+        placed = place(views)
     pixels = photographs.load(pictures, downscale, progress)
-    remarks = [*notes, *([] if domain else placement.notes(views, place))]
+    remarks = [*notes, *placed.notes]
     if skipped:
         remarks.append(
             f"{len(skipped)} photographs do not exist and were left out, the first: {skipped[0]!r}"
@@ -74,8 +75,8 @@ def assemble(
         train=train,
         test=test,
         background=background,
-        domain=place,
-        near=0.0 if domain else placement.near(views, place),
+        domain=placed.domain,
+        near=placed.near,
         downscale=downscale,
         skipped=skipped,
         hashes={name: p.digest for name, p in zip(names, pixels)},

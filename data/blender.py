@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, read_frames
 from polyfield.data.photographs import exist, locate
 from polyfield.data.scene import Scene
-from polyfield.fields.domain import Domain
 from polyfield.progress import Progress
 
 TRAIN, VAL, TEST = "transforms_train.json", "transforms_val.json", "transforms_test.json"
-DOMAIN = Domain("box", (0.0, 0.0, 0.0), (1.5, 1.5, 1.5))
 WHITE = (1.0, 1.0, 1.0)
 
 
@@ -58,7 +57,7 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         format="blender",
         found=found,
         background=WHITE,
-        domain=DOMAIN,
+        place=placement.of_object,
         skipped=skipped,
         notes=notes,
         downscale=downscale,
@@ -72,6 +71,6 @@ def _folder(path: Path) -> Path:
 
 def _looks_captured(key: str) -> str:
     return (
-        f"{TRAIN} gives {key}, as photographs do; a Blender scene is on white in a box of half size"
-        f" {DOMAIN.half_size[0]:g}, so put the frames of photographs into one transforms.json instead"
+        f"{TRAIN} gives {key}, as photographs do; a Blender scene is an object on white,"
+        " so put the frames of photographs into one transforms.json instead"
     )

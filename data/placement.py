@@ -1,11 +1,11 @@
 """Placement: the domain of a scene of photographs, from its cameras alone.
 
-The centre is what the cameras look at. The inner cube of the contraction reaches from there to the farthest
-camera. So space between the cameras is not contracted, and space behind them is contracted towards the shell.
 All axes have the same length, and nothing is turned or moved: world coordinates stay the source's own.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -15,8 +15,54 @@ from polyfield.fields.domain import Domain
 NEAR = 0.05  # of the median distance from the cameras to the centre
 
 
+# Of the cameras' distance from the middle of standard Blender scenes, and the half size of their box.
+_STANDARD_DISTANCES, _STANDARD_HALF = (3.0, 5.5), 1.5
+_FEWEST = 4  # cameras that tell what they look at
+_HALF = 0.375  # half size of other boxes, of the median distance from the cameras to the middle
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a scene is, and from which distance on rays are sampled."""
+
+    domain: Domain
+    near: float
+    notes: tuple[str, ...] = ()  # warnings, a line each
+
+
+def of_capture(cameras: Cameras) -> Placement:
+    """Return the placement of photographs of a place, with a background: all of space."""
+    domain = from_cameras(cameras)
+    return Placement(domain, near(cameras, domain), tuple(notes(cameras, domain)))
+
+
+def of_object(cameras: Cameras) -> Placement:
+    """Return the placement of photographs of an object: a box at what the cameras look at.
+
+    Cameras at the distance of the standard Blender scenes have the standard box, of half size 1.5 around zero. Other
+    exporters have other scales; their box is as large relative to the cameras' distance.
+    """
+    middle, positions = cameras.focus().double().cpu(), _positions(cameras)
+    away = (positions - middle).norm(dim=-1).median().item()
+    low, high = _STANDARD_DISTANCES
+    if len(cameras) < _FEWEST or (low <= away <= high and middle.norm() < 0.1 * away):
+        return Placement(Domain("box", (0.0,) * 3, (_STANDARD_HALF,) * 3), 0.0)
+    if middle.norm() < 0.1 * away:
+        middle = middle.new_zeros(3)
+    x, y, z = middle.tolist()
+    half = _HALF * away
+    note = (
+        f"the cameras are {away:.3g} from what they look at, not {low:g} to {high:g} as in standard Blender scenes, so the "
+        f"box has half size {half:.3g} around ({x:.3g}, {y:.3g}, {z:.3g})"
+    )
+    return Placement(Domain("box", (x, y, z), (half,) * 3), 0.0, (note,))
+
+
 def from_cameras(cameras: Cameras) -> Domain:
     """Return the contraction domain around `Cameras.focus`.
+
+    The inner cube reaches from there to the farthest camera. So space between the cameras is not contracted, and
+    space behind them is contracted towards the shell.
 
     half_size is the largest camera distance in the maximum norm. It is 1 if all cameras are at the focus,
     that is, if one camera was turned on the spot.

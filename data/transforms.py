@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, read_frames
 from polyfield.data.photographs import SUFFIXES, locate
@@ -80,7 +81,7 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         format="transforms",
         found=found,
         background=BLACK,
-        domain=None,
+        place=placement.of_capture,
         skipped=skipped,
         notes=notes,
         downscale=downscale,

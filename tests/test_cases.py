@@ -60,6 +60,31 @@ def test_the_file_that_names_most_of_the_missing_photographs_is_named(blender, s
     assert f"transforms_{split}.json: file_path: {count} of {of} photographs do not exist" in str(error.value)
 
 
+def scaled(folder: Path, scale: float, move: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+    for split in ("train", "test"):
+        path = folder / f"transforms_{split}.json"
+        data = json.loads(path.read_text())
+        for frame in data["frames"]:
+            for row, shift in zip(frame["transform_matrix"][:3], move):
+                row[3] = row[3] * scale + shift
+        path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("scale, half", [(1.0, 1.5), (3.0, 4.5), (0.1, 0.15)])
+def test_the_box_of_a_blender_scene_has_the_scale_of_its_cameras(blender, scale, half):
+    scaled(blender, scale)
+    scene = open_scene(blender)
+    assert scene.domain.half_size == pytest.approx((half,) * 3, rel=0.02)
+    assert [note for note in scene.notes if "standard Blender scenes" in note] == (
+        [] if scale == 1 else list(scene.notes)
+    )
+
+
+def test_it_is_where_the_cameras_look(blender):
+    scaled(blender, 1.0, (50.0, -20.0, 3.0))
+    assert open_scene(blender).domain.centre == pytest.approx((50.0, -20.0, 2.9), abs=0.2)
+
+
 def test_an_error_is_one_line_of_at_most_500_characters(capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(["eval", "x" * 5000 + "\n" + "y" * 5000])
