@@ -49,12 +49,13 @@ def assemble(
         raise PolyfieldError(
             f"{shown(root)}: of {len(names)} photographs none is left to train on; add photographs"
         )
+    pictures, turns = photographs.orient(pictures)
     sizes = photographs.measure(pictures, downscale)
     views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
     with naming(root):
         placed = place(views)
     pixels = photographs.load(pictures, downscale, progress)
-    remarks = [*notes, *placed.notes]
+    remarks = [*notes, *turns, *placed.notes]
     if skipped:
         remarks.append(
             f"{len(skipped)} photographs do not exist and were left out, the first: {skipped[0]!r}"

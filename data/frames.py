@@ -45,6 +45,11 @@ class Frame:
         holder = self.holder(key)
         return None if holder is None else holder.number(key)
 
+    def integer(self, key: str) -> int | None:
+        """Return the frame's whole number, else the file's, else None."""
+        holder = self.holder(key)
+        return None if holder is None else holder.integer(key)
+
 
 def read_frames(path: Path) -> list[Frame]:
     """Return the frames of one JSON file, in its order."""
@@ -157,13 +162,11 @@ def _check_sizes(frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[
     first: dict[str, tuple[int, int]] = {}  # by file: each has its own intrinsics
     for frame, name, size in zip(frames, names, sizes):
         for key, length in zip("wh", size):
-            holder = frame.holder(key)
-            declared = holder.integer(key) if holder else None
+            declared = frame.integer(key)
             if declared is not None and declared != length:
-                turned = " (EXIF orientation applied)" if declared == size["hw".index(key)] else ""
                 raise frame.own.fail(
                     key,
-                    f"is {declared}, but photograph {name!r} has {size[0]} x {size[1]} pixels{turned};"
+                    f"is {declared}, but photograph {name!r} has {size[0]} x {size[1]} pixels;"
                     " the intrinsics must belong to the files",
                 )
         width, height = first.setdefault(frame.shared.where, size)

@@ -56,11 +56,15 @@ def read_size(path: Path, label: str) -> tuple[int, int]:
 
     `label` names it in errors.
     """
+    (width, height), turns, _ = read_header(path, label)
+    return (height, width) if turns % 2 else (width, height)
+
+
+def read_header(path: Path, label: str) -> tuple[tuple[int, int], int, bool]:
+    """Return the stored width and height, and the quarter turns and the mirroring that set the picture upright."""
     with decoding(label), path.open("rb") as file:
         image = open_image(file, file.read(16), label)
-        turns, _ = turn_of(image)
-        width, height = image.size
-    return (height, width) if turns % 2 else (width, height)
+        return image.size, *turn_of(image)
 
 
 def read_bytes(path: Path, label: str) -> bytes:
@@ -69,11 +73,11 @@ def read_bytes(path: Path, label: str) -> bytes:
         return path.read_bytes()
 
 
-def decode(data: bytes, label: str) -> np.ndarray:
-    """Return the picture in a file's bytes, as `read_image` does. `label` names the file in errors."""
+def decode(data: bytes, label: str, *, upright: bool = True) -> np.ndarray:
+    """Return the picture in a file's bytes, as `read_image` does, or as it is stored. `label` names it in errors."""
     with decoding(label):
         image = open_image(io.BytesIO(data), data[:16], label)
-        turns, mirrored = turn_of(image)
+        turns, mirrored = turn_of(image) if upright else UPRIGHT
         if data.startswith(PNG):
             open_image(io.BytesIO(data), data[:16], label).verify()  # every chunk's checksum, to the very end
         if is_deep(data):

@@ -7,7 +7,7 @@ import os
 import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -31,6 +31,7 @@ class Photograph:
     path: Path
     keep: Path | None  # a mask whose black pixels are ignored (nerfstudio)
     ignore: Path | None  # a mask whose non-black pixels are ignored (instant-ngp)
+    upright: bool = False  # whether the poses belong to the pixels as EXIF turns them, not as they are stored
 
     @property
     def label(self) -> str:
@@ -91,7 +92,7 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
 
     Raises PolyfieldError if downscaling leaves no pixels, or the pixels do not fit into memory.
     """
-    sizes = [images.read_size(photograph.path, photograph.label) for photograph in photographs]
+    sizes = [_size(photograph) for photograph in photographs]
     for photograph, (width, height) in zip(photographs, sizes):
         if downscale > min(width, height):
             raise PolyfieldError(
@@ -104,6 +105,36 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
             f" machine has {available / 1e9:.1f}; shrink them with --downscale {downscale * 2} or more"
         )
     return sizes
+
+
+def orient(photographs: Sequence[Photograph]) -> tuple[list[Photograph], list[str]]:
+    """Return the photographs with `upright` decided, and what there is to say of it, a line each.
+
+    The width and height in the scene's file tell whether its poses belong to a photograph as EXIF turns it. Where they
+    do not tell, its poses belong to the stored pixels: structure from motion ignores EXIF, or has removed it.
+    """
+    oriented, stored, turned = [], 0, 0
+    for photograph in photographs:
+        (width, height), turns, mirrored = images.read_header(photograph.path, photograph.label)
+        upright = False
+        if turns or mirrored:
+            declared = tuple(photograph.frame.integer(key) for key in "wh")
+            upright = turns % 2 == 1 and width != height and declared == (height, width)
+            turned, stored = turned + upright, stored + (not upright)
+        oriented.append(replace(photograph, upright=upright))
+    notes = []
+    if turned:
+        notes.append(f"{turned} photographs are turned by their EXIF orientation, as w and h say")
+    if stored:
+        notes.append(
+            f"{stored} photographs have an EXIF orientation that is not applied: poses are taken to belong to the stored pixels"
+        )
+    return oriented, notes
+
+
+def _size(photograph: Photograph) -> tuple[int, int]:
+    (width, height), turns, _ = images.read_header(photograph.path, photograph.label)
+    return (height, width) if photograph.upright and turns % 2 else (width, height)
 
 
 def load(photographs: Sequence[Photograph], downscale: int, progress: Progress | None = None) -> list[Pixels]:
@@ -126,7 +157,7 @@ def load(photographs: Sequence[Photograph], downscale: int, progress: Progress |
 
 def _read(photograph: Photograph, downscale: int) -> Pixels:
     data = images.read_bytes(photograph.path, photograph.label)
-    image = images.decode(data, photograph.label)
+    image = images.decode(data, photograph.label, upright=photograph.upright)
     mask = _read_masks(photograph, (image.shape[0], image.shape[1]))
     return Pixels(
         images.downscale(image, downscale),
@@ -141,7 +172,12 @@ def _read_masks(photograph: Photograph, shape: tuple[int, int]) -> np.ndarray | 
         if path is None:
             continue
         label = f"{photograph.frame.own.where}: mask {path.name!r}"
-        bright = images.decode(images.read_bytes(path, label), label)[..., :3].max(axis=-1) > 0
+        bright = (
+            images.decode(images.read_bytes(path, label), label, upright=photograph.upright)[..., :3].max(
+                axis=-1
+            )
+            > 0
+        )
         if bright.shape != shape:
             raise PolyfieldError(
                 f"{label} has {bright.shape[1]} x {bright.shape[0]} pixels; expected {shape[1]} x {shape[0]},"

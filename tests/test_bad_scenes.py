@@ -85,7 +85,7 @@ BAD_FRAMES = {
     "mask outside": ({"mask_path": "../m.png"}, "mask_path '../m.png' leaves the scene's folder"),
     "mask of another size": ({"mask_path": "small_mask.png"}, "mask 'small_mask.png' has 4 x 3 pixels; expected 8 x 6"),
     "width": ({"w": 16}, "w is 16, but photograph 'images/3.png' has 8 x 6 pixels;"),
-    "turned": ({"w": 6, "h": 8}, "w is 6, but photograph 'images/3.png' has 8 x 6 pixels (EXIF orientation applied);"),
+    "turned": ({"w": 6, "h": 8}, "w is 6, but photograph 'images/3.png' has 8 x 6 pixels;"),
     "half a pixel": ({"w": 8.5}, "w is 8.5; expected a whole number of at least 1"),
     "focal is text": ({"fl_x": "10"}, "fl_x is '10'; expected a number"),
     "focal below 0": ({"fl_x": -1}, "fl_x gives a focal length of -1 pixels for a photograph of 8; expected 0.008 to"),

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from polyfield.apps import command
+from polyfield.cameras.cameras import look_at
 from polyfield.data.readers import open_scene
 from polyfield.demo.scenes import make_scene
 from polyfield.errors import PolyfieldError
@@ -83,6 +87,55 @@ def test_the_box_of_a_blender_scene_has_the_scale_of_its_cameras(blender, scale,
 def test_it_is_where_the_cameras_look(blender):
     scaled(blender, 1.0, (50.0, -20.0, 3.0))
     assert open_scene(blender).domain.centre == pytest.approx((50.0, -20.0, 2.9), abs=0.2)
+
+
+QUARTER, UPSIDE_DOWN = 6, 3  # EXIF orientations
+
+
+def photographed(folder: Path, orientation: int, size: tuple[int, int], **top) -> np.ndarray:
+    """A scene of ten photographs with an EXIF orientation; returns the stored pixels of the first."""
+    first = None
+    for number in range(10):
+        pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+        first = pixels if first is None else first
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(folder / f"{number}.png", exif=exif)
+    angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
+    eyes = torch.tensor(np.stack([4 * np.cos(angles), 4 * np.sin(angles), 0 * angles + 1], 1)).float()
+    poses = look_at(eyes, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])).tolist()
+    frames = [
+        {"file_path": f"{number}.png", "transform_matrix": [*pose, [0, 0, 0, 1]]}
+        for number, pose in enumerate(poses)
+    ]
+    (folder / "transforms.json").write_text(json.dumps({"fl_x": 20.0, **top, "frames": frames}))
+    return first
+
+
+@pytest.mark.parametrize(
+    "orientation, size, top, turned",
+    [
+        (QUARTER, (12, 9), {"w": 9, "h": 12, "cx": 4.5, "cy": 6.0}, True),
+        (QUARTER, (12, 9), {"w": 12, "h": 9, "cx": 6.0, "cy": 4.5}, False),
+        (QUARTER, (12, 9), {"fl_x": None, "camera_angle_x": 0.7}, False),
+        (QUARTER, (9, 9), {"w": 9, "h": 9, "cx": 4.5, "cy": 4.5}, False),
+        (UPSIDE_DOWN, (12, 9), {"w": 12, "h": 9, "cx": 6.0, "cy": 4.5}, False),
+    ],
+)
+def test_photographs_are_turned_by_exif_only_where_their_poses_say_so(
+    tmp_path, orientation, size, top, turned
+):
+    stored = photographed(tmp_path, orientation, size, **top)
+    scene = open_scene(tmp_path)
+    expected = np.rot90(stored, -1) if turned else stored
+    assert np.array_equal(scene.images[0][..., :3] // 257, expected)
+    assert scene.cameras.sizes[0].tolist() == [expected.shape[1], expected.shape[0]]
+    words = (
+        "10 photographs are turned by their EXIF"
+        if turned
+        else "10 photographs have an EXIF orientation that is not"
+    )
+    assert any(note.startswith(words) for note in scene.notes)
 
 
 def test_an_error_is_one_line_of_at_most_500_characters(capsys):
