@@ -53,8 +53,12 @@ class Frame:
 
 def read_frames(path: Path) -> list[Frame]:
     """Return the frames of one JSON file, in its order."""
-    shared = read_record(path)
-    return [Frame(own, shared) for own in shared.records("frames")]
+    return frames_of(read_record(path), "frames")
+
+
+def frames_of(shared: Record, key: str) -> list[Frame]:
+    """Return the frames that a file lists under a key."""
+    return [Frame(own, shared) for own in shared.records(key)]
 
 
 def cameras(

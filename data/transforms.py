@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
-from polyfield.data.frames import FOCAL, Frame, read_frames
+from polyfield.data.frames import FOCAL, Frame, frames_of, read_frames
 from polyfield.data.photographs import SUFFIXES, locate
 from polyfield.data.records import Record
 from polyfield.data.scene import Scene
@@ -42,8 +42,10 @@ FRAME_HINTS = {
     "timestamp",
 }
 SPLITS = ("train_filenames", "val_filenames", "test_filenames")
-TOP_KEYS = CAMERA_KEYS | HINTS | {"frames", *SPLITS}
-FRAME_KEYS = CAMERA_KEYS | FRAME_HINTS | {"file_path", "transform_matrix", "mask_path", "time"}
+TEST_FRAMES = "test_frames"  # ScanNet++: frames of the test split, beside those of training
+IS_BAD = "is_bad"  # ScanNet++: a frame that is too blurred to be used
+TOP_KEYS = CAMERA_KEYS | HINTS | {"frames", TEST_FRAMES, *SPLITS}
+FRAME_KEYS = CAMERA_KEYS | FRAME_HINTS | {"file_path", "transform_matrix", "mask_path", "time", IS_BAD}
 
 
 def sniff(path: Path) -> str | None:
@@ -63,11 +65,23 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
     split.
     """
     file = path / NAME if path.is_dir() else path
-    frames = read_frames(file)
-    shared = frames[0].shared
+    listed = read_frames(file)
+    shared = listed[0].shared
+    held = frames_of(shared, TEST_FRAMES) if shared.values.get(TEST_FRAMES) else []
+    frames = [frame for frame in [*listed, *held] if not frame.own.flag(IS_BAD)]
+    if not frames:
+        raise shared.fail("frames", f"are all marked {IS_BAD}; expected at least one that is not")
     pictures, skipped = locate(frames, file.parent)
     notes = _remarks(frames, shared)
-    if any(key in shared for key in SPLITS):
+    if len(frames) < len(listed) + len(held):
+        notes.append(f"{len(listed) + len(held) - len(frames)} frames are marked {IS_BAD} and were left out")
+    if held:
+        if both := [key for key in SPLITS if key in shared]:
+            raise shared.fail(TEST_FRAMES, f"and {both[0]} both give a split; keep one")
+        used = pictures
+        of_test = set(map(id, held))
+        tested = {picture.name for picture in pictures if id(picture.frame) in of_test}
+    elif any(key in shared for key in SPLITS):
         train, tested = _listed(shared, [*(picture.name for picture in pictures), *skipped])
         used = [picture for picture in pictures if picture.name in train or picture.name in tested]
         if len(used) < len(pictures):

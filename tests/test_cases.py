@@ -138,6 +138,58 @@ def test_photographs_are_turned_by_exif_only_where_their_poses_say_so(
     assert any(note.startswith(words) for note in scene.notes)
 
 
+def edited(folder: Path, change) -> Path:
+    """The scene with its JSON changed."""
+    photographed(folder, 1, (12, 9), w=12, h=9)
+    data = json.loads((folder / "transforms.json").read_text())
+    change(data)
+    (folder / "transforms.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_frames_that_are_marked_bad_are_left_out(tmp_path):
+    def change(data):
+        data["frames"][3]["is_bad"] = data["frames"][7]["is_bad"] = True
+        data["frames"][5]["is_bad"] = False
+
+    scene = open_scene(edited(tmp_path, change))
+    assert len(scene.names) == 8 and not {"3.png", "7.png"} & set(scene.names)
+    assert "2 frames are marked is_bad and were left out" in scene.notes and len(scene.notes) == 1
+
+
+def test_test_frames_are_the_test_split(tmp_path):
+    def change(data):
+        data["test_frames"] = data["frames"][6:]
+        data["frames"] = data["frames"][:6]
+        data["test_frames"][0]["is_bad"] = True
+
+    scene = open_scene(edited(tmp_path, change))
+    assert [scene.names[i] for i in scene.test] == ["7.png", "8.png", "9.png"] and len(scene.train) == 6
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda data: [frame.update(is_bad=True) for frame in data["frames"]],
+            "frames are all marked is_bad",
+        ),
+        (
+            lambda data: data["frames"][2].update(is_bad="yes"),
+            "frames[2]: is_bad is 'yes'; expected true or false",
+        ),
+        (
+            lambda data: data.update(test_frames=[data["frames"].pop()], test_filenames=["1.png"]),
+            "test_frames and test_filenames both give a split",
+        ),
+    ],
+)
+def test_marks_that_make_no_sense_are_refused(tmp_path, change, words):
+    with pytest.raises(PolyfieldError) as error:
+        open_scene(edited(tmp_path, change))
+    assert words in str(error.value)
+
+
 def test_an_error_is_one_line_of_at_most_500_characters(capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(["eval", "x" * 5000 + "\n" + "y" * 5000])
