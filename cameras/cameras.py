@@ -177,9 +177,21 @@ class Cameras:
     def focus(self) -> Tensor:
         """Return the point (3,) that all cameras look at: the nearest to their optical axes in least squares.
 
-        There is none if the axes are nearly parallel, or diverge in front of the cameras. The point is then
-        the mean centre, moved along the mean view by the median distance between centres, or by 1 if that is
-        zero.
+        Where there is no such point, it is the mean centre, moved along the mean view by the median distance
+        between centres, or by 1 if that is zero.
+        """
+        if (point := self.crossing()) is not None:
+            return point
+        centres = self.c2w[:, :, 3].double()
+        views = -normalize(self.c2w[:, :, 2].double(), dim=1)
+        some = centres[:: len(self) // 500 + 1]
+        apart = float(torch.pdist(some).median()) if len(some) > 1 else 0.0
+        return (centres.mean(dim=0) + views.mean(dim=0) * (apart or 1.0)).to(self.c2w.dtype)
+
+    def crossing(self) -> Tensor | None:
+        """Return the point (3,) nearest to the optical axes in least squares, in front of most cameras.
+
+        None if the axes are nearly parallel, or diverge in front of the cameras.
         """
         centres = self.c2w[:, :, 3].double()
         views = -normalize(self.c2w[:, :, 2].double(), dim=1)
@@ -190,11 +202,12 @@ class Cameras:
         if torch.linalg.eigvalsh(total)[0] > 1e-4:
             pull = (across @ (centres - mean)[:, :, None]).mean(dim=0)[:, 0]
             point = mean + torch.linalg.solve(total, pull)
-            if ((point - centres) * views).sum(dim=1).median() > 0:
+            ahead = ((point - centres) * views).sum(dim=1).median()
+            if ahead > 1e-6 * (
+                1 + centres.abs().max()
+            ):  # of cameras turned on the spot it is their own place
                 return point.to(self.c2w.dtype)
-        some = centres[:: len(self) // 500 + 1]
-        apart = float(torch.pdist(some).median()) if len(some) > 1 else 0.0
-        return (mean + views.mean(dim=0) * (apart or 1.0)).to(self.c2w.dtype)
+        return None
 
 
 def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:

@@ -39,22 +39,28 @@ def of_capture(cameras: Cameras) -> Placement:
 def of_object(cameras: Cameras) -> Placement:
     """Return the placement of photographs of an object: a box at what the cameras look at.
 
-    Cameras at the distance of the standard Blender scenes have the standard box, of half size 1.5 around zero. Other
-    exporters have other scales; their box is as large relative to the cameras' distance.
+    Cameras at the distance of the standard Blender scenes have the standard box, of half size 1.5 around zero, and so have
+    cameras that do not look at one point. Other exporters have other scales; their box is as large relative to the
+    cameras' distance.
     """
-    middle, positions = cameras.focus().double().cpu(), _positions(cameras)
-    away = (positions - middle).norm(dim=-1).median().item()
+    standard = Placement(Domain("box", (0.0,) * 3, (_STANDARD_HALF,) * 3), 0.0)
+    crossing = cameras.crossing()
+    if crossing is None or len(cameras) < _FEWEST:
+        return standard
+    middle = crossing.double().cpu()
+    away = (_positions(cameras) - middle).norm(dim=-1).median().item()
     low, high = _STANDARD_DISTANCES
-    if len(cameras) < _FEWEST or (low <= away <= high and middle.norm() < 0.1 * away):
-        return Placement(Domain("box", (0.0,) * 3, (_STANDARD_HALF,) * 3), 0.0)
-    if middle.norm() < 0.1 * away:
-        middle = middle.new_zeros(3)
-    x, y, z = middle.tolist()
+    centred = bool(middle.norm() < 0.1 * away)
+    if centred and low <= away <= high:
+        return standard
+    x, y, z = (0.0, 0.0, 0.0) if centred else middle.tolist()
     half = _HALF * away
-    note = (
-        f"the cameras are {away:.3g} from what they look at, not {low:g} to {high:g} as in standard Blender scenes, so the "
-        f"box has half size {half:.3g} around ({x:.3g}, {y:.3g}, {z:.3g})"
+    why = (
+        f"the cameras look at ({x:.3g}, {y:.3g}, {z:.3g})"
+        if not centred
+        else f"the cameras are {away:.3g} from the middle, not {low:g} to {high:g} as in standard Blender scenes"
     )
+    note = f"{why}, so the box has half size {half:.3g} around ({x:.3g}, {y:.3g}, {z:.3g})"
     return Placement(Domain("box", (x, y, z), (half,) * 3), 0.0, (note,))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, frames_of, read_frames
-from polyfield.data.photographs import SUFFIXES, locate
+from polyfield.data.photographs import SUFFIXES, exist, locate
 from polyfield.data.records import Record
 from polyfield.data.scene import Scene
 from polyfield.progress import Progress
@@ -68,13 +68,17 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
     listed = read_frames(file)
     shared = listed[0].shared
     held = frames_of(shared, TEST_FRAMES) if shared.values.get(TEST_FRAMES) else []
-    frames = [frame for frame in [*listed, *held] if not frame.own.flag(IS_BAD)]
-    if not frames:
+    bad = [frame for frame in [*listed, *held] if frame.own.flag(IS_BAD)]
+    listed, held = ([frame for frame in part if not frame.own.flag(IS_BAD)] for part in (listed, held))
+    if not listed:
         raise shared.fail("frames", f"are all marked {IS_BAD}; expected at least one that is not")
+    notes = [f"{len(bad)} frames are marked {IS_BAD} and were left out"] if bad else []
+    if held and not exist(held, file.parent):
+        notes.append(f"{TEST_FRAMES}: none of its {len(held)} photographs exists; it is left out")
+        held = []
+    frames = [*listed, *held]
     pictures, skipped = locate(frames, file.parent)
-    notes = _remarks(frames, shared)
-    if len(frames) < len(listed) + len(held):
-        notes.append(f"{len(listed) + len(held) - len(frames)} frames are marked {IS_BAD} and were left out")
+    notes += _remarks(frames, shared)
     if held:
         if both := [key for key in SPLITS if key in shared]:
             raise shared.fail(TEST_FRAMES, f"and {both[0]} both give a split; keep one")
@@ -82,7 +86,8 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         of_test = set(map(id, held))
         tested = {picture.name for picture in pictures if id(picture.frame) in of_test}
     elif any(key in shared for key in SPLITS):
-        train, tested = _listed(shared, [*(picture.name for picture in pictures), *skipped])
+        known = [*(picture.name for picture in pictures), *skipped]
+        train, tested = _listed(shared, [*known, *map(_name, bad)])
         used = [picture for picture in pictures if picture.name in train or picture.name in tested]
         if len(used) < len(pictures):
             notes.append(f"{len(pictures) - len(used)} photographs are in neither split and were left out")
@@ -101,6 +106,11 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         downscale=downscale,
         progress=progress,
     )
+
+
+def _name(frame: Frame) -> str:
+    """Return the name of a frame's photograph, whether it exists or not."""
+    return posixpath.normpath((frame.own.text("file_path") or "").replace("\\", "/"))
 
 
 def _listed(shared: Record, names: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -82,7 +82,11 @@ class Domain:
 
     @property
     def corners(self) -> tuple[list[float], list[float]]:
-        """The lowest and the highest corner (D,) in the world of a box without rotation."""
+        """The lowest and the highest corner (D,) in the world. Raises PolyfieldError for a box with a rotation."""
+        if self.rotation is not None:
+            raise PolyfieldError(
+                "domain: a box with a rotation has no lowest and highest corner; give one without"
+            )
         pairs = list(zip(self.centre, self.half_size))
         return [c - h for c, h in pairs], [c + h for c, h in pairs]
 

@@ -79,14 +79,32 @@ def test_the_box_of_a_blender_scene_has_the_scale_of_its_cameras(blender, scale,
     scaled(blender, scale)
     scene = open_scene(blender)
     assert scene.domain.half_size == pytest.approx((half,) * 3, rel=0.02)
-    assert [note for note in scene.notes if "standard Blender scenes" in note] == (
-        [] if scale == 1 else list(scene.notes)
-    )
+    found = [note for note in scene.notes if "as in standard Blender scenes" in note]
+    assert len(found) == (scale != 1)
 
 
 def test_it_is_where_the_cameras_look(blender):
     scaled(blender, 1.0, (50.0, -20.0, 3.0))
-    assert open_scene(blender).domain.centre == pytest.approx((50.0, -20.0, 2.9), abs=0.2)
+    scene = open_scene(blender)
+    assert scene.domain.centre == pytest.approx((50.0, -20.0, 2.9), abs=0.2)
+    assert any(note.startswith("the cameras look at (50, -20, 2.") for note in scene.notes)
+
+
+@pytest.mark.parametrize("kind", ["same pose", "parallel", "turned on the spot"])
+def test_cameras_that_look_at_no_one_point_have_the_standard_box(blender, kind):
+    first = json.loads((blender / "transforms_train.json").read_text())["frames"][0]["transform_matrix"]
+    for split in ("train", "test"):
+        path = blender / f"transforms_{split}.json"
+        data = json.loads(path.read_text())
+        for number, frame in enumerate(data["frames"]):
+            pose = frame["transform_matrix"]
+            for row in range(3):
+                pose[row][3] = first[row][3] + (0.3 * number * first[row][0] if kind == "parallel" else 0)
+                if kind != "turned on the spot":
+                    pose[row][:3] = first[row][:3]
+        path.write_text(json.dumps(data))
+    domain = open_scene(blender).domain
+    assert domain.half_size == (1.5,) * 3 and domain.centre == (0.0,) * 3
 
 
 QUARTER, UPSIDE_DOWN = 6, 3  # EXIF orientations
@@ -165,6 +183,36 @@ def test_test_frames_are_the_test_split(tmp_path):
 
     scene = open_scene(edited(tmp_path, change))
     assert [scene.names[i] for i in scene.test] == ["7.png", "8.png", "9.png"] and len(scene.train) == 6
+
+
+def test_test_frames_that_do_not_exist_are_left_out(tmp_path):
+    def change(data):
+        data["test_frames"] = [
+            {**frame, "file_path": f"never{i}.png"} for i, frame in enumerate(data["frames"][:4])
+        ]
+
+    scene = open_scene(edited(tmp_path, change))
+    assert "test_frames: none of its 4 photographs exists; it is left out" in scene.notes
+    assert len(scene.test) == 2 and len(scene.train) == 8
+
+
+def test_test_frames_that_are_all_bad_leave_every_eighth(tmp_path):
+    def change(data):
+        data["test_frames"] = [{**data["frames"].pop(), "is_bad": True}]
+
+    scene = open_scene(edited(tmp_path, change))
+    assert len(scene.test) == 2 and len(scene.train) == 7
+
+
+def test_a_split_may_name_a_bad_frame(tmp_path):
+    def change(data):
+        data["frames"][3]["is_bad"] = True
+        data["train_filenames"] = ["1.png", "2.png", "3.png"]
+        data["test_filenames"] = ["4.png"]
+
+    scene = open_scene(edited(tmp_path, change))
+    assert [scene.names[i] for i in scene.train] == ["1.png", "2.png"]
+    assert [scene.names[i] for i in scene.test] == ["4.png"]
 
 
 @pytest.mark.parametrize(

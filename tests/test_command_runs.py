@@ -154,7 +154,7 @@ class TestResume:
             ("objective.rays", -5, "objective.rays is -5; expected a number from 1 to"),
             ("objective.rays", True, "objective.rays is True"),
             ("objective", {}, "objective.rays is None"),
-            ("objective.source", None, "objective.source is None; expected dict"),
+            ("objective.drawn", None, "objective.drawn.pool is None; expected a number"),
             ("seconds", "1", "seconds is '1'"),
             ("totals", None, "totals.rays is None"),
             ("steps", 7, f"steps is 7; the folder's name says {STEPS}"),

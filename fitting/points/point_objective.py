@@ -54,7 +54,7 @@ class PointObjective:
         bad = not (math.isfinite(value) and self._optimiser.finite())
         if not bad:
             self._optimiser.step(moment.rate(self._field.learning_rate))
-        errors = self._squared_errors(*values[self._loss[0].part])
+        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part])
         self._source.learn(targets, errors)
         return Outcome(
             1,
@@ -77,10 +77,10 @@ class PointObjective:
             values["colour"] = (self._field.head(features, targets.points).colour, targets.colour)
         return values
 
-    def _squared_errors(self, found: Tensor, wanted: Tensor) -> Tensor:
+    def _squared_errors(self, part: str, found: Tensor, wanted: Tensor) -> Tensor:
         """Return squared errors (N,), mean over the channels: of probabilities where raw values are logits."""
         found = found.detach()
-        if self._field.meaning.transform.function == "sigmoid":
+        if part == "raw" and self._field.meaning.transform.function == "sigmoid":
             found = self._field.meaning.transform(found)
         return (found - wanted).square().mean(-1)
 

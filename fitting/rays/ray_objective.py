@@ -29,14 +29,22 @@ PARTS = ("colour", "weights")  # parts that a loss may compare
 LOSS = (Term("colour", "huber"),)
 RANGES: dict[str, tuple[float, float]] = {
     "rays": (1, POOL),
-    "pool": (0, 10**9),
-    "rays_of_pool": (0, POOL),
+    "drawn.pool": (0, 10**9),
+    "drawn.rays": (0, POOL),
     "grid_updates": (0, 10**9),
     "grid_seconds": (0, 10**9),
 }
 _LEAST_MSE = 1e-10  # of a step, for its PSNR: a few rays may be right by chance
 # (progress, factor): until this progress, steps along a ray are longer than the finest by this factor.
 _STEP_FACTORS = ((0.15, 8.0), (0.5, 4.0), (0.85, 2.0), (1.0, 1.0))
+
+
+def fused_delta(loss: Sequence[Term]) -> float | None:
+    """Return the delta of a loss that the fused step computes, or None for any other loss."""
+    match tuple(loss):
+        case (Term("colour", "huber", 1.0, options),):
+            return options.get("delta", HUBER_DELTA)
+    return None
 
 
 class RayObjective:
@@ -94,11 +102,7 @@ class RayObjective:
 
     @property
     def _huber(self) -> float | None:
-        """The delta of a loss that the fused step supports, or None for any other loss."""
-        match self._loss:
-            case (Term("colour", "huber", 1.0, options),):
-                return options.get("delta", HUBER_DELTA)
-        return None
+        return fused_delta(self._loss)
 
     @property
     def _queues(self) -> bool:
@@ -247,7 +251,7 @@ class RayObjective:
     # -- checkpoints
 
     def tensors(self) -> dict[str, Tensor]:
-        return restoring.joined(grid=self.grid.tensors(), source=self._source.tensors())
+        return restoring.joined(grid=self.grid.tensors(), rays=self._pool.tensors())
 
     def allowed_shapes(self) -> dict[str, set[str]]:
         return {f"grid.{name}": shapes for name, shapes in self._kept.allowed_shapes().items()}
@@ -255,18 +259,15 @@ class RayObjective:
     def state(self) -> dict[str, Any]:
         return {
             "rays": self._rays,
-            "pool": self._pool.position[0],
-            "rays_of_pool": self._pool.position[1],
+            "drawn": self._pool.state(),
             "grid_updates": self.grid.updates,
             "grid_seconds": self._kept.seconds,
-            "source": self._source.state(),
         }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
         if self._fused:
             self._fused.refresh()
         self._kept.restore(restoring.part(tensors, "grid"), state["grid_updates"], state["grid_seconds"])
-        self._source.restore(restoring.part(tensors, "source"), state["source"])
+        self._pool.restore(restoring.part(tensors, "rays"), state["drawn"])
         self._rays = state["rays"]
-        self._pool.position = (state["pool"], state["rays_of_pool"])
         self._close_queue()

@@ -5,6 +5,7 @@ Drawing rays takes many small operations. For a small step these would cost more
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.rays import Rays
+from polyfield.fitting.runs.restoring import joined, part
 from polyfield.kernels import uniform
 
 POOL = 1 << 16  # rays drawn at a time, and the most rays of a step
@@ -60,11 +62,16 @@ class RaySource(ABC):
 
 
 class RayPool:
-    """The rays of a source, drawn POOL at a time. `position` is its only state beside the source's own."""
+    """The rays of a source, drawn POOL at a time.
+
+    A source that learns is in another state when a pool is used up than when it was drawn. A checkpoint holds both, so that
+    the same pool can be drawn again.
+    """
 
     def __init__(self, source: RaySource, seed: int) -> None:
         self._source, self._seed = source, seed
         self._pool: tuple[int, Batch] | None = None
+        self._drawn_from = self._snapshot()  # the source's state when the pool was drawn
         self.position = (0, 0)  # the pool's number, and the rays of it that were taken
 
     @torch.no_grad()
@@ -75,8 +82,34 @@ class RayPool:
             pool, taken = pool + 1, 0
         self.position = (pool, taken + count)
         if self._pool is None or self._pool[0] != pool:
+            self._drawn_from = self._snapshot()
             self._pool = (pool, self._source.draw(POOL, seed=self._seed, step=pool))
         return self._pool[1][taken : taken + count]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the source's tensors, now and when the pool was drawn."""
+        return joined(source=self._source.tensors(), drawn_from=self._drawn_from[0])
+
+    def state(self) -> dict[str, Any]:
+        """Return the position and the source's state, now and when the pool was drawn."""
+        pool, taken = self.position
+        drawn_from = self._drawn_from[1]
+        return {"pool": pool, "rays": taken, "source": self._source.state(), "drawn_from": drawn_from}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Restore what `tensors` and `state` returned."""
+        self.position = pool, taken = state["pool"], state["rays"]
+        self._pool = None
+        self._source.restore(part(tensors, "drawn_from"), state["drawn_from"])
+        self._drawn_from = self._snapshot()
+        if taken:
+            self._pool = (pool, self._source.draw(POOL, seed=self._seed, step=pool))
+        self._source.restore(part(tensors, "source"), state["source"])
+
+    def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {name: tensor.clone() for name, tensor in self._source.tensors().items()}
+        return tensors, copy.deepcopy(self._source.state())
 
 
 def with_noise(rays: Rays, target: Tensor, odds: Tensor, *, seed: int, step: int | Tensor) -> Batch:

@@ -20,7 +20,7 @@ from polyfield.fitting.metrics.views import evaluate
 from polyfield.fitting.rays.lattice import lattice
 from polyfield.fitting.rays.photographs import Photographs
 from polyfield.fitting.rays.queued import TOTALS
-from polyfield.fitting.rays.ray_objective import LOSS, RANGES, RayObjective
+from polyfield.fitting.rays.ray_objective import LOSS, RANGES, RayObjective, fused_delta
 from polyfield.fitting.rays.visible import visible
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.runs.devices import device_of
@@ -57,7 +57,9 @@ class SceneTask(Task):
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
-        pixels, fused = int(self.scene.cameras.sizes.prod(1).sum()), _is_fused(spec, form(device))
+        pixels = int(self.scene.cameras.sizes.prod(1).sum())
+        loss = [Term.from_json(term) for term in config.loss] or self.loss()
+        fused = fused_delta(loss) is not None and _is_fused(spec, form(device))
         if device.type == "cpu":
             return predict(spec, pixels=pixels, fused=fused)
         return predict_on_gpu(spec, pixels=pixels, fused=fused, deterministic=config.deterministic)

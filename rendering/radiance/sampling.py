@@ -127,4 +127,5 @@ def sampler_of(field: Field, context: FieldContext) -> Sampler:
     """
     if context.step_size < 1e-6 * min(field.meaning.domain.half_size):
         raise PolyfieldError(f"field file: its step_size {context.step_size} is too fine for its domain")
-    return sampler_for(field, context.occupancy, Lattice(context.step_size, context.cone, context.near))
+    occupied = None if context.occupancy is None else context.occupancy.to(field.device)
+    return sampler_for(field, occupied, Lattice(context.step_size, context.cone, context.near))
