@@ -80,6 +80,8 @@ def test_bad_clouds_are_one_line(tmp_path):
     assert "array 'points' has shape (5, 2); expected (P, 3)" in saved("a.npz", points=points[:, :2])
     assert "points has shape (0, 3); expected (P, 3)" in saved("a.npz", points=points[:0])
     assert "holds 2 arrays ('a' (5, 3), 'b' (5, 3))" in saved("a.npz", a=points, b=points)
-    assert "array 'points' is of type object; expected booleans" in saved("a.npz", points=np.full((2, 3), None))
+    assert "array 'points' is of type object; expected booleans" in saved(
+        "a.npz", points=np.full((2, 3), None)
+    )
     mesh = written(tmp_path / "a.ply", export(trimesh.creation.box(), "ply"))
     assert "has 12 faces, it is a mesh" in refusal(mesh, "cloud")
