@@ -39,7 +39,7 @@ def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, 
     (tmp_path / "file").touch()
     for name in ("photographs", "file"):
         message = mistake(capsys, "render", field, "--out", name, *size)
-        assert message == f"{name}: is there already and no rendering made it; choose another name"
+        assert message == f"{name}: already exists and was not written by a rendering; choose another name"
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["0001.png"]
 
 
