@@ -55,7 +55,10 @@ def check_state(checkpoint: checkpoints.Checkpoint, ranges: dict[str, tuple[floa
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise PolyfieldError(f"{where}: {key} is {value!r:.80}; expected a number from {least} to {most}")
     if state["steps"] != checkpoint.step:
-        raise PolyfieldError(f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}")
+        raise PolyfieldError(
+            f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}; "
+            "it was altered: continue from another --generation"
+        )
 
 
 def figures(task: Task, fit: Fit, config: FitConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, Points
 from polyfield.fields.context import FieldContext
 from polyfield.progress import Progress, silent
@@ -39,12 +40,17 @@ class Renderer(ABC):
         self.field, self.context = field, context
 
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
-        """Return a view of the field."""
-        raise NotImplementedError(f"{type(self).__name__} draws no views")
+        """Return a view of the field. Raises PolyfieldError where its signal has no views."""
+        raise PolyfieldError(f"rendering: a field of {self.field.meaning.signal} has no views; use `flat`")
 
     def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
-        """Return flat pictures, to be shown side by side. size is (width, height), the source's if None."""
-        raise NotImplementedError(f"{type(self).__name__} draws no flat pictures")
+        """Return flat pictures, to be shown side by side. size is (width, height), the source's if None.
+
+        Raises PolyfieldError where its signal has no flat pictures.
+        """
+        raise PolyfieldError(
+            f"rendering: a field of {self.field.meaning.signal} has no flat pictures; use `picture`"
+        )
 
     def refresh(self) -> None:
         """Follow a field whose tensors other code changed."""

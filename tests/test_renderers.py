@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.errors import PolyfieldError
 from polyfield.fields import SIGNALS, Domain, FieldSpec, Meaning, create
 from polyfield.fields.context import FieldContext
 from polyfield.rendering.radiance import pictures as radiance_pictures
@@ -99,9 +100,9 @@ def test_radiance_stands_on_the_background():
 
 
 def test_views_and_flat_pictures_go_with_the_signal():
-    with pytest.raises(NotImplementedError, match="PictureRenderer draws no views"):
+    with pytest.raises(PolyfieldError, match="a field of image has no views; use `flat`"):
         renderer_of(field_of("image"), FieldContext()).picture(cameras(), 0)
-    with pytest.raises(NotImplementedError, match="RadianceRenderer draws no flat pictures"):
+    with pytest.raises(PolyfieldError, match="a field of radiance has no flat pictures; use `picture`"):
         radiance().flat(None)
     for signal, count in (("image", 1), ("sdf", 3), ("volume", 3)):
         assert len(renderer_of(field_of(signal), FieldContext()).flat((12, 12))) == count

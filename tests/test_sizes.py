@@ -1,4 +1,4 @@
-"""Sizes of fields: the largest that stores so many bytes, and a source's own; fits that memory does not hold."""
+"""Sizes of fields: the largest within a number of bytes, a source's own size, and fits that are too large for memory."""
 
 import dataclasses
 import math

@@ -179,8 +179,8 @@ class FieldPasses:
         counts = torch.zeros(rays, dtype=torch.int64, device=device)
         along = (marched.ends, marched.counts, marched.live, marched.density, marched.dt)
         # No fusion of floating-point operations, because both passes must keep exactly the same samples.
-        alike: dict[str, Any] = {"enable_fp_fusion": False}
-        launch(lit_kernel, rays, RAYS, *along, bounds, counts, self._deepest, self._share, **alike)
+        exact: dict[str, Any] = {"enable_fp_fusion": False}
+        launch(lit_kernel, rays, RAYS, *along, bounds, counts, self._deepest, self._share, **exact)
         ends, live, total, size = packed(counts, marched.live, capacity)
         sample, ray = torch.empty(2, size, dtype=torch.int32, device=device)
         kept_weights, behind, slopes, t = torch.empty(4, size, device=device)
@@ -205,7 +205,7 @@ class FieldPasses:
             size,
             self._deepest,
             CONTRACTION=self._contraction,
-            **alike,
+            **exact,
         )
         inputs = (marched.codes, marched.harmonics, sample, ray, total, weights)
         launch(
