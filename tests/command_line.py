@@ -80,8 +80,10 @@ def final_tensors(folder: Path) -> str:
 
 def lock_of(pid: int, folder: Path) -> bool:
     """Return whether a process has begun to work on a run."""
-    lock = folder / "lock.json"
-    return lock.exists() and f'"pid": {pid}' in lock.read_text()
+    try:
+        return f'"pid": {pid}' in (folder / "lock.json").read_text()
+    except FileNotFoundError:  # not taken yet, or given back between two looks
+        return False
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
