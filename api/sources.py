@@ -32,7 +32,7 @@ def open_task(source: str, signal: str | None, downscale: int) -> Task:
         )
     if downscale != 1 and kind not in ("scene", "picture"):
         raise PolyfieldError(
-            f"--downscale {downscale}: is for photographs and pictures; {shown(source)} is a {kind}"
+            f"--downscale {downscale}: photographs and pictures have one; {shown(source)} is a {kind}"
         )
     if found and kind != "scene":  # scenes say more, once they are looked into
         say(f"{shown(source)} is read as a {kind}: {found.reason}")
@@ -47,7 +47,7 @@ def open_again(run: Run, config: FitConfig) -> Task:
         if now[key] != then.get(key):
             raise PolyfieldError(
                 f"{run.path / 'scene.json'}: {key} of {config.source} are not what the run was fitted to; "
-                "bring the source back as it was, or begin a new run"
+                "restore the source, or begin a new run"
             )
     return task
 

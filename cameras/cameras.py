@@ -162,7 +162,7 @@ class Cameras:
                 times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise PolyfieldError(f"cameras: this is not a set of cameras ({error!r})") from None
+            raise PolyfieldError(f"cameras: the data do not describe cameras: {error!r:.120}") from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
             raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")

@@ -62,9 +62,7 @@ def _check(values: np.ndarray, key: str, label: str) -> None:
     if values.ndim != 2 or values.shape[1] != 3 or len(values) == 0:
         raise PolyfieldError(f"{label}: {key} has shape {values.shape}; expected (P, 3)")
     if bad := values.size - int(np.isfinite(values).sum()):
-        raise PolyfieldError(
-            f"{label}: {bad} values of {key} are not finite (NaN or inf); leave those points out"
-        )
+        raise PolyfieldError(f"{label}: {bad} values of {key} are NaN or infinite; remove their points")
 
 
 def _read_ply(path: Path) -> Arrays:

@@ -108,10 +108,11 @@ def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
         if scale > 0 and np.abs(gram / scale**2 - np.eye(3)).max() <= TOLERANCE:
             raise record.fail(
                 key,
-                f"is a rotation scaled by {scale:.6g}; expected unit axes, divide its first three columns by that",
+                f"is a rotation scaled by {scale:.6g}; divide its first three columns by this scale",
             )
         raise record.fail(
-            key, f"is no rotation: its axes are off by {np.abs(gram - np.eye(3)).max():.3g} (R^T R against 1)"
+            key,
+            f"is not a rotation: R^T R differs from the identity by {np.abs(gram - np.eye(3)).max():.3g}; export the poses again",
         )
     if np.linalg.det(rotation) < 0:
         raise record.fail(key, "is left-handed (determinant -1); expected camera-to-world in OpenGL axes")
@@ -204,7 +205,10 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
     if (focal := holder.number(pixels)) is not None:
         size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
         if frame.holder(size, centre) is None:
-            raise frame.own.fail(pixels, f"is given without {size} or {centre}, so its image size is unknown")
+            raise frame.own.fail(
+                pixels,
+                f"needs {size} or {centre} beside it to say for which image size it holds; add one of them",
+            )
         return check_focal(frame.own, pixels, focal, length)
     key = radians
     if (angle := holder.number(radians)) is not None:
@@ -224,11 +228,16 @@ def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
     k1, k2, k3, k4, p1, p2 = _distortion(frame)
     if _is_fisheye(frame):
         if p1 or p2:
-            raise frame.own.fail("p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only")
+            raise frame.own.fail(
+                "p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only, remove p1 and p2"
+            )
         return "fisheye", (k1, k2, k3, k4, 0.0, 0.0, 0.0, 0.0)
     if k4:
         # Ambiguous: OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8.
-        raise frame.own.fail("k4", f"is {k4:g}; only fisheye lenses have a k4 that all programs agree on")
+        raise frame.own.fail(
+            "k4",
+            f"is {k4:g}; k4 is read for fisheye lenses only, because programs disagree on it elsewhere; set it to 0",
+        )
     bent = any((k1, k2, k3, p1, p2))
     return "opencv" if bent else "perspective", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)
 
@@ -245,7 +254,9 @@ def _is_fisheye(frame: Frame) -> bool:
     for key in OTHER_LENSES:
         holder = frame.holder(key)
         if holder is not None and holder.values[key] is not False:
-            raise frame.own.fail(key, "is a lens that is not read; expected perspective or OPENCV_FISHEYE")
+            raise frame.own.fail(
+                key, "is a lens that polyfield cannot read; expected perspective or OPENCV_FISHEYE"
+            )
     holder = frame.holder("camera_model")
     model = holder.text("camera_model") if holder else None
     if model is not None and model not in (*PERSPECTIVE_MODELS, FISHEYE_MODEL):

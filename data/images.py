@@ -122,7 +122,7 @@ def decoding(label: str) -> Iterator[None]:
     except PolyfieldError:
         raise
     except MemoryError:
-        raise PolyfieldError(f"{label} does not fit into memory") from None
+        raise PolyfieldError(f"{label} does not fit into memory; shrink it first") from None
     except DECODER_ERRORS as error:
         raise _damaged(label, error) from None
 

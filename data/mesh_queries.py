@@ -90,7 +90,7 @@ def _scene(vertices: np.ndarray, faces: np.ndarray) -> tuple[Any, np.ndarray, fl
     low, high = used.min(0), used.max(0)
     centre, unit = (low + high) / 2, float((high - low).max())
     if not 0 < unit < np.inf:
-        raise PolyfieldError(f"mesh query: the mesh is {unit} long; expected an extent above 0")
+        raise PolyfieldError(f"mesh query: the mesh has an extent of {unit}; expected more than 0")
     scene = open3d.t.geometry.RaycastingScene()
     scene.add_triangles(
         _tensor(((vertices - centre) / unit).astype(np.float32)), _tensor(faces.astype(np.uint32))

@@ -56,7 +56,7 @@ def open_mesh(path: str | Path) -> Mesh:
     whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
     if not whole.any():
         raise PolyfieldError(
-            f"{label}: all {len(faces)} faces have two corners in one position; export it again"
+            f"{label}: every one of its {len(faces)} faces has an area of 0; export it again"
         )
     dropped = len(faces) - int(whole.sum())
     notes = (f"{shown(path.name)}: {dropped} faces without area are left out.",) if dropped else ()
@@ -107,9 +107,7 @@ def _check(vertices: np.ndarray, faces: np.ndarray, label: str) -> None:
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise PolyfieldError(f"{label}: its vertices have {vertices.shape[-1]} coordinates; expected 3")
     if bad := vertices.size - int(np.isfinite(vertices).sum()):
-        raise PolyfieldError(
-            f"{label}: {bad} coordinates are not finite (NaN or inf); fix or remove those vertices"
-        )
+        raise PolyfieldError(f"{label}: {bad} coordinates are NaN or infinite; fix or remove their vertices")
     if faces.min() < 0 or faces.max() >= len(vertices):
         worst = faces.min() if faces.min() < 0 else faces.max()
         raise PolyfieldError(f"{label}: a face refers to vertex {worst}; expected 0 to {len(vertices) - 1}")
@@ -155,4 +153,4 @@ def _refuse_few_lines(lines: list[bytes], count: int, least: int = 3) -> None:
         raise ValueError(f"{len(lines)} lines of data, its header states {count}")
     last = lines[count - 1].split()
     if len(last) < least:
-        raise ValueError("its last line is not whole")
+        raise ValueError("its last line is incomplete")

@@ -96,7 +96,7 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
     for photograph, (width, height) in zip(photographs, sizes):
         if downscale > min(width, height):
             raise PolyfieldError(
-                f"{photograph.label} has {width} x {height} pixels; --downscale {downscale} leaves none of them"
+                f"{photograph.label} has {width} x {height} pixels; --downscale {downscale} is larger than one side"
             )
     needed = sum((width // downscale) * (height // downscale) * 8 for width, height in sizes)
     if needed > (available := _memory()):
@@ -181,7 +181,7 @@ def _read_masks(photograph: Photograph, shape: tuple[int, int]) -> np.ndarray | 
         if bright.shape != shape:
             raise PolyfieldError(
                 f"{label} has {bright.shape[1]} x {bright.shape[0]} pixels; expected {shape[1]} x {shape[0]},"
-                f" as photograph {photograph.name!r} has"
+                f" the size of photograph {photograph.name!r}; resize the mask"
             )
         counts = bright != black_counts
         mask = counts if mask is None else mask & counts
@@ -211,7 +211,7 @@ def _mask_path(frame: Frame, root: Path) -> Path | None:
         return None
     name, path = _inside(frame.own, "mask_path", root)
     if path is None:
-        raise frame.own.fail("mask_path", f"{name!r} does not exist")
+        raise frame.own.fail("mask_path", f"{name!r} does not exist; restore the file or remove the key")
     return path
 
 

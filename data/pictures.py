@@ -137,9 +137,7 @@ def _exr(path: Path, label: str) -> _Decoded:
 
     head = OpenEXR.File(str(path), header_only=True)
     if len(head.parts) != 1:
-        raise PolyfieldError(
-            f"{label}: holds {len(head.parts)} parts; expected an EXR with one part; export that part alone"
-        )
+        raise PolyfieldError(f"{label}: has {len(head.parts)} parts; expected one part: export it alone")
     low, high = head.header()["dataWindow"]
     width, height = (int(high[i]) - int(low[i]) + 1 for i in (0, 1))
     if width * height > images.LARGEST:
@@ -187,7 +185,9 @@ def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -
     """Return the values at 1 / K, not yet upright, and the largest of them."""
     height, width, channels = decoded.shape
     if k > min(height, width):
-        raise PolyfieldError(f"{label} has {width} x {height} pixels; --downscale {k} leaves none of them")
+        raise PolyfieldError(
+            f"{label} has {width} x {height} pixels; --downscale {k} is larger than one side"
+        )
     shape = (height // k, width // k, channels)
     with images.decoding(label):
         if np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize <= IN_MEMORY:
@@ -226,9 +226,7 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
         if progress is not None:
             progress((last - top) / (bottom - top))
     if bad:
-        raise PolyfieldError(
-            f"{label}: {bad} values are not finite (NaN or inf); expected numbers alone, export it again"
-        )
+        raise PolyfieldError(f"{label}: {bad} values are NaN or infinite; export it again")
 
 
 def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:

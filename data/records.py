@@ -92,7 +92,10 @@ class Record:
         if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
             raise self.fail(key, f"is {brief(value)}; expected a list of rows of numbers")
         if len({len(row) for row in value}) != 1:
-            raise self.fail(key, f"has rows of {', '.join(str(len(row)) for row in value[:8])} numbers")
+            raise self.fail(
+                key,
+                f"has rows of {', '.join(str(len(row)) for row in value[:8])} numbers; expected equal lengths",
+            )
         return [
             [self._finite(f"{key}[{i}][{j}]", item) for j, item in enumerate(row)]
             for i, row in enumerate(value)
@@ -102,7 +105,7 @@ class Record:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(key, f"is {brief(value)}; expected a number")
         if abs(value) > LARGEST:
-            raise self.fail(key, f"is larger than {LARGEST:g}; expected a number of a sane size")
+            raise self.fail(key, f"is {brief(value)}; expected a magnitude of at most {LARGEST:g}")
         return float(value)
 
 

@@ -127,7 +127,7 @@ def _numbers(values: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...
     with np.errstate(over="ignore"):  # becomes inf, which is refused
         values = values.astype(found.newbyteorder("=") if kept else np.float32, copy=False)
     if bad := sum(piece.size - int(np.isfinite(piece).sum()) for piece in values):
-        raise PolyfieldError(f"{label}: {bad} values are not finite in float32 (NaN or inf); fix them first")
+        raise PolyfieldError(f"{label}: {bad} values are NaN or infinite in float32; replace them first")
     return values, () if kept else (f"values of type {found} are taken as float32.",)
 
 

@@ -46,7 +46,7 @@ class Domain:
         axes = len(self.centre)
         if not 1 <= axes <= 4 or len(self.half_size) != axes:
             raise PolyfieldError(
-                f"domain: centre has {axes} numbers, half_size {len(self.half_size)}; expected 1 to 4, as many in both"
+                f"domain: centre has {axes} numbers, half_size {len(self.half_size)}; expected the same number of both, 1 to 4"
             )
         if not all(map(math.isfinite, self.centre)) or not all(
             1e-9 <= size <= 1e9 for size in self.half_size
@@ -85,7 +85,7 @@ class Domain:
         """The lowest and the highest corner (D,) in the world. Raises PolyfieldError for a box with a rotation."""
         if self.rotation is not None:
             raise PolyfieldError(
-                "domain: a box with a rotation has no lowest and highest corner; give one without"
+                "domain: a rotated box has no lowest and highest corner; use a box without a rotation"
             )
         pairs = list(zip(self.centre, self.half_size))
         return [c - h for c, h in pairs], [c + h for c, h in pairs]

@@ -67,10 +67,12 @@ def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]
     where = shown(path)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
-        raise PolyfieldError(f"{where}: format {metadata.get('format')!r}; expected {FORMAT!r}, a field file")
+        raise PolyfieldError(
+            f"{where}: is not a field file: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
+        )
     if metadata.get("version") != VERSION:
         raise PolyfieldError(
-            f"{where}: version {metadata.get('version')!r} of field files; this polyfield reads {VERSION!r}; "
+            f"{where}: field files of version {metadata.get('version')!r:.80} are not read, only {VERSION!r}; "
             "update polyfield"
         )
     with naming(path):

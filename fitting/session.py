@@ -72,7 +72,7 @@ def figures_of(task: Task, run: Run, config: FitConfig) -> dict[str, Any]:
     check_state(checkpoint, task.ranges)
     state, begun_on = checkpoint.state, run.config.get("machine")
     if config.length.progress(state["steps"], state["seconds"]) < 1:
-        raise PolyfieldError(f"{shown(checkpoint.path)}: is not the end of the fit")
+        raise PolyfieldError(f"{shown(checkpoint.path)}: was not written at the end of the fit")
     device = begun_on.get("device") if isinstance(begun_on, dict) else None
     return _figures(task, state, _repeats(config, device))
 

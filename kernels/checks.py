@@ -134,7 +134,7 @@ def points_of_radiance(points: Tensor) -> None:
 def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]) -> None:
     if len(steps) != len(tensors):
         raise PolyfieldError(
-            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, of every table and every layer"
+            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, one for each table and each layer"
         )
     for tensor, step in zip(tensors, steps):
         for name in ("mean", "square"):
@@ -162,7 +162,7 @@ def fused_radiance(
     outputs = _layers("fused_radiance: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
-            f"fused_radiance: {latent} latent numbers, {outputs} colours; expected 1 or more, 3"
+            f"fused_radiance: {latent} latent numbers and {outputs} colours; expected at least 1 and exactly 3"
         )
 
 

@@ -33,9 +33,7 @@ class Levels:
                 f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
             )
         if self.entries >= 1 << 31:
-            raise PolyfieldError(
-                f"levels: {self.entries:,} entries; rows are counted in 32 bits, so below 2^31"
-            )
+            raise PolyfieldError(f"levels: {self.entries:,} entries; expected fewer than 2^31")
         if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
             raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
 

@@ -63,17 +63,17 @@ BAD_FRAMES = {
     "no pose": ({"transform_matrix": None}, "transform_matrix is missing"),
     "pose is text": ({"transform_matrix": "I"}, "transform_matrix is 'I'; expected a list of rows"),
     "3 x 3": ({"transform_matrix": matrix(lambda m: m[:3, :3])}, "transform_matrix has 3 x 3 numbers; expected 4 x 4"),
-    "ragged": ({"transform_matrix": [[1, 0], [0]]}, "transform_matrix has rows of 2, 1 numbers"),
+    "ragged": ({"transform_matrix": [[1, 0], [0]]}, "transform_matrix has rows of 2, 1 numbers; expected equal lengths"),
     "word inside": ({"transform_matrix": with_entry(1, 2, "x")}, "transform_matrix[1][2] is 'x'; expected a number"),
     "bool inside": ({"transform_matrix": with_entry(1, 2, True)}, "transform_matrix[1][2] is True; expected a number"),
-    "huge": ({"transform_matrix": with_entry(0, 3, 10**40)}, "transform_matrix[0][3] is larger than 1e+18"),
+    "huge": ({"transform_matrix": with_entry(0, 3, 10**40)}, "transform_matrix[0][3] is 1" + "0" * 40 + "; expected a magnitude of at most 1e+18"),
     "scaled": ({"transform_matrix": matrix(scaled)}, "transform_matrix is a rotation scaled by 2.5; "),
     "left-handed": (
         {"transform_matrix": matrix(lambda m: m @ np.diag([1.0, 1, -1, 1]))},
         "transform_matrix is left-handed (determinant -1)",
     ),
-    "sheared": ({"transform_matrix": with_entry(0, 1, 0.1)}, "transform_matrix is no rotation: its axes are off by 0.1"),
-    "zero": ({"transform_matrix": matrix(lambda m: m * [[0, 0, 0, 1]])}, "transform_matrix is no rotation"),
+    "sheared": ({"transform_matrix": with_entry(0, 1, 0.1)}, "transform_matrix is not a rotation: R^T R differs from the identity by 0.1"),
+    "zero": ({"transform_matrix": matrix(lambda m: m * [[0, 0, 0, 1]])}, "transform_matrix is not a rotation"),
     "transposed": ({"transform_matrix": matrix(np.transpose)}, "transform_matrix has the last row 0 0 4 1; expected"),
     "no path": ({"file_path": None}, "file_path is missing"),
     "path is a number": ({"file_path": 7}, "file_path is 7; expected text"),
@@ -102,8 +102,8 @@ BAD_FRAMES = {
     "camera model": ({"camera_model": "EQUIRECTANGULAR"}, "camera_model is 'EQUIRECTANGULAR'; expected one of SIMPLE_P"),
     "fisheye and pinhole": ({"camera_model": "PINHOLE", "is_fisheye": True}, "is_fisheye is true, but camera_model is"),
     "fisheye with p1": ({"is_fisheye": True, "p1": 0.1}, "p1, p2 are 0.1, 0; a fisheye lens has k1 to k4 only"),
-    "only k4": ({"k4": 0.1}, "k4 is 0.1; only fisheye lenses"),
-    "other lens": ({"latlong": True}, "latlong is a lens that is not read"),
+    "only k4": ({"k4": 0.1}, "k4 is 0.1; k4 is read for fisheye lenses only"),
+    "other lens": ({"latlong": True}, "latlong is a lens that polyfield cannot read"),
     "five numbers": ({"distortion_params": [0] * 5}, "distortion_params is a list of 5; expected a list of 6 numbers"),
 }  # fmt: skip
 
@@ -133,7 +133,7 @@ BAD_TOPS = {
     "no intrinsics": ({"fl_x": None}, "frames[0]: fl_x is missing, and so are camera_angle_x and x_fov"),
     "which size": (
         {"cx": None, "w": None},
-        "frames[0]: fl_x is given without w or cx, so its image size is unknown",
+        "frames[0]: fl_x needs w or cx beside it to say for which image size it holds; add one of them",
     ),
     "size of others": (
         {"w": 16, "h": 12},
@@ -183,7 +183,7 @@ def test_mixed_sizes_under_one_set_of_intrinsics(folder, top):
 def test_nothing_left_to_train_on(folder):
     data = good()
     data["frames"] = data["frames"][:1]
-    assert "none is left to train on" in refusal(folder, data)
+    assert "none is left for training" in refusal(folder, data)
 
 
 BAD_FILES = {

@@ -39,14 +39,14 @@ def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, 
     (tmp_path / "file").touch()
     for name in ("photographs", "file"):
         message = mistake(capsys, "render", field, "--out", name, *size)
-        assert message == f"{name}: already exists and was not written by a rendering; choose another name"
+        assert message == f"{name}: already exists and does not hold rendered frames; choose another name"
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["0001.png"]
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"c2w": [[0.0] * 4] * 3}, "c2w is no rotation"),
+        ({"c2w": [[0.0] * 4] * 3}, "c2w is not a rotation"),
         ({"c2w": [[0.0] * 4] * 4}, "c2w is missing or has another shape"),
         ({"c2w": "I"}, "c2w is 'I'; expected a list of rows"),
         ({"size": [0, 24]}, "size is 0 x 24; expected whole numbers from 1 to"),

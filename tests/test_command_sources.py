@@ -137,7 +137,7 @@ def test_sizes_are_asked_in_bytes(capsys):
         (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
         (["waves.png", "--field", "vm"], "image fields: it needs three axes, and this has 2; use cp"),
-        (["scan.npy", "--downscale", "2"], "--downscale 2: is for photographs and pictures"),
+        (["scan.npy", "--downscale", "2"], "--downscale 2: photographs and pictures have one"),
         (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),
         (["notes.txt"], "no such file or folder"),
         (

@@ -55,7 +55,7 @@ def test_a_contraction_holds_all_of_space_and_is_continuous():
     [
         (("ball", (0.0,), (1.0,)), "kind 'ball' is unknown"),
         (("box", (0.0, 0.0), (1.0,)), "centre has 2 numbers, half_size 1"),
-        (("box", (), ()), "expected 1 to 4"),
+        (("box", (), ()), "the same number of both, 1 to 4"),
         (("box", (0.0,), (0.0,)), "half_size"),
         (("box", (math.nan,), (1.0,)), "must be finite"),
         (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0), (1.0, 0.0))), "is not a 2 x 2 rotation"),

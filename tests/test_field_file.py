@@ -168,9 +168,9 @@ def plain(path: Path, key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "metadata, words",
     [
-        ({"format": "other"}, "format 'other'; expected 'polyfield-field'"),
-        ({"format": None}, "format None"),
-        ({"version": "1"}, "version '1' of field files; this polyfield reads '2'; update polyfield"),
+        ({"format": "other"}, "its format is 'other'; expected 'polyfield-field'"),
+        ({"format": None}, "its format is None"),
+        ({"version": "1"}, "field files of version '1' are not read, only '2'; update polyfield"),
         ({"version": None}, "version None"),
         ({"spec": None}, "hold no spec"),
         ({"context": None}, "hold no context"),

@@ -308,7 +308,7 @@ class TestMeshQueries:
         [
             (CUBE, np.zeros((0, 3), int), CUBE, "at least one"),
             (CUBE, CUBE_FACES + 1, CUBE, "faces name vertices 1 to 8; expected 0 to 7"),
-            (CUBE * 0, CUBE_FACES, CUBE, "expected an extent above 0"),
+            (CUBE * 0, CUBE_FACES, CUBE, "has an extent of 0.0; expected more than 0"),
             (CUBE * math.nan, CUBE_FACES, CUBE, "finite"),
             (CUBE, CUBE_FACES, np.full_like(CUBE, math.inf), "finite"),
             (CUBE, CUBE_FACES, CUBE[:, :2], r"points \(8, 2\)"),

@@ -74,8 +74,8 @@ def test_bad_clouds_are_one_line(tmp_path):
     points = noise(5, 3, dtype=np.float32)
     holed = points.copy()
     holed[2, 1] = np.nan
-    assert "1 values of points are not finite" in saved("a.npz", points=holed)
-    assert "1 values of normals are not finite" in saved("a.npz", points=points, normals=holed)
+    assert "1 values of points are NaN or infinite" in saved("a.npz", points=holed)
+    assert "1 values of normals are NaN or infinite" in saved("a.npz", points=points, normals=holed)
     assert "has 4 normals; expected 5" in saved("a.npz", points=points, normals=points[:4])
     assert "array 'points' has shape (5, 2); expected (P, 3)" in saved("a.npz", points=points[:, :2])
     assert "points has shape (0, 3); expected (P, 3)" in saved("a.npz", points=points[:0])

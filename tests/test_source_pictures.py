@@ -87,7 +87,7 @@ def test_exr_keeps_its_floats(tmp_path, dtype):
 def test_exr_that_is_no_picture_is_refused(tmp_path):
     pixels = noise(4, 5, 3, dtype=np.float32)
     pixels[1, 2, 0], pixels[3, 3, 1] = np.nan, np.inf
-    assert "a.exr: 2 values are not finite" in refusal(exr(tmp_path / "a.exr", {"RGB": pixels}), "picture")
+    assert "a.exr: 2 values are NaN or infinite" in refusal(exr(tmp_path / "a.exr", {"RGB": pixels}), "picture")
     depth = exr(tmp_path / "b.exr", {"Z": pixels[..., 2].copy()})
     assert "b.exr: has the channels Z; expected R, G and B" in refusal(depth, "picture")
     whole = exr(tmp_path / "c.exr", {"Y": np.ones((4, 5), np.uint32)})
@@ -152,7 +152,7 @@ def test_bad_downscale_is_one_line(tmp_path, k):
         open_picture(tmp_path / "a.png", downscale=k)
     path = written(tmp_path / "a.png", png(noise(4, 5, 3), 2))
     assert refusal(path, "picture", downscale=5).endswith(
-        "has 5 x 4 pixels; --downscale 5 leaves none of them"
+        "has 5 x 4 pixels; --downscale 5 is larger than one side"
     )
 
 

@@ -83,8 +83,8 @@ def test_bad_volumes_are_one_line(tmp_path):
 
     holed = noise(3, 4, 5, dtype=np.float32)
     holed[0, 1] = np.nan
-    assert "a.npy: 5 values are not finite" in saved(holed)
-    assert "a.npy: 1 values are not finite in float32" in saved(
+    assert "a.npy: 5 values are NaN or infinite" in saved(holed)
+    assert "a.npy: 1 values are NaN or infinite in float32" in saved(
         np.where(np.arange(60).reshape(3, 4, 5) == 7, 1e60, 0.0)
     )
     assert "has (5, 4, 1) voxels; expected at least 2 along each axis" in saved(holed[:1])

@@ -86,7 +86,9 @@ def load(run: Path, step: int | None = None) -> Checkpoint:
     try:
         return _load(run, step)
     except OSError as error:
-        raise PolyfieldError(f"{shown(run)}: cannot be read: {error.strerror}; fix that") from None
+        raise PolyfieldError(
+            f"{shown(run)}: cannot be read: {error.strerror}; check its permissions"
+        ) from None
 
 
 def generations(run: Path) -> list[int]:

@@ -72,7 +72,7 @@ class Task(ABC):
             spec = FieldSpec.from_json(config.spec)
             if spec.meaning != self.meaning:
                 raise PolyfieldError(
-                    f"config.json: spec has another meaning than {self.name}; begin a new run"
+                    f"config.json: spec describes another signal or domain than {self.name}; begin a new run"
                 )
             return spec
         spec = FieldSpec(config.field, self.meaning, config.options)

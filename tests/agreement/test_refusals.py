@@ -152,7 +152,7 @@ REFUSED = {
         density=((32, 4), (16, 31))
     ),
     "fused_radiance: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
-    "fused_radiance: 16 latent numbers, 4 colours; expected 1 or more, 3": lambda: radiance(
+    "fused_radiance: 16 latent numbers and 4 colours; expected at least 1 and exactly 3": lambda: radiance(
         colour=((32, 32), (4, 32))
     ),
 }
@@ -221,7 +221,7 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
             "fused_radiance: square is of torch.float64; expected torch.float32, contiguous",
         ),
         ({"step": 0}, "fused_radiance: step is 0; expected 1 or more"),
-        (None, "fused_radiance: 4 steps; expected 5, of every table and every layer"),
+        (None, "fused_radiance: 4 steps; expected 5, one for each table and each layer"),
     ],
 )
 def test_steps_that_do_not_fit(native_form, changes, message):
