@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from polyfield.fitting.tasks.task import Task
 
 
-def evaluate(run: str | os.PathLike[str], /, *, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    run: str | os.PathLike[str],
+    /,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
     """Measure a run's field: on the views held out, or on the source itself. Writes eval.json and a picture.
 
     Parameters
     ----------
     run
         The run's folder.
+    source
+        The path of the source, if it was moved since the fit.
     device
         "cpu", "cuda", or "auto".
 
@@ -51,7 +59,7 @@ def evaluate(run: str | os.PathLike[str], /, *, device: str = "auto") -> dict[st
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
-    task = open_again(opened, config)
+    task = open_again(opened, config, source)
     with opened.lock():
         try:
             took = session.figures_of(task, opened, config)

@@ -37,6 +37,8 @@ def fit(
     /,
     *,
     field: str = "hashgrid",
+    kind: str | None = None,
+    box: Sequence[float] | None = None,
     signal: str | None = None,
     steps: int | None = None,
     seconds: float | None = None,
@@ -59,6 +61,11 @@ def fit(
         "demo-moving".
     field
         The architecture, one of `polyfield.ARCHITECTURES`.
+    kind
+        What to read the source as: "scene", "picture", "mesh", "cloud" or "volume". Its name and content decide if None.
+    box
+        Centre and half size (x, y, z, h) of a scene's region of detail, in its own coordinates: the box of a Blender scene,
+        the part of space that is not contracted of any other. The cameras decide if None.
     signal
         What the field's values are, one of `polyfield.SIGNALS`. The source decides if None.
     steps, seconds
@@ -119,12 +126,14 @@ def fit(
         device=device,
         save_seconds=save_seconds,
         deterministic=deterministic,
+        kind=kind,
+        box=None if box is None else list(box),
         signal=signal or "radiance",
         bytes=bytes,
         loss=[term.to_json() if isinstance(term, Term) else dict(term) for term in loss or ()],
     )
     device_of(device)
-    task = open_task(os.fspath(source), signal, downscale)
+    task = open_task(os.fspath(source), signal, downscale, kind=kind, box=config.centre_and_half)
     config = replace(config, signal=task.meaning.signal)
     return _begin(config, task, None if out is None else Path(out))
 
@@ -146,7 +155,13 @@ def _begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
         return _train(run, config, task, fitting)
 
 
-def resume(run: str | os.PathLike[str], /, *, generation: int | None = None) -> FitResult:
+def resume(
+    run: str | os.PathLike[str],
+    /,
+    *,
+    generation: int | None = None,
+    source: str | os.PathLike[str] | None = None,
+) -> FitResult:
     """Continue a run's fit from a checkpoint, with the options that it was begun with.
 
     Parameters
@@ -155,6 +170,8 @@ def resume(run: str | os.PathLike[str], /, *, generation: int | None = None) -> 
         The run's folder.
     generation
         The step of the checkpoint to continue from; the newest if None.
+    source
+        The path of the source, if it was moved since the fit began.
 
     Returns
     -------
@@ -184,7 +201,7 @@ def resume(run: str | os.PathLike[str], /, *, generation: int | None = None) -> 
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
-    task = open_again(opened, config)
+    task = open_again(opened, config, source)
     placed = generation is not None or checkpoints.begun(opened.path)
     fitting = _prepare(config, task, resumed=placed)
     with opened.lock():

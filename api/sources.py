@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from polyfield.errors import PolyfieldError, shown
 from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
+    from polyfield.data.placement import Box
     from polyfield.data.scene import Scene
     from polyfield.fitting.runs.config import FitConfig
     from polyfield.fitting.tasks.task import Task
@@ -18,41 +20,64 @@ if TYPE_CHECKING:
 BUILT_IN = {"demo": "still", "demo-moving": "moving"}
 
 
-def open_task(source: str, signal: str | None, downscale: int) -> Task:
-    """Return the task of the source at a path, or of a built-in scene. Raises PolyfieldError where none fits."""
+def open_task(
+    source: str,
+    signal: str | None,
+    downscale: int = 1,
+    *,
+    kind: str | None = None,
+    box: Box | None = None,
+) -> Task:
+    """Return the task of the source at a path, or of a built-in scene.
+
+    The path and its content decide the kind of source if it is None. Raises PolyfieldError where none fits.
+    """
     from polyfield.data.kinds import kind_of
     from polyfield.fields.signals import signals_of
+    from polyfield.fitting.tasks.scene_task import SceneTask
 
-    found = None if source in BUILT_IN else kind_of(source)
-    kind = found.name if found else "scene"
-    signals = signals_of(kind)
+    found = None if source in BUILT_IN else kind_of(source, kind)
+    read_as = found.name if found else "scene"
+    signals = signals_of(read_as)
     if signal is not None and signal not in signals:
         raise PolyfieldError(
-            f"--signal {signal:.80}: {shown(source)} is a {kind}; expected {' or '.join(signals)}"
+            f"--signal {signal:.80}: {shown(source)} is a {read_as}; expected {' or '.join(signals)}"
         )
-    if downscale != 1 and kind not in ("scene", "picture"):
+    if downscale != 1 and read_as not in ("scene", "picture"):
         raise PolyfieldError(
-            f"--downscale {downscale}: photographs and pictures have one; {shown(source)} is a {kind}"
+            f"--downscale {downscale}: photographs and pictures have one; {shown(source)} is a {read_as}"
         )
-    if found and kind != "scene":  # scenes say more, once they are looked into
-        say(f"{shown(source)} is read as a {kind}: {found.reason}")
-    return _OPEN[kind](source, signal, downscale)
+    if found and read_as != "scene":  # scenes say more, once they are looked into
+        say(f"{shown(source)} is read as a {read_as}: {found.reason}")
+    if read_as == "scene":
+        return SceneTask(open_scene(source, downscale, box))
+    if box is not None:
+        raise PolyfieldError(f"--box: photographs with poses have one; {shown(source)} is a {read_as}")
+    return _OPEN[read_as](source, signal, downscale)
 
 
-def open_again(run: Run, config: FitConfig) -> Task:
-    """Return the task that a run was begun with. Raises PolyfieldError if its source has changed."""
-    task = open_task(config.source, config.signal, config.downscale)
+def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | None) -> Task:
+    """Return the task that a run was begun with, at another path if `source` is one.
+
+    Raises PolyfieldError if the source has changed, or is no longer there.
+    """
+    place = config.source if source is None else os.fspath(source)
+    if place not in BUILT_IN and not os.path.exists(place):
+        raise PolyfieldError(
+            f"{shown(place)}: no such file or folder; if the source was moved, give its path by --source"
+        )
+    task = open_task(place, config.signal, config.downscale, kind=config.kind, box=config.centre_and_half)
     now, then = task.summary(), run.scene
     for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
         if now[key] != then.get(key):
             raise PolyfieldError(
-                f"{run.path / 'scene.json'}: {key} of {config.source} are not what the run was fitted to; "
+                f"{run.path / 'scene.json'}: {key} of {shown(place)} are not what the run was fitted to; "
                 "restore the source, or begin a new run"
             )
     return task
 
 
-def open_scene(source: str, downscale: int) -> Scene:
+def open_scene(source: str, downscale: int, box: Box | None = None) -> Scene:
     """Return the scene at a path, or a built-in one by its name."""
     from polyfield.data import readers
     from polyfield.demo.scenes import demo_scene
@@ -62,7 +87,7 @@ def open_scene(source: str, downscale: int) -> Scene:
         with showing("making the demo scene") as progress:
             path = str(demo_scene(BUILT_IN[source], progress=progress))
     with showing("reading photographs") as progress:
-        scene = readers.open_scene(path, downscale=downscale, progress=progress)
+        scene = readers.open_scene(path, downscale=downscale, box=box, progress=progress)
     if source in BUILT_IN:
         scene = replace(scene, name=source)
     sizes = sorted({tuple(size) for size in scene.cameras.sizes.tolist()})
@@ -76,12 +101,6 @@ def open_scene(source: str, downscale: int) -> Scene:
     for note in scene.notes:
         say(f"warning: {note}")
     return scene
-
-
-def _scene(source: str, signal: str | None, downscale: int) -> Any:
-    from polyfield.fitting.tasks.scene_task import SceneTask
-
-    return SceneTask(open_scene(source, downscale))
 
 
 def _picture(source: str, signal: str | None, downscale: int) -> Any:
@@ -119,6 +138,8 @@ def _cloud(source: str, signal: str | None, downscale: int) -> Any:
 
     cloud = open_cloud(source)
     say(cloud.found)
+    for note in cloud.notes:
+        say(f"warning: {note}")
     return ShapeTask.of_cloud(cloud)
 
 
@@ -133,7 +154,7 @@ def _volume(source: str, signal: str | None, downscale: int) -> Any:
     return VolumeTask(volume)
 
 
-_OPEN = {"scene": _scene, "picture": _picture, "mesh": _mesh, "cloud": _cloud, "volume": _volume}
+_OPEN = {"picture": _picture, "mesh": _mesh, "cloud": _cloud, "volume": _volume}
 
 
 def absolute(source: str) -> str:

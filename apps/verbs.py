@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from polyfield.api.fit import FitResult
 
 Source = Annotated[str, tyro.conf.arg(metavar="[SOURCE]")]
+Kind = Annotated[str | None, tyro.conf.arg(name="as")]  # `as` is a word of Python's own
 RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 FieldSource = Annotated[Path, tyro.conf.arg(metavar="RUN|FIELD")]
 Scene = Annotated[str | None, tyro.conf.arg(metavar="[SCENE]")]
@@ -27,6 +28,8 @@ def fit(
     /,
     *,
     field: str = "hashgrid",
+    kind: Kind = None,
+    box: tuple[float, float, float, float] | None = None,
     signal: str | None = None,
     steps: int | None = None,
     seconds: float | None = None,
@@ -46,6 +49,10 @@ def fit(
             JPEG, WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
             a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
         field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
+        kind: What to read the source as: scene, picture, mesh, cloud or volume. Its name and content decide if not
+            given.
+        box: Centre and half size of a scene's region of detail, x y z h, in its own coordinates. The cameras decide if not
+            given.
         signal: What the field's values are. Scene: radiance; picture: image; mesh: sdf, udf or occupancy; cloud: udf;
             volume: volume. The first that fits if not given.
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
@@ -66,6 +73,8 @@ def fit(
         fit(
             source,
             field=field,
+            kind=kind,
+            box=box,
             signal=signal,
             steps=steps,
             seconds=seconds,
@@ -81,16 +90,17 @@ def fit(
     )
 
 
-def resume(run: RunFolder, /, *, generation: int | None = None) -> dict[str, Any]:
+def resume(run: RunFolder, /, *, generation: int | None = None, source: Path | None = None) -> dict[str, Any]:
     """Continue a fit that was stopped, with the options that it was begun with.
 
     Args:
         run: The run's folder.
         generation: The step of the checkpoint to continue from. The newest if not given.
+        source: The path of the source, if it was moved since the fit began.
     """
     from polyfield.api.fit import resume
 
-    return _result(resume(run, generation=generation))
+    return _result(resume(run, generation=generation, source=source))
 
 
 def _result(result: FitResult) -> dict[str, Any]:
@@ -105,16 +115,17 @@ def _result(result: FitResult) -> dict[str, Any]:
     }
 
 
-def evaluate(run: RunFolder, /, *, device: str = "auto") -> dict[str, Any]:
+def evaluate(run: RunFolder, /, *, source: Path | None = None, device: str = "auto") -> dict[str, Any]:
     """Measure a run's field: on the views held out, or on the source itself.
 
     Args:
         run: The run's folder.
+        source: The path of the source, if it was moved since the fit.
         device: cpu, cuda, or auto: cuda if there is a GPU.
     """
     from polyfield.api.evaluate import evaluate
 
-    return evaluate(run, device=device)
+    return evaluate(run, source=source, device=device)
 
 
 def render(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.data import photographs
-from polyfield.data.frames import cameras
+from polyfield.data.frames import cameras, scale_of
 from polyfield.data.photographs import Photograph
-from polyfield.data.placement import Placement
+from polyfield.data.placement import Box, Placement
 from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.progress import Progress
@@ -32,6 +32,7 @@ def assemble(
     found: str,
     background: tuple[float, float, float],
     place: Callable[[Cameras], Placement],
+    box: Box | None,
     skipped: tuple[str, ...],
     notes: Sequence[str],
     downscale: int,
@@ -39,7 +40,8 @@ def assemble(
 ) -> Scene:
     """Read the pictures and return the scene.
 
-    `tested` are the names of the test split; all other photographs are in the training split.
+    `tested` are the names of the test split; all other photographs are in the training split. `box` takes the place of
+    the centre and size that `place` finds.
     Poses, intrinsics and sizes are checked before the first picture is decoded.
     """
     names = tuple(picture.name for picture in pictures)
@@ -53,9 +55,11 @@ def assemble(
     sizes = photographs.measure(pictures, downscale)
     views = cameras([picture.frame for picture in pictures], names, sizes, downscale)
     with naming(root):
-        placed = place(views)
+        placed = place(views) if box is None else place(views).within(box)
     pixels = photographs.load(pictures, downscale, progress)
     remarks = [*notes, *turns, *placed.notes]
+    if scaled := sum(scale_of(picture.frame.own) != 1 for picture in pictures):
+        remarks.append(f"{scaled} transform_matrix have a last row 0 0 0 s, by which they are divided")
     if skipped:
         remarks.append(
             f"{len(skipped)} photographs do not exist and were left out, the first: {skipped[0]!r}"

@@ -11,6 +11,7 @@ from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
 from polyfield.data.frames import FOCAL, Frame, read_frames
 from polyfield.data.photographs import exist, locate
+from polyfield.data.placement import Box
 from polyfield.data.scene import Scene
 from polyfield.progress import Progress
 
@@ -27,7 +28,7 @@ def sniff(path: Path) -> str | None:
     return f"the folder holds {', '.join(names)}" if TRAIN in names else None
 
 
-def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
+def read(path: Path, found: str, downscale: int, box: Box | None, progress: Progress | None) -> Scene:
     """Return the scene.
 
     Its test split is transforms_test.json, or transforms_val.json, or every 8th of train.
@@ -42,7 +43,8 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
             if not exist(test, root):  # exporters list views that were never rendered
                 notes.append(f"{name}: none of its {len(test)} photographs exists; it is left out")
                 test = []
-    pictures, skipped = locate(train + test, root)
+    located = locate(train + test, root)
+    pictures = located.photographs
     if test:
         tested = {picture.name for picture in pictures if picture.frame.shared is test[0].shared}
     else:
@@ -58,8 +60,9 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         found=found,
         background=WHITE,
         place=placement.of_object,
-        skipped=skipped,
-        notes=notes,
+        skipped=located.missing,
+        notes=[*notes, *located.notes],
+        box=box,
         downscale=downscale,
         progress=progress,
     )

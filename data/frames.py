@@ -98,9 +98,12 @@ def pose(record: Record) -> np.ndarray:
 
 def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
     """Return a rigid motion (4, 4) or (3, 4) as (3, 4). Raises PolyfieldError for any other matrix."""
-    if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > TOLERANCE:
-        found = " ".join(f"{value:g}" for value in matrix[3])
-        raise record.fail(key, f"has the last row {found}; expected 0 0 0 1 (is the matrix transposed?)")
+    if len(matrix) == 4:
+        if np.abs(matrix[3, :3]).max() > TOLERANCE or not matrix[3, 3] > 0:
+            found = " ".join(f"{value:g}" for value in matrix[3])
+            raise record.fail(key, f"has the last row {found}; expected 0 0 0 1 (is the matrix transposed?)")
+        if abs(matrix[3, 3] - 1) > TOLERANCE:
+            matrix = matrix / matrix[3, 3]
     rotation = matrix[:3, :3]
     gram = rotation.T @ rotation
     scale = math.sqrt(np.trace(gram) / 3)
@@ -117,6 +120,12 @@ def check_pose(record: Record, key: str, matrix: np.ndarray) -> np.ndarray:
     if np.linalg.det(rotation) < 0:
         raise record.fail(key, "is left-handed (determinant -1); expected camera-to-world in OpenGL axes")
     return matrix[:3]
+
+
+def scale_of(record: Record) -> float:
+    """Return the homogeneous scale that divides a frame's `transform_matrix`: the end of its last row, mostly 1."""
+    rows = record.matrix("transform_matrix") or []
+    return rows[3][3] if len(rows) == 4 and abs(rows[3][3] - 1) > TOLERANCE else 1.0
 
 
 def check_focal(record: Record, key: str, focal: float, length: int) -> float:

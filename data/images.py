@@ -5,16 +5,13 @@ Pillow decodes every kind but PNG of 16 bits a channel, which it would cut to 8.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from polyfield.data.decoding import decoding
 from polyfield.errors import PolyfieldError, shown
 
 if TYPE_CHECKING:
@@ -28,12 +25,6 @@ ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 # EXIF orientation -> (quarter turns anticlockwise, then mirrored left to right)
 TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 UPRIGHT = (0, False)
-
-# The errors that decoders raise on bad bytes.
-DECODER_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NameError, OSError, RuntimeError, SyntaxError,
-    TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -114,19 +105,6 @@ def downscale_mask(mask: np.ndarray, k: int) -> np.ndarray:
     return mask[: height * k, : width * k].reshape(height, k, width, k).min(axis=(1, 3))
 
 
-@contextlib.contextmanager
-def decoding(label: str) -> Iterator[None]:
-    """Return a context that turns a decoder's errors into one line about the file that `label` names."""
-    try:
-        yield
-    except PolyfieldError:
-        raise
-    except MemoryError:
-        raise PolyfieldError(f"{label} does not fit into memory; shrink it first") from None
-    except DECODER_ERRORS as error:
-        raise _damaged(label, error) from None
-
-
 def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
     """Return the picture, not yet decoded. `start` holds the file's first bytes.
 
@@ -188,13 +166,6 @@ def deep_frame(data: bytes) -> VideoFrame:
             return next(container.decode(video=0))
     except (av.FFmpegError, StopIteration) as error:
         raise ValueError(str(error) or "no pixels") from None
-
-
-def _damaged(label: str, error: Exception) -> PolyfieldError:
-    if isinstance(error, OSError) and error.errno is not None:  # the system's own
-        return PolyfieldError(f"{label} cannot be read ({(error.strerror or str(error)).lower()})")
-    reason = " ".join(str(error).split())[:100] or type(error).__name__
-    return PolyfieldError(f"{label} is truncated or damaged ({reason}); copy or export it again")
 
 
 def _premultiply_8(image: ImageFile) -> np.ndarray:

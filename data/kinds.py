@@ -13,7 +13,8 @@ from typing import IO
 
 import numpy as np
 
-from polyfield.data.images import decoding
+from polyfield.data.decoding import decoding
+from polyfield.data.formats import ply
 from polyfield.errors import PolyfieldError, shown
 
 # Suffixes that decide the kind; .ply, .npy and .npz do not.
@@ -30,6 +31,9 @@ READ = (
     " .ply .pcd .npz .npy (clouds), .nii .nii.gz .tif .npz .npy (volumes)"
 )
 
+# Arrays beside `points` that say what is at each: then the points are not on a surface.
+LABELS = {"occupancies", "occupancy", "sdf", "sdfs", "udf", "distances", "labels", "values", "densities"}
+
 # The errors of numpy's formats, beside those of all decoders.
 ARRAY_ERRORS = (zipfile.BadZipFile, tokenize.TokenError, lzma.LZMAError)
 
@@ -40,15 +44,6 @@ class Kind:
 
     name: str  # "scene" | "picture" | "mesh" | "cloud" | "volume"
     reason: str  # a few words for printing: "its name ends in .obj"
-
-
-@dataclass(frozen=True)
-class PlyHead:
-    """The header of a PLY file."""
-
-    elements: dict[str, int]  # name -> count, in the file's order
-    text: bool  # an element a line, rather than binary
-    start: int  # of the data, in bytes
 
 
 @dataclass(frozen=True)
@@ -65,22 +60,29 @@ class ArrayHead:
         return f"array {self.key!r}" if self.key else "its array"
 
 
-def kind_of(path: str | Path) -> Kind:
-    """Return whether a path is a scene, picture, mesh, cloud or volume.
+def kind_of(path: str | Path, asked: str | None = None) -> Kind:
+    """Return whether a path is a scene, picture, mesh, cloud or volume: `asked`, or as its name and content tell.
 
-    Raises PolyfieldError for anything else.
+    Raises PolyfieldError for anything else, and where two kinds fit.
     """
     path = Path(path)
+    if asked is not None and asked not in KINDS:
+        raise PolyfieldError(f"--as {asked:.80}: expected {', '.join(KINDS)}")
     if not os.path.exists(path):  # Path.exists raises for names that are too long
         raise PolyfieldError(f"{shown(path)}: no such file or folder")
+    if asked is not None:
+        return Kind(asked, f"--as {asked}")
     if os.path.isdir(path):
         return Kind("scene", "it is a folder")
+    if not os.path.isfile(path):  # a device or a pipe never ends
+        raise PolyfieldError(f"{shown(path)}: is not a file; expected one")
     suffix = _suffix(path)
     for name, suffixes in KINDS.items():
         if suffix in suffixes:
             return Kind(name, _ending(suffix))
     if suffix == ".ply":
-        faces = ply_head(path).elements.get("face", 0)
+        with decoding(shown(path)), path.open("rb") as file:
+            faces = ply.read_head(file).faces
         return Kind("mesh", f"a PLY of {faces} faces") if faces else Kind("cloud", "a PLY without faces")
     if suffix in (".npy", ".npz"):
         return _array_kind(path)
@@ -106,24 +108,6 @@ def fingerprint(path: Path) -> str:
         if os.fstat(file.fileno()).st_size == 0:
             raise PolyfieldError(f"{shown(path)} is empty (0 bytes); copy or export it again")
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def ply_head(path: Path) -> PlyHead:
-    """Return the header of a PLY file. Raises PolyfieldError if it cannot be read."""
-    with decoding(shown(path)), path.open("rb") as file:
-        if file.readline(16).strip() != b"ply":
-            raise ValueError("it does not begin with 'ply'")
-        elements: dict[str, int] = {}
-        text = False
-        for line in iter(lambda: file.readline(4096), b""):
-            words = line.split() or [b""]
-            if words[0] == b"end_header":
-                return PlyHead(elements, text, file.tell())
-            if words[0] == b"format":
-                text = words[1] == b"ascii"
-            if words[0] == b"element":
-                elements[words[1].decode()] = int(words[2])
-        raise ValueError("its header has no end_header")
 
 
 def array_heads(path: Path) -> dict[str, ArrayHead]:
@@ -180,9 +164,21 @@ def _ending(suffix: str) -> str:
 
 
 def _array_kind(path: Path) -> Kind:
+    heads = array_heads(path)
     head = main_array(path)
+    of_points = sorted(LABELS & heads.keys())
+    if head.key == "points" and of_points:
+        raise PolyfieldError(
+            f"{shown(path)}: holds {', '.join(of_points)} of its points: samples of a volume rather than of a surface;"
+            " fit the mesh they came from, or take --as cloud"
+        )
     if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):
         return Kind("cloud", f"{head.called} has shape {head.shape}")
+    if len(head.shape) == 3 and head.shape[2] in (1, 3, 4):
+        raise PolyfieldError(
+            f"{shown(path)}: {head.called} has shape {head.shape}, a picture's (H, W, C) or a volume's (Z, Y, X);"
+            " save a picture as PNG or EXR, or take --as volume"
+        )
     if len(head.shape) in (3, 4):
         return Kind("volume", f"{head.called} has shape {head.shape}")
     raise PolyfieldError(

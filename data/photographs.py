@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
 from polyfield.data import images
 from polyfield.data.frames import Frame
-from polyfield.data.records import Record
+from polyfield.data.lookup import TRIED, Folder
 from polyfield.errors import PolyfieldError, shown
 from polyfield.progress import Progress
 
-SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")  # Blender leaves them out
 MISSING_ALLOWED = 0.1  # of all frames
 
 
@@ -48,8 +46,17 @@ class Pixels:
     digest: str  # SHA-256 of the file
 
 
-def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple[str, ...]]:
-    """Return the photographs that exist, in the frames' order, and the names of those that do not.
+@dataclass(frozen=True)
+class Located:
+    """The photographs of frames: those that exist, in the frames' order, and the names of those that do not."""
+
+    photographs: list[Photograph]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]  # warnings, a line each
+
+
+def locate(frames: Sequence[Frame], root: Path) -> Located:
+    """Return the photographs of frames.
 
     Raises PolyfieldError for a path that points outside `root`, for a photograph named twice, and if more than a
     tenth is missing.
@@ -57,8 +64,9 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
     found: list[Photograph] = []
     missing: list[tuple[str, Frame]] = []
     first: dict[str, Frame] = {}
+    folder = Folder(root)
     for frame in frames:
-        name, path = _inside(frame.own, "file_path", root)
+        name, path = folder.find(frame.own, "file_path")
         if name in first:
             raise frame.own.fail("file_path", f"{name!r} is in {first[name].own.where} too; keep one")
         first[name] = frame
@@ -66,7 +74,7 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
             missing.append((name, frame))
         else:
             found.append(
-                Photograph(frame, name, path, _mask_path(frame, root), _dynamic_mask(frame, path, root))
+                Photograph(frame, name, path, _mask_path(frame, folder), _dynamic_mask(frame, path, folder))
             )
     if len(missing) > MISSING_ALLOWED * len(frames):
         # The file that names most of them is the one to look at.
@@ -77,14 +85,22 @@ def locate(frames: Sequence[Frame], root: Path) -> tuple[list[Photograph], tuple
         listed = ", ".join(repr(name)[:80] for name in absent[:3])
         raise PolyfieldError(
             f"{where}: file_path: {len(absent)} of {named} photographs do not exist"
-            f" in {shown(root)} (at most a tenth may be missing), the first: {listed}"
+            f" in {shown(root)}, with or without {TRIED}; at most a tenth may be missing, the first: {listed}"
         )
-    return found, tuple(name for name, _ in missing)
+    notes = []
+    if folder.other:
+        name, on_disk = next(iter(folder.other.items()))
+        count = len(folder.other)
+        notes.append(
+            f"{count} files have names that differ in case or Unicode form, the first: {on_disk!r:.80} for {name!r:.80}"
+        )
+    return Located(found, tuple(name for name, _ in missing), tuple(notes))
 
 
 def exist(frames: Sequence[Frame], root: Path) -> bool:
     """Return whether any photograph of the frames exists."""
-    return any(_inside(frame.own, "file_path", root)[1] is not None for frame in frames)
+    folder = Folder(root)
+    return any(folder.find(frame.own, "file_path")[1] is not None for frame in frames)
 
 
 def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int, int]]:
@@ -188,45 +204,21 @@ def _read_masks(photograph: Photograph, shape: tuple[int, int]) -> np.ndarray | 
     return mask
 
 
-def _inside(record: Record, key: str, root: Path) -> tuple[str, Path | None]:
-    """Return the normalised name below `root` that a record gives, and its file or None."""
-    text = record.text(key)
-    if text is None:
-        raise record.fail(key, "is missing; expected a path inside the scene's folder")
-    name = posixpath.normpath(text.replace("\\", "/"))
-    if name.startswith("/") or PureWindowsPath(name).drive:
-        raise record.fail(key, f"{text!r} is absolute; expected a path inside the scene's folder")
-    if name.split("/")[0] == "..":
-        raise record.fail(key, f"{text!r} leaves the scene's folder {shown(root)}; move the file inside")
-    for suffix in SUFFIXES:
-        path = root / (name + suffix)
-        if os.path.isfile(path):  # Path.is_file raises for names that are too long
-            _refuse_link_out(record, key, path, root)
-            return name + suffix, path
-    return name, None
-
-
-def _mask_path(frame: Frame, root: Path) -> Path | None:
+def _mask_path(frame: Frame, folder: Folder) -> Path | None:
     if "mask_path" not in frame.own:
         return None
-    name, path = _inside(frame.own, "mask_path", root)
+    name, path = folder.find(frame.own, "mask_path")
     if path is None:
         raise frame.own.fail("mask_path", f"{name!r} does not exist; restore the file or remove the key")
     return path
 
 
-def _dynamic_mask(frame: Frame, photograph: Path, root: Path) -> Path | None:
+def _dynamic_mask(frame: Frame, photograph: Path, folder: Folder) -> Path | None:
     path = photograph.parent / f"dynamic_mask_{photograph.stem}.png"
     if not os.path.isfile(path):
         return None
-    _refuse_link_out(frame.own, "file_path", path, root)
+    folder.refuse_link_out(frame.own, "file_path", path)
     return path
-
-
-def _refuse_link_out(record: Record, key: str, path: Path, root: Path) -> None:
-    if not path.resolve().is_relative_to(root.resolve()):
-        name = path.relative_to(root).as_posix()
-        raise record.fail(key, f"{name!r} is a link out of the scene's folder; copy the file inside")
 
 
 def _memory() -> float:

@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from polyfield.data import images
+from polyfield.data.decoding import decoding
+from polyfield.data.formats import exr
 from polyfield.data.kinds import fingerprint
 from polyfield.data.records import brief
 from polyfield.errors import PolyfieldError, shown
@@ -63,9 +65,9 @@ def open_picture(path: str | Path, *, downscale: int = 1, progress: Progress | N
     path = Path(path)
     label = shown(path)
     digest = fingerprint(path)
-    with images.decoding(label), path.open("rb") as file:
+    with decoding(label), path.open("rb") as file:
         start = file.read(32)
-        decoded = _exr(path, label) if start.startswith(EXR) else _image(file, start, label)
+        decoded = _exr(path) if start.startswith(EXR) else _image(file, start, label)
     values, largest = _collect(decoded, downscale, label, progress)
     values = np.rot90(values, decoded.turns)
     peak = max(1.0, largest) if decoded.dtype == np.float32 else float(np.iinfo(decoded.dtype).max)
@@ -132,53 +134,17 @@ def _deep(file: IO[bytes], size: tuple[int, int], turns: int, mirrored: bool, la
     return _Decoded((height, width, channels), np.dtype(np.uint16), "16 bits", rows, turns, mirrored)
 
 
-def _exr(path: Path, label: str) -> _Decoded:
-    import OpenEXR
-
-    head = OpenEXR.File(str(path), header_only=True)
-    if len(head.parts) != 1:
-        raise PolyfieldError(f"{label}: has {len(head.parts)} parts; expected one part: export it alone")
-    low, high = head.header()["dataWindow"]
-    width, height = (int(high[i]) - int(low[i]) + 1 for i in (0, 1))
-    if width * height > images.LARGEST:
-        most = images.LARGEST // 10**6
-        raise PolyfieldError(
-            f"{label} has {width} x {height} pixels; the limit is {most} million; shrink it first"
-        )
-    file = OpenEXR.File(str(path))
-    if not file.parts:
-        raise ValueError("its pixels cannot be decoded")
-    channels = {name: channel.pixels for name, channel in file.channels().items()}
-    taken = _exr_channels(channels, label)
-    pixels = [values.reshape(height, width, -1) for values in taken.values()]
-    count = sum(values.shape[-1] for values in pixels)
-    bits = 8 * pixels[0].itemsize
-    left_out = ", ".join(sorted(set(channels) - set(taken)))
-
-    def rows(top: int, bottom: int) -> np.ndarray:
-        return np.concatenate([values[top:bottom].astype(np.float32) for values in pixels], axis=-1)
-
-    shape = (height, width, count)
+def _exr(path: Path) -> _Decoded:
+    picture = exr.read(path, images.LARGEST)
+    depth = f"{picture.bits}-bit floats" + (f", {picture.window}" if picture.window else "")
     return _Decoded(
-        shape, np.dtype(np.float32), f"{bits}-bit floats", rows, premultiplied=True, left_out=left_out
+        picture.shape,
+        np.dtype(np.float32),
+        depth,
+        picture.rows,
+        premultiplied=True,
+        left_out=picture.left_out,
     )
-
-
-def _exr_channels(channels: dict[str, Any], label: str) -> dict[str, np.ndarray]:
-    """Return the channels of the picture: colour, or luminance if there is no other channel but alpha."""
-    colour = next((name for name in ("RGBA", "RGB") if name in channels), None)
-    names = [colour] if colour else ["Y", "A"] if set(channels) == {"Y", "A"} else ["Y"]
-    if not set(names) <= set(channels) or (not colour and not set(channels) <= {"Y", "A"}):
-        found = ", ".join(sorted(channels)) or "none"
-        raise PolyfieldError(
-            f"{label}: has the channels {found}; expected R, G and B or Y alone, with or without A"
-        )
-    for name in names:
-        if channels[name].dtype not in (np.float16, np.float32):
-            raise PolyfieldError(
-                f"{label}: channel {name} is of type {channels[name].dtype}; expected floats"
-            )
-    return {name: channels[name] for name in names}
 
 
 def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> tuple[np.ndarray, float]:
@@ -189,7 +155,7 @@ def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -
             f"{label} has {width} x {height} pixels; --downscale {k} is larger than one side"
         )
     shape = (height // k, width // k, channels)
-    with images.decoding(label):
+    with decoding(label):
         if np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize <= IN_MEMORY:
             strips = list(_strips(decoded, k, label, progress))
             return np.concatenate(strips), max(float(strip.max()) for strip in strips)

@@ -5,15 +5,20 @@ All axes have the same length, and nothing is turned or moved: world coordinates
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.fields.domain import Domain
 
 NEAR = 0.05  # of the median distance from the cameras to the centre
+_SEEN = 0.8  # of the points are in the cube of a scene that is seen from inside
+_OUTWARD = 4.0  # half size of the cube of cameras that look outwards, in the cameras' reach
 
+Box = tuple[float, float, float, float]  # centre and half size of the region of detail, in the source's world
 
 # Of the cameras' distance from the middle of standard Blender scenes, and the half size of their box.
 _STANDARD_DISTANCES, _STANDARD_HALF = (3.0, 5.5), 1.5
@@ -29,11 +34,39 @@ class Placement:
     near: float
     notes: tuple[str, ...] = ()  # warnings, a line each
 
+    def within(self, box: Box) -> Placement:
+        """Return the placement with the centre and half size of `box`, and `near` in proportion."""
+        *centre, half = box
+        near = self.near * half / self.domain.half_size[0]
+        x, y, z = (float(number) for number in centre)
+        return Placement(replace(self.domain, centre=(x, y, z), half_size=(float(half),) * 3), near)
 
-def of_capture(cameras: Cameras) -> Placement:
-    """Return the placement of photographs of a place, with a background: all of space."""
+
+def of_capture(cameras: Cameras, points: np.ndarray | None = None) -> Placement:
+    """Return the placement of photographs of a place, with a background: all of space.
+
+    The cameras give its centre and size. Where they stand inside of what they see, that is larger: where most of the
+    scene's points (P, 3) lie beyond the cameras, its cube reaches to 80 % of them; without points, cameras that look away
+    from their centre get a cube of 4 times their reach.
+    """
     domain = from_cameras(cameras)
-    return Placement(domain, near(cameras, domain), tuple(notes(cameras, domain)))
+    remarks = notes(cameras, domain)
+    reach = domain.half_size[0]
+    away = np.abs(points - domain.centre).max(1) if points is not None else None
+    if away is not None and np.median(away) > reach:
+        half = float(np.quantile(away, _SEEN))
+        remarks.append(
+            f"most points lie beyond the cameras, so the box has half size {half:.3g} instead of {reach:.3g}"
+        )
+    elif away is None and _look_away(cameras, domain):
+        half = _OUTWARD * reach
+        remarks.append(
+            f"the cameras look outwards, so the box has half size {half:.3g} instead of {reach:.3g}"
+        )
+    else:
+        half = reach
+    domain = replace(domain, half_size=(half,) * 3)
+    return Placement(domain, near(cameras, domain), tuple(remarks))
 
 
 def of_object(cameras: Cameras) -> Placement:
@@ -89,11 +122,9 @@ def near(cameras: Cameras, domain: Domain) -> float:
 
 def notes(cameras: Cameras, domain: Domain) -> list[str]:
     """Return warnings about poses that look wrong, a line each. The poses may still be right."""
-    positions = _positions(cameras)
-    centre = positions.new_tensor(domain.centre)
-    views = -cameras.c2w[:, :, 2].double().cpu()
+    centre = torch.tensor(domain.centre, dtype=torch.float64)
     found = []
-    if ((centre - positions) * views).sum(-1).median() < 0:
+    if _look_away(cameras, domain):
         found.append(
             "most cameras look away from their common centre; unless they were turned on the spot, the poses may be"
             " world-to-camera, or have OpenCV axes"
@@ -103,6 +134,13 @@ def notes(cameras: Cameras, domain: Domain) -> list[str]:
     if len(cameras) > 1 and (cameras.c2w == cameras.c2w[0]).all():
         found.append("all cameras have the same pose; nothing can be learnt about depth")
     return found
+
+
+def _look_away(cameras: Cameras, domain: Domain) -> bool:
+    """Return whether most cameras look away from the domain's centre."""
+    positions = _positions(cameras)
+    views = -cameras.c2w[:, :, 2].double().cpu()
+    return bool(((positions.new_tensor(domain.centre) - positions) * views).sum(-1).median() < 0)
 
 
 def _positions(cameras: Cameras) -> Tensor:

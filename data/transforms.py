@@ -10,12 +10,18 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from polyfield.data import placement
 from polyfield.data.assembly import assemble, every_eighth
+from polyfield.data.clouds import open_cloud
 from polyfield.data.frames import FOCAL, Frame, frames_of, read_frames
-from polyfield.data.photographs import SUFFIXES, exist, locate
+from polyfield.data.lookup import SUFFIXES, Folder
+from polyfield.data.photographs import exist, locate
+from polyfield.data.placement import Box
 from polyfield.data.records import Record
 from polyfield.data.scene import Scene
+from polyfield.errors import PolyfieldError
 from polyfield.progress import Progress
 
 NAME = "transforms.json"
@@ -30,7 +36,7 @@ HINTS = {
     "aabb_scale", "scale", "offset", "aabb", "render_aabb", "up", "from_na", "n_extra_learnable_dims", "sharpen",
     "importance_sampling", "white_transparent", "black_transparent", "envmap", "enable_depth_loading",
     "integer_depth_scale", "depth_unit_scale_factor", "n_frames", "applied_transform", "applied_scale",
-    "orientation_override", "auto_scale_poses_override", "ply_file_path", "fisheye_crop_radius", "mask",
+    "orientation_override", "auto_scale_poses_override", "fisheye_crop_radius", "mask",
 }  # fmt: skip
 FRAME_HINTS = {
     "sharpness",
@@ -44,7 +50,8 @@ FRAME_HINTS = {
 SPLITS = ("train_filenames", "val_filenames", "test_filenames")
 TEST_FRAMES = "test_frames"  # ScanNet++: frames of the test split, beside those of training
 IS_BAD = "is_bad"  # ScanNet++: a frame that is too blurred to be used
-TOP_KEYS = CAMERA_KEYS | HINTS | {"frames", TEST_FRAMES, *SPLITS}
+POINTS = "ply_file_path"  # nerfstudio: points that structure from motion found, in the world of the poses
+TOP_KEYS = CAMERA_KEYS | HINTS | {"frames", TEST_FRAMES, POINTS, *SPLITS}
 FRAME_KEYS = CAMERA_KEYS | FRAME_HINTS | {"file_path", "transform_matrix", "mask_path", "time", IS_BAD}
 
 
@@ -58,7 +65,7 @@ def sniff(path: Path) -> str | None:
     return f"{path.name} is a JSON file" if path.suffix.lower() == ".json" else None
 
 
-def read(path: Path, found: str, downscale: int, progress: Progress | None) -> Scene:
+def read(path: Path, found: str, downscale: int, box: Box | None, progress: Progress | None) -> Scene:
     """Return the scene, placed by its cameras.
 
     The file's own lists give the split. Without them, every 8th photograph by sorted name is in the test
@@ -77,8 +84,11 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         notes.append(f"{TEST_FRAMES}: none of its {len(held)} photographs exists; it is left out")
         held = []
     frames = [*listed, *held]
-    pictures, skipped = locate(frames, file.parent)
-    notes += _remarks(frames, shared)
+    located = locate(frames, file.parent)
+    pictures, skipped = located.photographs, located.missing
+    notes += [*located.notes, *_remarks(frames, shared)]
+    points, remarks = _points(shared, file.parent)
+    notes += remarks
     if held:
         if both := [key for key in SPLITS if key in shared]:
             raise shared.fail(TEST_FRAMES, f"and {both[0]} both give a split; keep one")
@@ -100,12 +110,26 @@ def read(path: Path, found: str, downscale: int, progress: Progress | None) -> S
         format="transforms",
         found=found,
         background=BLACK,
-        place=placement.of_capture,
+        place=lambda views: placement.of_capture(views, points),
         skipped=skipped,
         notes=notes,
+        box=box,
         downscale=downscale,
         progress=progress,
     )
+
+
+def _points(shared: Record, root: Path) -> tuple[np.ndarray | None, list[str]]:
+    """Return the points (P, 3) of the scene if the file names a readable cloud, and what there is to say of it."""
+    if POINTS not in shared:
+        return None, []
+    name, path = Folder(root).find(shared, POINTS)
+    if path is None:
+        return None, [f"{POINTS}: {name!r:.80} does not exist; the scene is placed by its cameras alone"]
+    try:
+        return open_cloud(path).points, []
+    except PolyfieldError as error:
+        return None, [f"{POINTS}: {error!s:.200}; the scene is placed by its cameras alone"]
 
 
 def _name(frame: Frame) -> str:

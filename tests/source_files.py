@@ -63,14 +63,6 @@ def export(mesh: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, kind: str
 PLY = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
 
 
-def pcd(points: np.ndarray, form: str, more: str = "") -> bytes:
-    n = len(points)
-    head = f"# .PCD v0.7\nVERSION 0.7\nFIELDS x y z{more}\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\n"
-    head += f"VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {n}\nDATA {form}\n"
-    text = "\n".join(" ".join(repr(float(v)) for v in row) for row in points)
-    return head.encode() + (text.encode() if form == "ascii" else points.tobytes())
-
-
 def real(name: str) -> Path:
     if not (DATA / name).exists():
         pytest.skip(f"evaluation data ../shared/data/{name} is not here")

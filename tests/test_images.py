@@ -166,8 +166,8 @@ BAD = {
     "half": (png(noise(9, 9, 3), RGB)[:150], "is truncated or damaged"),
     "no end": (png(noise(9, 9, 3), RGB)[:-12], "is truncated or damaged"),
     "16-bit half": (png(noise(9, 9, 3, high=65536), RGB)[:250], "is truncated or damaged"),
-    "head only": (images.PNG, "is truncated or damaged"),
-    "jpeg head": (b"\xff\xd8\xff", "is truncated or damaged"),
+    "head only": (images.PNG, "cannot be decoded ("),
+    "jpeg head": (b"\xff\xd8\xff", "cannot be decoded ("),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ def test_kinds_are_found_by_suffix_and_by_looking(tmp_path):
     assert kind("a.ply", export(trimesh.creation.box(), "ply")) == "mesh"
     assert kind("a.ply", export(trimesh.PointCloud(noise(5, 3)), "ply")) == "cloud"
     assert kind("a.ply", (PLY + "element face 0\nend_header\n").encode()) == "cloud"
+    elements = "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
+    assert kind("a.ply", (PLY + elements).encode()) == "mesh"
     assert (saved(noise(9, 3)), saved(noise(4, 5, 6)), saved(noise(3, 3, 3, 2))) == (
         "cloud",
         "volume",
@@ -49,11 +52,11 @@ def test_kinds_are_found_by_suffix_and_by_looking(tmp_path):
         ("a.mp4", b"x", "its name ends in .mp4; polyfield reads folders and .json (scenes), .png"),
         ("a", b"x", "its name has no suffix; polyfield reads"),
         ("a.gz", b"x", "its name ends in .gz; polyfield reads"),
-        ("a.ply", b"x", "is truncated or damaged (it does not begin with 'ply')"),
-        ("a.ply", b"", "is truncated or damaged (it does not begin with 'ply')"),
-        ("a.npy", b"", "is truncated or damaged"),
-        ("a.npz", b"PK\3\4 and no more", "is truncated or damaged (File is not a zip file)"),
-        ("a.npy", b"\x93NUMPY\1\0\x06\0{'a':(", "is truncated or damaged"),
+        ("a.ply", b"x", "it does not begin with 'ply'; expected a PLY"),
+        ("a.ply", b"", "it does not begin with 'ply'; expected a PLY"),
+        ("a.npy", b"", "cannot be decoded ("),
+        ("a.npz", b"PK\3\4 and no more", "cannot be decoded (File is not a zip file)"),
+        ("a.npy", b"\x93NUMPY\1\0\x06\0{'a':(", "cannot be decoded ("),
     ],
 )
 def test_what_is_of_no_kind_is_one_line(tmp_path, name, data, expected):
@@ -72,3 +75,27 @@ def test_what_is_no_file_is_one_line(tmp_path, kind):
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
     assert "is not a file; expected one" in refusal(tmp_path / name, kind)
+
+
+def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
+    points = noise(5, 3, dtype=np.float32)
+    np.savez(tmp_path / "a.npz", points=points, occupancies=noise(5), loc=points[0])
+    np.save(tmp_path / "a.npy", noise(4, 5, 3))
+    for name, expected in (
+        ("a.npz", "holds occupancies of its points: samples of a volume rather than of a surface"),
+        ("a.npy", "has shape (4, 5, 3), a picture's (H, W, C) or a volume's (Z, Y, X)"),
+    ):
+        with pytest.raises(PolyfieldError) as caught:
+            kind_of(tmp_path / name)
+        assert expected in str(caught.value) and "--as " in str(caught.value)
+    assert kind_of(tmp_path / "a.npz", "cloud").reason == "--as cloud"
+    assert kind_of(tmp_path / "a.npy", "volume").name == "volume"
+    with pytest.raises(PolyfieldError, match="--as video: expected scene, picture, mesh, cloud, volume"):
+        kind_of(tmp_path / "a.npy", "video")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("a.ply", "a.npz", "a.png", "a.json"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(PolyfieldError, match="is not a file; expected one"):
+            kind_of(tmp_path / name)

@@ -84,10 +84,36 @@ def test_exr_keeps_its_floats(tmp_path, dtype):
     assert np.allclose(halves, expected, atol=1e-6)
 
 
+def test_exr_pixels_lie_in_the_display_window(tmp_path):
+    pixels = noise(4, 5, 4, dtype=np.float32)
+
+    def saved(corner, shown) -> Path:
+        (left, top), (right, bottom) = corner, (corner[0] + 4, corner[1] + 3)
+        windows = {"dataWindow": ((left, top), (right, bottom)), "displayWindow": shown}
+        header = {"compression": OpenEXR.NO_COMPRESSION, "type": OpenEXR.scanlineimage, **windows}
+        OpenEXR.File(header, {"RGBA": pixels}).write(str(tmp_path / "a.exr"))
+        return tmp_path / "a.exr"
+
+    picture = open_picture(saved((3, 2), ((0, 0), (9, 7))))  # a part was rendered
+    wanted = np.zeros((8, 10, 4), np.float32)
+    wanted[2:6, 3:8] = pixels
+    assert np.array_equal(picture.values, wanted) and "data in 5 x 4 from (3, 2)" in picture.found
+    picture = open_picture(saved((-1, -2), ((0, 0), (2, 1))))  # more than is shown was
+    assert np.array_equal(picture.values, pixels[2:4, 1:4]) and "data in 5 x 4 from (-1, -2)" in picture.found
+    picture = open_picture(saved((10, 10), ((10, 10), (14, 13))))
+    assert np.array_equal(picture.values, pixels) and "data in" not in picture.found
+    assert "its data window is outside of its display window" in refusal(
+        saved((20, 0), ((0, 0), (9, 7))), "picture"
+    )
+    assert "million; shrink it first" in refusal(saved((0, 0), ((0, 0), (999_999, 999_999))), "picture")
+
+
 def test_exr_that_is_no_picture_is_refused(tmp_path):
     pixels = noise(4, 5, 3, dtype=np.float32)
     pixels[1, 2, 0], pixels[3, 3, 1] = np.nan, np.inf
-    assert "a.exr: 2 values are NaN or infinite" in refusal(exr(tmp_path / "a.exr", {"RGB": pixels}), "picture")
+    assert "a.exr: 2 values are NaN or infinite" in refusal(
+        exr(tmp_path / "a.exr", {"RGB": pixels}), "picture"
+    )
     depth = exr(tmp_path / "b.exr", {"Z": pixels[..., 2].copy()})
     assert "b.exr: has the channels Z; expected R, G and B" in refusal(depth, "picture")
     whole = exr(tmp_path / "c.exr", {"Y": np.ones((4, 5), np.uint32)})

@@ -41,6 +41,8 @@ def voxel_centres(voxel: Tensor, sizes: tuple[int, ...], domain: Domain) -> Tens
 
 def box_of(volume: Volume) -> Domain:
     """Return the box that the voxels fill."""
-    sizes = [n * spacing for n, spacing in zip(volume.values.shape, volume.spacing)]
-    centre = tuple(low + size / 2 for low, size in zip(volume.origin, sizes))
-    return Domain("box", centre, tuple(size / 2 for size in sizes))
+    half = [n * spacing / 2 for n, spacing in zip(volume.values.shape, volume.spacing)]
+    if volume.rotation is None:
+        return Domain("box", tuple(low + size for low, size in zip(volume.origin, half)), tuple(half))
+    centre = np.array(volume.origin) + np.array(volume.rotation) @ half
+    return Domain("box", tuple(map(float, centre)), tuple(half), volume.rotation)

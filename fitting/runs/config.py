@@ -29,6 +29,10 @@ class FitConfig:
     device: str = "auto"
     save_seconds: float = 30.0
     deterministic: bool = False  # whether a fit repeats its bytes on a GPU too
+    kind: str | None = None  # of the source; its path and content decide if None
+    box: list[float] | None = (
+        None  # centre and half size of a scene's region of detail; the cameras decide if None
+    )
     signal: str = "radiance"
     bytes: int | None = None  # the most that the field may store
     loss: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # terms; the source's own if empty
@@ -53,8 +57,15 @@ class FitConfig:
         _within("seconds", self.seconds, 1e-3, 10**9)
         _within("downscale", self.downscale, 1, 1 << 16)
         _within("seed", self.seed, 0, (1 << 63) - 1)
+        if self.box is not None and not _is_box(self.box):
+            raise PolyfieldError(f"--box {self.box!s:.80}: expected x, y, z and a half size above 0")
         _within("bytes", self.bytes, 1, 1 << 50)
         _within("save-seconds", self.save_seconds, 1e-3, 10**9)
+
+    @property
+    def centre_and_half(self) -> tuple[float, float, float, float] | None:
+        """The box, as scenes take it."""
+        return None if self.box is None else (self.box[0], self.box[1], self.box[2], self.box[3])
 
     @property
     def length(self) -> Length:
@@ -82,11 +93,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "device": (str,),
     "save_seconds": (float, int),
+    "kind": (str, type(None)),
+    "box": (list, type(None)),
     "signal": (str,),
     "bytes": (int, type(None)),
     "loss": (list,),
     "spec": (dict, type(None)),
 }
+
+
+def _is_box(box: list[float]) -> bool:
+    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+    return numbers and len(box) == 4 and 1e-9 <= box[3] <= 1e9
 
 
 def _within(name: str, value: float | None, least: float, most: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from polyfield.data.clouds import Cloud
 from polyfield.data.mesh_queries import distance, inside_mesh, signed_distance
 from polyfield.data.meshes import Mesh
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Domain, Field, Meaning, Points
+from polyfield.fields import SIGNALS, Domain, Field, Meaning, Points
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.metrics.surfaces import compare_surfaces, interior_iou, sample_surface
 from polyfield.fitting.points.shape_points import POOL, ShapePoints
+from polyfield.fitting.points.union_surface import UnionSurface, overlaps
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.tasks.point_task import PointTask
 from polyfield.fitting.tasks.task import Evaluation
@@ -56,10 +57,20 @@ class ShapeTask(PointTask):
     default_bytes = _DEFAULT_BYTES
 
     def __init__(
-        self, name: str, sha256: str, points: np.ndarray, faces: np.ndarray | None, signal: str
+        self,
+        name: str,
+        sha256: str,
+        points: np.ndarray,
+        faces: np.ndarray | None,
+        signal: str,
+        union: bool = False,
     ) -> None:
-        """points (V, 3) float64 are a mesh's vertices, or a cloud, in the source's coordinates."""
+        """points (V, 3) float64 are a mesh's vertices, or a cloud, in the source's coordinates.
+
+        `union` says that bodies of the mesh overlap, so that some of its faces are no part of the surface.
+        """
         self.name, self._sha256, self._points, self._faces = name, sha256, points, faces
+        self._union = UnionSurface(points, faces) if union and faces is not None else None
         low, high = points.min(0), points.max(0)
         self._side = float((high - low).max())
         if not self._side > 0:
@@ -86,7 +97,8 @@ class ShapeTask(PointTask):
         # Wound the other way round, normals would point inwards.
         if mesh.why_open is None and _volume(vertices, faces) < 0:
             faces = faces[:, ::-1]
-        return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal)
+        union = mesh.why_open is None and bool(SIGNALS[signal].inside) and overlaps(vertices, faces)
+        return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal, union)
 
     @staticmethod
     def of_cloud(cloud: Cloud) -> ShapeTask:
@@ -128,7 +140,12 @@ class ShapeTask(PointTask):
         if not self._is_distance:
             return lambda x: self._inside(x).astype(np.float32)
         if self._kind.inside:
-            return lambda x: signed_distance(self._points, self._mesh_faces, x) / unit
+            signed = (
+                self._union.signed_distance
+                if self._union
+                else partial(signed_distance, self._points, self._mesh_faces)
+            )
+            return lambda x: signed(x) / unit
         return lambda x: self._unsigned(x) / unit
 
     def _unsigned(self, x: np.ndarray) -> np.ndarray:
@@ -152,6 +169,8 @@ class ShapeTask(PointTask):
 
     def _surface(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points (count, 3) of the source, and their normals, which of a cloud mean nothing."""
+        if self._union is not None:
+            return self._union.sample(count, seed)
         if self._faces is not None:
             return sample_surface(self._points, self._faces, count, seed=seed)
         points = self._points[

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
+from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain, Signal
 from polyfield.progress import Progress, silent
 from polyfield.rendering.pictures.emission import TransferFunction, render_emission
@@ -29,13 +31,18 @@ def emission_picture(
     progress: Progress = silent,
 ) -> Tensor:
     """Return a view (H, W, 3) in [0, 1] of the volume, on white."""
-    low, high = domain.corners
+    low, high = _corners(domain)
     diagonal = 2 * float(torch.tensor(domain.half_size).norm())
+
+    def inside(x: Tensor) -> Tensor:
+        return values(_turned_back(x, domain))
+
     parts = []
     for share, rays in chunks(cameras, view):
         background = rays.origins.new_tensor(_BACKGROUND)
         step = diagonal / _SAMPLES
-        seen = render_emission(values, low, high, rays, transfer, step=step, background=background)
+        rays = Rays(_turned(rays.origins, domain), _turned(rays.directions, domain))
+        seen = render_emission(inside, low, high, rays, transfer, step=step, background=background)
         parts.append(seen.colour)
         progress(share)
     width, height = cameras.sizes[view].tolist()
@@ -50,7 +57,28 @@ def volume_sections(
     device: torch.device,
     size: int,
 ) -> list[Tensor]:
-    """Return sections across x, y and z through the middle, `size` pixels along the longer side."""
-    low, high = domain.corners
-    points = [slice_points(low, high, axis, domain.centre[axis], size).to(device) for axis in range(3)]
-    return [slice_picture(kind, values, part, window=window).cpu() for part in points]
+    """Return sections across the box's own axes through the middle, `size` pixels along the longer side."""
+    low, high = _corners(domain)
+    points = [
+        slice_points(low, high, axis, (low[axis] + high[axis]) / 2, size).to(device) for axis in range(3)
+    ]
+    return [
+        slice_picture(kind, lambda x: values(_turned_back(x, domain)), part, window=window).cpu()
+        for part in points
+    ]
+
+
+def _corners(domain: Domain) -> tuple[list[float], list[float]]:
+    """Return the corners of the box after `_turned`."""
+    return replace(
+        domain, centre=tuple(_turned(torch.tensor(domain.centre), domain).tolist()), rotation=None
+    ).corners
+
+
+def _turned(v: Tensor, domain: Domain) -> Tensor:
+    """Return world vectors or points (..., 3) in axes that are the box's own."""
+    return v if domain.rotation is None else v @ v.new_tensor(domain.rotation)
+
+
+def _turned_back(v: Tensor, domain: Domain) -> Tensor:
+    return v if domain.rotation is None else v @ v.new_tensor(domain.rotation).T
