@@ -123,14 +123,23 @@ def _drawing(
     fps: float,
 ) -> Drawing:
     """Return what is drawn along a path. Raises PolyfieldError where the field has no such path."""
+    from polyfield.rendering.renderers import LONGEST_SIDE, MOST_PIXELS
+
     path = path or renderer.paths[0]
-    if size is not None and not all(1 <= side <= 1 << 15 for side in size):
+    if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
+    if size is not None and size[0] * size[1] > MOST_PIXELS:
+        raise PolyfieldError(f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in all")
     if not 1 <= frames <= 100_000:
         raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
     if path in renderer.paths and path in ("picture", "slices"):
         return Drawing(iter([_side_by_side(renderer, size)]), 1, fps, path, ".png")
     cameras, fps = _cameras(renderer, path, file, run, frames, size, fps)
+    width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
+    if width * height > MOST_PIXELS:
+        raise PolyfieldError(
+            f"{file}: its cameras have {width} x {height} pixels; at most {MOST_PIXELS:,} are drawn: give --size"
+        )
     there = cameras.to(renderer.field.device)
     pictures = (renderer.picture(there, view) for view in range(len(cameras)))
     return Drawing(pictures, len(cameras), fps, Path(path).stem, "" if path == "test" else ".mp4")

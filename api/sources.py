@@ -129,7 +129,10 @@ def _mesh(source: str, signal: str | None, downscale: int) -> Any:
     if mesh.why_open and signal is None:
         say(f"warning: it has no inside: {mesh.why_open}; so unsigned distances are fitted")
     fitting = [name for name in signals_of("mesh") if not (mesh.why_open and SIGNALS[name].inside)]
-    return ShapeTask.of_mesh(mesh, signal or fitting[0])
+    task = ShapeTask.of_mesh(mesh, signal or fitting[0])
+    if task.union:
+        say("its bodies overlap: the field is of their union")
+    return task
 
 
 def _cloud(source: str, signal: str | None, downscale: int) -> Any:

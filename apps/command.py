@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,13 @@ def prepare_torch() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def quieten_libraries() -> None:
+    """Keep what libraries log and warn of off stderr: it holds the command's own lines alone."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else the last resort prints
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb, print what it measured as JSON on stdout, and exit.
 
@@ -30,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     128 + n stopped by signal n, with everything saved.
     """
     prepare_torch()
+    quieten_libraries()
     try:
         with stoppable():
             status = _run(sys.argv[1:] if arguments is None else arguments)

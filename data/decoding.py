@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import struct
 import sys
@@ -61,7 +62,7 @@ def _undecodable(label: str, error: Exception) -> PolyfieldError:
 
 @contextlib.contextmanager
 def unheard() -> Iterator[None]:
-    """Return a context in which nothing reaches the process's stdout and stderr, for C++ libraries that print there."""
+    """Return a context in which nothing reaches stdout and stderr, for C++ libraries that print there or by Python."""
     flushes = [stream.flush for stream in (sys.stdout, sys.stderr) if stream is not None]
     for flush in flushes:
         flush()
@@ -71,8 +72,10 @@ def unheard() -> Iterator[None]:
             with contextlib.suppress(OSError):  # closed from the start
                 kept.append((os.dup(number), number))
                 os.dup2(null.fileno(), number)
+    dropped = io.StringIO()
     try:
-        yield
+        with contextlib.redirect_stdout(dropped), contextlib.redirect_stderr(dropped):
+            yield
     finally:
         if os.name == "posix":
             ctypes.CDLL(None).fflush(None)  # what C still holds back goes the same way

@@ -111,6 +111,7 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
     Pillow's classes are called directly because `Image.open` refuses more than 179 megapixels.
     """
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+    from PIL.Image import DecompressionBombError
 
     if not start:
         raise PolyfieldError(f"{label} is empty (0 bytes); expected a picture")
@@ -130,7 +131,10 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
         raise PolyfieldError(
             f"{label} is not a picture: it starts with {start!r}; expected PNG, JPEG, WebP, GIF or BMP"
         )
-    image = kind(file)
+    try:
+        image = kind(file)
+    except DecompressionBombError:
+        raise PolyfieldError(f"{label} has too many pixels in one frame; shrink it first") from None
     width, height = image.size
     if width * height > LARGEST:
         raise PolyfieldError(

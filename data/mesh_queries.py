@@ -9,120 +9,129 @@ wound inwards within another is a cavity. A mesh with holes has distances, but n
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from polyfield.data.meshes import bodies, positions
 from polyfield.errors import PolyfieldError
-from polyfield.progress import Progress
+from polyfield.progress import Progress, silent
 
 _BATCH = 2**19  # points at a time
-_DIRECTION = np.array([0.5773, 0.4714, 0.6667], np.float32)  # of rays: along no edge of a box or a grid
 _CELLS = 64  # along an axis of a batch's box; points are evaluated cell by cell
+_DIRECTION = np.array([0.5773, 0.4714, 0.6667], np.float32)  # of rays: along no edge of a box or a grid
+_PROBES = 2**17  # points, of the box and of the faces, that tell whether bodies overlap
+_MOST_BODIES = 4096  # that are told apart
+_GRAZING = 3e-5  # of rays run along a face or an edge, and are miscounted
+_BESIDE = 1e-4  # of the longest side: from a face to a probe on either side
 
 
-def inside_mesh(
-    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
-) -> np.ndarray:
-    """Return whether points (N, 3) are inside a mesh: bool (N,).
+class MeshQueries:
+    """Queries of one mesh, with vertices (V, 3) and faces (F, 3).
 
-    The mesh has vertices (V, 3) and faces (F, 3), and is closed.
-    Raises PolyfieldError for a mesh without faces or extent, for numbers that are not finite, and if Open3D
-    is not installed.
+    Raises PolyfieldError for a mesh without faces or extent, for numbers that are not finite, and if Open3D is not
+    installed.
     """
-    return winding_numbers(vertices, faces, points, progress=progress) != 0
-
-
-def winding_numbers(
-    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
-) -> np.ndarray:
-    """Return how often a closed mesh winds round points (N, 3): int (N,).
-
-    It is 0 outside, 1 inside, and the number of bodies where some overlap; negative for bodies that are wound inwards.
-    Raises errors as `inside_mesh` does.
-    """
-    return _ask(_crossings, vertices, faces, points, progress)[0].astype(np.int64)
-
-
-def signed_distance(
-    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
-) -> np.ndarray:
-    """Return distances (N,) float32 from points (N, 3) to a closed mesh, negative inside, in its unit.
-
-    Raises errors as `inside_mesh` does.
-    """
-
-    def signed(scene: Any, x: np.ndarray) -> np.ndarray:
-        distances = _distances(scene, x)
-        return np.where(_crossings(scene, x) != 0, -distances, distances)
-
-    distances, unit = _ask(signed, vertices, faces, points, progress)
-    return distances * np.float32(unit)
-
-
-def distance(
-    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, *, progress: Progress | None = None
-) -> np.ndarray:
-    """Return distances (N,) float32 from points (N, 3) to a mesh, closed or not, in its unit.
-
-    Raises errors as `inside_mesh` does.
-    """
-    distances, unit = _ask(_distances, vertices, faces, points, progress)
-    return distances * np.float32(unit)
-
-
-def _ask(
-    question: Callable[[Any, np.ndarray], np.ndarray],
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    points: np.ndarray,
-    progress: Progress | None,
-) -> tuple[np.ndarray, float]:
-    """Return the answers (N,) float32 of a question to a `_Scene`, and the mesh's longest side, the unit of lengths."""
-    vertices, points = np.asarray(vertices, np.float64), np.asarray(points, np.float64)
-    scene = _Scene(vertices, np.asarray(faces))
-    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
-        raise PolyfieldError(f"mesh query: points {points.shape} must be (N, 3) and finite")
-    found = np.empty(len(points), np.float32)
-    for begin in range(0, len(points), _BATCH):
-        batch = ((points[begin : begin + _BATCH] - scene.centre) / scene.unit).astype(np.float32)
-        order = _near_each_other(batch)
-        found[begin + order] = question(scene, batch[order])
-        if progress:
-            progress(min(begin + _BATCH, len(points)) / len(points))
-    return found, scene.unit
-
-
-def _distances(scene: _Scene, x: np.ndarray) -> np.ndarray:
-    return scene.casting.compute_distance(_tensor(x)).numpy()
-
-
-def _crossings(scene: _Scene, x: np.ndarray) -> np.ndarray:
-    """Return the winding numbers (N,) of points (N, 3): the faces that a ray leaves through, less those it enters.
-
-    One ray a point decides: three and eleven gave the same results for all of two million points.
-    """
-    rays = np.concatenate([x, np.broadcast_to(_DIRECTION, x.shape)], 1)
-    hits = scene.casting.list_intersections(_tensor(rays))
-    leaving = scene.leaving[hits["primitive_ids"].numpy()]
-    return np.bincount(hits["ray_ids"].numpy(), leaving, len(x)).astype(np.float32)
-
-
-class _Scene:
-    """Open3D's scene of a mesh that is scaled to a unit box."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        self.centre, self.unit = _checked(vertices, faces)
-        scaled = ((vertices - self.centre) / self.unit).astype(np.float32)
-        self.casting = _open3d().t.geometry.RaycastingScene()
-        self.casting.add_triangles(_tensor(scaled), _tensor(faces.astype(np.uint32)))
-        a, b, c = (scaled[faces[:, corner]].astype(np.float64) for corner in range(3))
-        self.leaving = np.sign(
-            np.cross(b - a, c - a) @ _DIRECTION.astype(np.float64)
-        )  # (F,) of a ray along _DIRECTION
+        open3d = _open3d()
+        vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
+        self._centre, self._unit = _box(vertices, faces)
+        self._corners = ((vertices - self._centre) / self._unit).astype(np.float32)
+        # Open3D counts crossings of one geometry at one distance once, so every body is a geometry of its own.
+        body = np.minimum(bodies(positions(self._corners)[faces]), _MOST_BODIES - 1)
+        self._faces = faces[np.argsort(body, kind="stable")]
+        self._first = np.cumsum([0, *np.bincount(body)])  # face of each body
+        self._casting = open3d.t.geometry.RaycastingScene()
+        for begin, end in zip(self._first, self._first[1:]):
+            used, of_body = np.unique(self._faces[begin:end], return_inverse=True)
+            self._casting.add_triangles(
+                _tensor(self._corners[used]), _tensor(of_body.reshape(-1, 3).astype(np.uint32))
+            )
+
+    def inside(self, points: np.ndarray, progress: Progress = silent) -> np.ndarray:
+        """Return whether points (N, 3) are inside the closed mesh: bool (N,)."""
+        return self._ask(self._inside, points, progress) > 0
+
+    def winding_numbers(self, points: np.ndarray) -> np.ndarray:
+        """Return how often the closed mesh winds round points (N, 3): int (N,).
+
+        It is 0 outside, 1 inside, and the number of bodies where some overlap; negative in bodies that are wound inwards.
+        """
+        return self._ask(self._winding, points, silent).astype(np.int64)
+
+    def signed_distance(self, points: np.ndarray, progress: Progress = silent) -> np.ndarray:
+        """Return distances (N,) float32 from points (N, 3) to the closed mesh, negative inside, in its unit."""
+
+        def signed(x: np.ndarray) -> np.ndarray:
+            distances = self._distances(x)
+            return np.where(self._inside(x) > 0, -distances, distances)
+
+        return self._ask(signed, points, progress) * np.float32(self._unit)
+
+    def distance(self, points: np.ndarray, progress: Progress = silent) -> np.ndarray:
+        """Return distances (N,) float32 from points (N, 3) to the mesh, closed or not, in its unit."""
+        return self._ask(self._distances, points, progress) * np.float32(self._unit)
+
+    @cached_property
+    def overlaps(self) -> bool:
+        """Whether bodies of the closed mesh overlap or contain each other, as far as many points tell."""
+        random = np.random.Generator(np.random.Philox(7))
+        used = self._corners[self._faces.ravel()]
+        anywhere = random.uniform(used.min(0), used.max(0), (_PROBES, 3)).astype(np.float32)
+        some = self._faces[random.permutation(len(self._faces))[:_PROBES]]
+        a, b, c = (self._corners[some[:, corner]] for corner in range(3))
+        across = np.cross(b - a, c - a)
+        length = np.linalg.norm(across, axis=1)
+        beside = np.float32(_BESIDE) * across / np.where(length > 0, length, 1)[:, None]
+        middle = (a + b + c) / 3
+        probes = np.concatenate([anywhere, middle - beside, middle + beside])
+        twice = np.abs(self._winding(probes[_near_each_other(probes)])) > 1
+        return bool(twice.mean() > _GRAZING)
+
+    def _ask(
+        self, question: Callable[[np.ndarray], np.ndarray], points: np.ndarray, progress: Progress
+    ) -> np.ndarray:
+        """Return the answers (N,) float32 to a question about points of the scaled mesh."""
+        points = np.asarray(points, np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise PolyfieldError(f"mesh query: points {points.shape} must be (N, 3) and finite")
+        found = np.empty(len(points), np.float32)
+        for begin in range(0, len(points), _BATCH):
+            batch = ((points[begin : begin + _BATCH] - self._centre) / self._unit).astype(np.float32)
+            order = _near_each_other(batch)
+            found[begin + order] = question(batch[order])
+            progress(min(begin + _BATCH, len(points)) / len(points))
+        return found
+
+    def _inside(self, x: np.ndarray) -> np.ndarray:
+        """Return 1 inside and 0 outside: by parity, four times as fast, where it is the same.
+
+        One ray a point decides: three and eleven gave the same results for all of two million points.
+        """
+        if self.overlaps:
+            return self._winding(x) != 0
+        return self._casting.compute_occupancy(_tensor(x)).numpy() > 0.5
+
+    def _winding(self, x: np.ndarray) -> np.ndarray:
+        """Return the winding numbers (N,): the faces that a ray leaves through, less those through which it enters."""
+        rays = np.concatenate([x, np.broadcast_to(_DIRECTION, x.shape)], 1)
+        hits = self._casting.list_intersections(_tensor(rays))
+        leaving = self._leaving[self._first[hits["geometry_ids"].numpy()] + hits["primitive_ids"].numpy()]
+        return np.bincount(hits["ray_ids"].numpy(), leaving, len(x))
+
+    @cached_property
+    def _leaving(self) -> np.ndarray:
+        """Whether a ray along _DIRECTION leaves (1) or enters (-1) through each face: (F,)."""
+        a, b, c = (self._corners[self._faces[:, corner]].astype(np.float64) for corner in range(3))
+        return np.sign(np.cross(b - a, c - a) @ _DIRECTION.astype(np.float64))
+
+    def _distances(self, x: np.ndarray) -> np.ndarray:
+        return self._casting.compute_distance(_tensor(x)).numpy()
 
 
-def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
+def _box(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the centre (3,) and the longest side of a mesh's box."""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise PolyfieldError(f"mesh query: vertices {vertices.shape} must be (V, 3) and finite")
@@ -145,6 +154,8 @@ def _near_each_other(points: np.ndarray) -> np.ndarray:
 
     The search then finds the same triangles in cache.
     """
+    if not len(points):
+        return np.arange(0)
     low, high = points.min(0), points.max(0)
     cells = (points - low) / np.maximum(high - low, np.finfo(np.float32).tiny) * np.float32(_CELLS - 1)
     return np.argsort(

@@ -44,7 +44,7 @@ def open_mesh(path: str | Path) -> Mesh:
         polygons = _READERS[suffix](path.read_bytes())
         vertices, faces = polygons.vertices, polygons.triangles()
     _check(vertices, faces, label)
-    corners = _positions(vertices)[faces]
+    corners = positions(vertices)[faces]
     whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
     if not whole.any():
         raise PolyfieldError(
@@ -58,6 +58,21 @@ def open_mesh(path: str | Path) -> Mesh:
     found = f"{shown(path.name)} is a mesh: {len(vertices)} vertices, {len(faces)} faces"
     found += f", open: {reason}." if reason else ", watertight."
     return Mesh(path.stem, vertices, faces, reason, found, digest, notes)
+
+
+def bodies(corners: np.ndarray) -> np.ndarray:
+    """Return a number for each face (F, 3) of position numbers, (F,): faces that share an edge have the same."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    start, end = corners.ravel(), np.roll(corners, -1, axis=1).ravel()
+    edges = np.minimum(start, end) * (corners.max() + 1) + np.maximum(start, end)
+    order = np.argsort(edges, kind="stable")
+    same = edges[order[1:]] == edges[order[:-1]]
+    faces = order // 3
+    pairs = faces[:-1][same], faces[1:][same]
+    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(corners), len(corners)))
+    return connected_components(graph, directed=False)[1]
 
 
 def why_open(faces: np.ndarray) -> str | None:
@@ -90,7 +105,7 @@ def _check(vertices: np.ndarray, faces: np.ndarray, label: str) -> None:
         raise PolyfieldError(f"{label}: {bad} coordinates are NaN or infinite; fix or remove their vertices")
 
 
-def _positions(vertices: np.ndarray) -> np.ndarray:
+def positions(vertices: np.ndarray) -> np.ndarray:
     """Return a number for each vertex, (V,) int64. Vertices in exactly one position have the same number."""
     order = np.lexsort(vertices.T)
     sorted_ = vertices[order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 
 KINDS = ("box", "contraction")
+_FAR = 2000.0  # half sizes from zero on which a source gets an origin of its own
 _DENSITY_UNITS = {"box": 4.0, "contraction": 1.0}  # in half sizes
 
 
@@ -60,6 +62,18 @@ class Domain:
             object.__setattr__(self, "origin", (0.0,) * axes)
         if len(self.origin) != axes or not all(map(math.isfinite, self.origin)):
             raise PolyfieldError(f"domain: origin {self.origin} must be {axes} finite numbers")
+
+    @staticmethod
+    def around(
+        centre: Sequence[float],
+        half_size: Sequence[float],
+        rotation: tuple[tuple[float, ...], ...] | None = None,
+    ) -> Domain:
+        """Return the box of a centre (D,) in the source's coordinates, with an origin if it is far from zero for its size."""
+        middle, half = tuple(map(float, centre)), tuple(map(float, half_size))
+        if max(map(abs, middle)) > _FAR * max(half):
+            return Domain("box", (0.0,) * len(middle), half, rotation, origin=middle)
+        return Domain("box", middle, half, rotation)
 
     @property
     def dimensions(self) -> int:

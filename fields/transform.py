@@ -31,9 +31,9 @@ class ValueTransform:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.scale <= _MOST and -_MOST <= self.offset <= _MOST):
+        if not (1 / _MOST <= self.scale <= _MOST and -_MOST <= self.offset <= _MOST):
             raise PolyfieldError(
-                f"transform: scale is {self.scale:g}, offset {self.offset:g}; expected a scale from 0 to {_MOST:g}, an "
+                f"transform: scale is {self.scale:g}, offset {self.offset:g}; expected a scale from {1 / _MOST:g} to {_MOST:g}, an "
                 f"offset within {_MOST:g}: rescale the source"
             )
 

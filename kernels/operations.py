@@ -15,6 +15,7 @@ from polyfield.kernels.checks import Groups
 from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
+from polyfield.kernels.spans import within
 
 
 class Composite(NamedTuple):
@@ -70,9 +71,10 @@ def march(
 
     Samples are at t(i + jitter) for all whole numbers i with distances from near up to far. dt spans half a
     step to both sides. t(u) = step * u up to u = 1 / cone, and (step / cone) * exp(cone * u - 1) beyond. So a
-    part of a ray has the same samples as the whole ray has there.
+    part of a ray has the same samples as the whole ray has there. A ray that is not finite has none.
     """
     checks.march(origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter)
+    near, far = within(origins, directions, near, far, 2.0 ** (occupancy.shape[-4] - 1))
     return implementation("march", origins, directions, near, far, jitter)(
         origins, directions, near, far, occupancy, step=step, cone=cone, jitter=jitter
     )

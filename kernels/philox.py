@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from polyfield.errors import PolyfieldError
 from polyfield.kernels.dispatch import offered
 
 _MASK = 0xFFFFFFFF
@@ -93,6 +94,10 @@ def weighted(
     `mean` is the mean of all weights, at most 255. The method is rejection: about 1.1 * 256 / mean * count
     rows are drawn uniformly, and each is kept with the probability weight / 256.
     """
+    if len(weights) >= 1 << 31:
+        raise PolyfieldError(
+            f"weighted: {len(weights):,} rows; expected fewer than 2^31, as they are drawn by 32 bits"
+        )
     # A tenth more than needed on average, which is ten standard deviations for ten thousand rows.
     tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4
     if draw := offered("weighted", weights):

@@ -5,6 +5,7 @@ They are kept over frames.
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, Points
 from polyfield.fields.context import FieldContext
 from polyfield.progress import Progress, silent
+from polyfield.rendering.finite import finite
 from polyfield.rendering.pictures.emission import TransferFunction
 from polyfield.rendering.pictures.slices import as_rgb, picture
 from polyfield.rendering.pictures.volume_pictures import emission_picture, volume_sections
@@ -23,6 +25,9 @@ from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.rendering import Rendering
 from polyfield.rendering.radiance.sampling import Sampler, sampler_of
 from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_picture, surface_values
+
+# Of a picture: 0.8 GB in float.
+MOST_PIXELS, LONGEST_SIDE = 1 << 26, 1 << 15
 
 
 class Renderer(ABC):
@@ -85,13 +90,25 @@ class PictureRenderer(Renderer):
     paths = ("picture",)
 
     def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
-        match self.context.source.get("shape"):
-            case [int(height), int(width), int()] if height > 0 and width > 0:
-                size = size or (width, height)
-        width, height = size or (512, 512)
-        drawn = picture(self.field.colour_at, width, height, device=self.field.device)
+        width, height = size or self._size()
+        drawn = finite(picture(self.field.colour_at, width, height, device=self.field.device))
         drawn /= self.field.meaning.transform.scale  # the brightest is white
         return [as_rgb(drawn, premultiplied=self.context.source.get("premultiplied") is True)]
+
+    def _size(self) -> tuple[int, int]:
+        """Return the source's width and height, divided by a whole number where they are too large to draw."""
+        shape = self.context.source.get("shape")
+        if not (
+            isinstance(shape, list)
+            and len(shape) == 3
+            and all(type(n) is int and 0 < n < 2**31 for n in shape)
+        ):
+            return 512, 512
+        height, width, _ = shape
+        times = math.ceil(
+            max(math.sqrt(width * height / MOST_PIXELS), width / LONGEST_SIDE, height / LONGEST_SIDE)
+        )
+        return max(width // times, 1), max(height // times, 1)
 
 
 class SurfaceRenderer(Renderer):
@@ -123,7 +140,7 @@ class EmissionRenderer(Renderer):
         self.transfer = transfer or TransferFunction(field.meaning.transform.range)
 
     def _values(self, x: Tensor) -> Tensor:
-        return self.field.colour_in_chunks(Points(x))
+        return finite(self.field.colour_in_chunks(Points(x)))
 
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         return emission_picture(

@@ -98,7 +98,7 @@ def test_concave_faces_of_a_channel():
     points = np.random.default_rng(0).uniform(
         meshes[1].vertices.min(0), meshes[1].vertices.max(0), (20000, 3)
     )
-    found = [query.inside_mesh(mesh.vertices, mesh.faces, points) for mesh in meshes]
+    found = [query.MeshQueries(mesh.vertices, mesh.faces).inside(points) for mesh in meshes]
     assert (found[0] == found[1]).all()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from polyfield.data import mesh_queries
+from polyfield.data.mesh_queries import MeshQueries
 from polyfield.errors import PolyfieldError
 from polyfield.fitting.metrics import images as metrics
 from polyfield.fitting.metrics.surfaces import (
@@ -19,6 +21,7 @@ from polyfield.fitting.metrics.surfaces import (
     sample_surface,
     surface_distances,
 )
+from polyfield.fitting.points.union_surface import UnionSurface
 
 MESHES = Path(__file__).parents[2] / "shared" / "data" / "meshes"
 
@@ -257,13 +260,13 @@ class TestMeshQueries:
         wanted = cube_distances(points)
         clear = np.abs(wanted) > 1e-4
         mesh = (size * CUBE + offset, CUBE_FACES)
-        found = mesh_queries.signed_distance(*mesh, size * points + offset)
+        found = MeshQueries(*mesh).signed_distance(size * points + offset)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found / size, wanted, atol=1e-6)
         np.testing.assert_allclose(
-            mesh_queries.distance(*mesh, size * points + offset) / size, np.abs(wanted), atol=1e-6
+            MeshQueries(*mesh).distance(size * points + offset) / size, np.abs(wanted), atol=1e-6
         )
-        inside = mesh_queries.inside_mesh(*mesh, size * points + offset)
+        inside = MeshQueries(*mesh).inside(size * points + offset)
         assert inside.dtype == bool and 0 < inside.sum() < len(points)
         assert np.array_equal(inside[clear], (wanted < 0)[clear])
 
@@ -286,22 +289,22 @@ class TestMeshQueries:
         inside = np.abs(around) > 0.5
         np.testing.assert_allclose(np.abs(around), inside, atol=1e-6)
         assert 20 < inside.sum() < 80
-        assert np.array_equal(mesh_queries.inside_mesh(vertices, faces, points), inside)
-        assert np.array_equal(mesh_queries.signed_distance(vertices, faces, points) < 0, inside)
+        assert np.array_equal(MeshQueries(vertices, faces).inside(points), inside)
+        assert np.array_equal(MeshQueries(vertices, faces).signed_distance(points) < 0, inside)
 
     def test_batches_and_progress(self, monkeypatch):
         points = np.random.Generator(np.random.Philox(6)).uniform(-1, 2, (1000, 3))
-        whole = mesh_queries.signed_distance(CUBE, CUBE_FACES, points)
+        whole = MeshQueries(CUBE, CUBE_FACES).signed_distance(points)
         monkeypatch.setattr(mesh_queries, "_BATCH", 300)
         calls = []
-        again = mesh_queries.signed_distance(
-            CUBE, CUBE_FACES, points, progress=lambda share, doing="": calls.append(share)
+        again = MeshQueries(CUBE, CUBE_FACES).signed_distance(
+            points, progress=lambda share, doing="": calls.append(share)
         )
         np.testing.assert_allclose(again, whole, atol=1e-6)
         assert calls == [0.3, 0.6, 0.9, 1.0]
 
     def test_no_points(self):
-        assert mesh_queries.inside_mesh(CUBE, CUBE_FACES, np.zeros((0, 3))).shape == (0,)
+        assert MeshQueries(CUBE, CUBE_FACES).inside(np.zeros((0, 3))).shape == (0,)
 
     @pytest.mark.parametrize(
         ("vertices", "faces", "points", "said"),
@@ -316,11 +319,73 @@ class TestMeshQueries:
     )
     def test_refusals(self, vertices, faces, points, said):
         with np.errstate(invalid="ignore"), pytest.raises(PolyfieldError, match=said):
-            mesh_queries.distance(vertices, faces, points)
+            MeshQueries(vertices, faces).distance(points)
 
 
 def test_without_open3d_the_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "open3d", None)
     with pytest.raises(PolyfieldError, match=r"pip install 'polyfield\[mesh\]'") as refused:
-        mesh_queries.distance(CUBE, CUBE_FACES, CUBE)
+        MeshQueries(CUBE, CUBE_FACES).distance(CUBE)
     assert "\n" not in str(refused.value)
+
+
+def box(low, high, outwards=True) -> tuple[np.ndarray, np.ndarray]:
+    """A box with corners low and high, wound outwards or inwards."""
+    vertices = low + CUBE_UNIT * (np.array(high, np.float64) - low)
+    return vertices, CUBE_FACES if outwards else CUBE_FACES[:, ::-1]
+
+
+CUBE_UNIT = (CUBE - CUBE.min(0)) / np.ptp(CUBE, axis=0)
+
+
+def joined(*bodies) -> tuple[np.ndarray, np.ndarray]:
+    first = np.cumsum([0, *(len(vertices) for vertices, _ in bodies)])
+    return np.concatenate([v for v, _ in bodies]), np.concatenate(
+        [f + at for (_, f), at in zip(bodies, first)]
+    )
+
+
+@pytest.mark.usefixtures("open3d")
+class TestBodies:
+    """Solids of several bodies are what their winding numbers say, not every second layer."""
+
+    A, B, C = ((0, 0, 0), (2, 2, 2)), ((1, 1, 1), (3, 3, 3)), ((0.5, 0.5, 0.5), (1.5, 1.5, 1.5))
+    SOLIDS: ClassVar = {
+        "apart": ([box(*A), box((5, 0, 0), (6, 1, 1))], lambda a, b: a | b, False),
+        "overlapping": ([box(*A), box(*B)], lambda a, b: a | b, True),
+        "one within another": ([box(*A), box(*C)], lambda a, b: a | b, True),
+        "a cavity": ([box(*A), box(*C, outwards=False)], lambda a, b: a & ~b, False),
+        "inside out": ([box(*A, outwards=False)], lambda a: a, False),
+        "sharing three planes": ([box(*A), box((0, 0, 1), (2, 2, 3))], lambda a, b: a | b, True),
+    }
+
+    @pytest.mark.parametrize("name", SOLIDS)
+    def test_inside(self, name):
+        bodies, combine, overlaps = self.SOLIDS[name]
+        queries = MeshQueries(*joined(*bodies))
+        points = np.random.default_rng(0).uniform(-0.5, 6.5, (50_000, 3)) * (1, 0.6, 0.6)
+        within = [((v.min(0) < points) & (points < v.max(0))).all(1) for v, _ in bodies]
+        assert queries.overlaps == overlaps
+        assert np.array_equal(queries.inside(points), combine(*within))
+        assert np.array_equal(queries.signed_distance(points) < 0, combine(*within))
+
+    def test_the_surface_of_a_union_has_no_hidden_faces(self):
+        mesh = joined(box(*self.A), box(*self.B))
+        surface = UnionSurface(*mesh, MeshQueries(*mesh))
+        points, normals = surface.sample(100_000, seed=1)
+        in_a = ((points > 1e-6) & (points < 2 - 1e-6)).all(1)
+        in_b = ((points > 1 + 1e-6) & (points < 3 - 1e-6)).all(1)
+        assert len(points) == 100_000 and not (in_a | in_b).any()
+        # Of each cube 24 squares less 3 in the other; the corner's outwards normals stand along the axes.
+        assert abs(((points <= 2).all(1)).mean() - 0.5) < 0.01 and np.allclose(np.abs(normals).sum(1), 1)
+        outside = points + 1e-3 * normals
+        assert not MeshQueries(*mesh).inside(outside).any()
+
+    def test_distances_within_a_union_are_to_its_surface(self):
+        mesh = joined(box((0, 0, 0), (4, 4, 2.5)), box((0, 0, 1.5), (4, 4, 4)))  # together the cube (0, 4)^3
+        surface = UnionSurface(*mesh, MeshQueries(*mesh))
+        points = np.random.default_rng(2).uniform(-1, 5, (20_000, 3))
+        away = np.abs(points - 2) - 2
+        exact = np.linalg.norm(np.maximum(away, 0), axis=1) + np.minimum(away.max(1), 0)
+        assert np.abs(surface.signed_distance(points) - exact).max() < 0.03
+        assert np.abs(MeshQueries(*mesh).signed_distance(points) - exact).max() > 1

@@ -11,43 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from polyfield.data.mesh_queries import signed_distance, winding_numbers
+from polyfield.data.mesh_queries import MeshQueries
+from polyfield.errors import PolyfieldError
 from polyfield.fitting.metrics.surfaces import sample_surface
 
-_PROBES = 2**17  # points that tell whether bodies overlap
 _SAMPLES = 2**20  # of the surface, for distances
 _BESIDE = 1e-4  # of the longest side: from a face to either side of it
 _SPACING = 4.0  # distances between samples by which a mesh's distance may be less than the samples'
-
-
-def overlaps(vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Return whether any of many points in a closed mesh's box is inside of two of its bodies."""
-    random = np.random.Generator(np.random.Philox(7))
-    points = random.uniform(vertices.min(0), vertices.max(0), (_PROBES, 3))
-    return bool(np.abs(winding_numbers(vertices, faces, points)).max() > 1)
+_MOST_DRAWS = 100  # of points on all faces, for those on the surface
 
 
 class UnionSurface:
     """The surface of the union of a closed mesh's bodies, with vertices (V, 3) and faces (F, 3)."""
 
-    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        self._mesh = vertices, faces
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, queries: MeshQueries) -> None:
+        self._vertices, self._faces, self._queries = vertices, faces, queries
         self._beside = _BESIDE * float((vertices.max(0) - vertices.min(0)).max())
 
     def sample(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points (count, 3), drawn uniformly by area, and their unit normals (count, 3), which point outwards."""
         points, normals = np.empty((0, 3)), np.empty((0, 3))
-        while len(points) < count:
-            found, across = sample_surface(*self._mesh, count, seed=seed)
-            seed += 1_000_003
-            before, behind = (
-                winding_numbers(*self._mesh, found + side * self._beside * across) != 0 for side in (1, -1)
-            )
-            bare = before != behind
-            outwards = np.where(before[bare], -1.0, 1.0)[:, None]
+        for draw in range(_MOST_DRAWS):
+            found, across = sample_surface(self._vertices, self._faces, count, seed=seed + draw * 1_000_003)
+            ahead, behind = (self._queries.inside(found + side * self._beside * across) for side in (1, -1))
+            bare = ahead != behind
             points = np.concatenate([points, found[bare]])
-            normals = np.concatenate([normals, outwards * across[bare]])
-        return points[:count], normals[:count]
+            normals = np.concatenate([normals, np.where(ahead[bare], -1.0, 1.0)[:, None] * across[bare]])
+            if len(points) >= count:
+                return points[:count], normals[:count]
+        raise PolyfieldError("mesh: almost all of its faces are inside of its bodies; remove these faces")
 
     def signed_distance(self, x: np.ndarray) -> np.ndarray:
         """Return distances (N,) float32 from points (N, 3), negative inside.
@@ -55,11 +47,11 @@ class UnionSurface:
         The mesh's own distance holds where its nearest face is on the surface. Elsewhere it is the distance to the nearest
         of many samples.
         """
-        distances = signed_distance(*self._mesh, x)
+        distances = self._queries.signed_distance(x)
         inside = np.flatnonzero(distances < 0)
         tree, spacing = self._tree
         away = tree.query(x[inside], workers=-1)[0]
-        hidden = away > -distances[inside] + _SPACING * spacing
+        hidden = away > _SPACING * spacing - distances[inside]
         distances[inside[hidden]] = -away[hidden]
         return distances
 

@@ -41,8 +41,6 @@ def voxel_centres(voxel: Tensor, sizes: tuple[int, ...], domain: Domain) -> Tens
 
 def box_of(volume: Volume) -> Domain:
     """Return the box that the voxels fill."""
-    half = [n * spacing / 2 for n, spacing in zip(volume.values.shape, volume.spacing)]
-    if volume.rotation is None:
-        return Domain("box", tuple(low + size for low, size in zip(volume.origin, half)), tuple(half))
-    centre = np.array(volume.origin) + np.array(volume.rotation) @ half
-    return Domain("box", tuple(map(float, centre)), tuple(half), volume.rotation)
+    half = np.array([n * spacing / 2 for n, spacing in zip(volume.values.shape, volume.spacing)])
+    middle = half if volume.rotation is None else np.array(volume.rotation) @ half
+    return Domain.around((np.array(volume.origin) + middle).tolist(), half.tolist(), volume.rotation)

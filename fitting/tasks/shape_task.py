@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from polyfield.data.clouds import Cloud
-from polyfield.data.mesh_queries import distance, inside_mesh, signed_distance
+from polyfield.data.mesh_queries import MeshQueries
 from polyfield.data.meshes import Mesh
 from polyfield.errors import PolyfieldError
-from polyfield.fields import SIGNALS, Domain, Field, Meaning, Points
+from polyfield.fields import Domain, Field, Meaning, Points
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.metrics.surfaces import compare_surfaces, interior_iou, sample_surface
 from polyfield.fitting.points.shape_points import POOL, ShapePoints
-from polyfield.fitting.points.union_surface import UnionSurface, overlaps
+from polyfield.fitting.points.union_surface import UnionSurface
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.tasks.point_task import PointTask
 from polyfield.fitting.tasks.task import Evaluation
@@ -43,7 +43,6 @@ _MOST_FACES = 6_000_000  # of the field's surface: more take too much memory, an
 _F_SCORE = 0.005  # of the longest side
 _MARGIN = 1.1  # the domain's side, in longest sides
 _SLOPE = 2.0  # the largest slope that a learned distance is assumed to have
-_FAR = 1000.0  # longest sides from zero on which a source gets an origin of its own
 _DEFAULT_BYTES = 2_000_000
 _PIXELS = 384  # along a picture's side
 # A point's occupancy says less than its distance, so fields are coarser and points are further apart.
@@ -57,29 +56,15 @@ class ShapeTask(PointTask):
     default_bytes = _DEFAULT_BYTES
 
     def __init__(
-        self,
-        name: str,
-        sha256: str,
-        points: np.ndarray,
-        faces: np.ndarray | None,
-        signal: str,
-        union: bool = False,
+        self, name: str, sha256: str, points: np.ndarray, faces: np.ndarray | None, signal: str
     ) -> None:
-        """points (V, 3) float64 are a mesh's vertices, or a cloud, in the source's coordinates.
-
-        `union` says that bodies of the mesh overlap, so that some of its faces are no part of the surface.
-        """
+        """points (V, 3) float64 are a mesh's vertices, or a cloud, in the source's coordinates."""
         self.name, self._sha256, self._points, self._faces = name, sha256, points, faces
-        self._union = UnionSurface(points, faces) if union and faces is not None else None
         low, high = points.min(0), points.max(0)
         self._side = float((high - low).max())
         if not self._side > 0:
             raise PolyfieldError(f"{name}: all its points are in one place; expected a shape")
-        centre, origin = (low + high) / 2, np.zeros(3)
-        if np.abs(centre).max() > _FAR * self._side:
-            centre, origin = origin, centre
-        half = _MARGIN * self._side / 2
-        domain = Domain("box", tuple(map(float, centre)), (half,) * 3, origin=tuple(map(float, origin)))
+        domain = Domain.around(((low + high) / 2).tolist(), (_MARGIN * self._side / 2,) * 3)
         self.meaning = Meaning.of(signal, domain)
         self._kind = self.meaning.kind
         self._is_distance = self._kind.output == "distance"
@@ -97,8 +82,7 @@ class ShapeTask(PointTask):
         # Wound the other way round, normals would point inwards.
         if mesh.why_open is None and _volume(vertices, faces) < 0:
             faces = faces[:, ::-1]
-        union = mesh.why_open is None and bool(SIGNALS[signal].inside) and overlaps(vertices, faces)
-        return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal, union)
+        return ShapeTask(mesh.name, mesh.sha256, vertices, faces, signal)
 
     @staticmethod
     def of_cloud(cloud: Cloud) -> ShapeTask:
@@ -140,17 +124,13 @@ class ShapeTask(PointTask):
         if not self._is_distance:
             return lambda x: self._inside(x).astype(np.float32)
         if self._kind.inside:
-            signed = (
-                self._union.signed_distance
-                if self._union
-                else partial(signed_distance, self._points, self._mesh_faces)
-            )
-            return lambda x: signed(x) / unit
+            solid = self.union or self._queries
+            return lambda x: solid.signed_distance(x) / unit
         return lambda x: self._unsigned(x) / unit
 
     def _unsigned(self, x: np.ndarray) -> np.ndarray:
         if self._faces is not None:
-            return distance(self._points, self._faces, x)
+            return self._queries.distance(x)
         return self._tree.query(x, workers=-1)[0].astype(np.float32)
 
     @cached_property
@@ -160,17 +140,24 @@ class ShapeTask(PointTask):
         return cKDTree(self._points)
 
     def _inside(self, x: np.ndarray, progress: Progress = silent) -> np.ndarray:
-        return inside_mesh(self._points, self._mesh_faces, x, progress=progress)
+        return self._queries.inside(x, progress)
 
-    @property
-    def _mesh_faces(self) -> np.ndarray:
+    @cached_property
+    def _queries(self) -> MeshQueries:
         assert self._faces is not None
-        return self._faces
+        return MeshQueries(self._points, self._faces)
+
+    @cached_property
+    def union(self) -> UnionSurface | None:
+        """The surface of a solid whose bodies overlap; None of any other shape."""
+        if self._faces is None or not self._kind.inside or not self._queries.overlaps:
+            return None
+        return UnionSurface(self._points, self._faces, self._queries)
 
     def _surface(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points (count, 3) of the source, and their normals, which of a cloud mean nothing."""
-        if self._union is not None:
-            return self._union.sample(count, seed)
+        if self.union is not None:
+            return self.union.sample(count, seed)
         if self._faces is not None:
             return sample_surface(self._points, self._faces, count, seed=seed)
         points = self._points[

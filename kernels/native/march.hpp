@@ -45,8 +45,8 @@ public:
         : ray_(ray), step_(step), cone_(cone), jitter_(jitter) {
         float first = ceilf(lattice(span.near) - jitter_);
         float steps = ceilf(lattice(span.far) - (first + jitter_));
-        index_ = int64_t(first);
-        end_ = steps > 0 ? index_ + int64_t(steps) : index_;
+        index_ = whole(first);
+        end_ = steps > 0 ? index_ + whole(steps) : index_;
         if (grid.cascades == 1) keep_to(grid);
     }
 
@@ -78,6 +78,11 @@ public:
     float t, dt, p[3];
 
 private:
+    // A float as an integer, where it fits into one; the ends of the range else, and the low end for NaN.
+    static int64_t whole(float x) {
+        constexpr float MOST = 2.3e18f;
+        return x > -MOST ? int64_t(x < MOST ? x : MOST) : int64_t(-MOST);
+    }
     // The whole number k with 2^(k - 1) < x <= 2^k, from the bits of x >= 1.
     static int power_above(float x) {
         uint32_t bits;
@@ -99,8 +104,8 @@ private:
             return;
         }
         float first = lattice(span.near) * (1 - 1e-6f) - jitter_ - 1e-3f, last = lattice(span.far) * (1 + 1e-6f) - jitter_;
-        if (first > float(index_)) index_ = int64_t(first);
-        if (last + 2 < float(end_)) end_ = int64_t(last) + 2;
+        if (first > float(index_)) index_ = whole(first);
+        if (last + 2 < float(end_)) end_ = whole(last) + 2;
     }
 
     float distance(float u) const {
@@ -116,8 +121,8 @@ private:
     int empty_cells(const Occupancy& grid, int cascade) {
         float half = float(grid.cells) * 0.5f, scale = half * power_of_two(-cascade);
         for (int d = 0; d < 3; ++d) {
-            int cell = int(p[d] * scale + half);
-            cell_[d] = cell < 0 ? 0 : cell >= grid.cells ? grid.cells - 1 : cell;
+            const float place = p[d] * scale + half;  // NaN is cell 0
+            cell_[d] = place > 0 ? int(least(int64_t(place < float(grid.cells) ? place : 0x1p30f), grid.cells - 1)) : 0;
         }
         uint64_t brick = word(grid.brick, grid.bricks, cascade, 2);
         if (brick) {
@@ -144,7 +149,7 @@ private:
             float crossing = (float(face) * width + corner - ray_.origin[d]) * ray_.inverse[d];
             exit = exit < crossing ? exit : crossing;
         }
-        int64_t index = int64_t(ceilf(lattice(exit > t ? exit : t) * (1 - 1e-6f) - jitter_ - 1e-3f));
+        int64_t index = whole(ceilf(lattice(exit > t ? exit : t) * (1 - 1e-6f) - jitter_ - 1e-3f));
         return index > index_ ? (index < end_ ? index : end_) : index_ + 1;
     }
 

@@ -81,11 +81,6 @@ struct AddToFloats {
         store(p, load(p) + v);
     }
 };
-template <class P> struct ToValues {
-    typename P::Value* c;
-    ptrdiff_t row;
-    inline void operator()(int i, int j, vf v) const { P::store_values(c + i * row + j, v); }
-};
 template <class P> struct ToRelu {
     typename P::Value* c;
     ptrdiff_t row;

@@ -112,6 +112,17 @@ static void traces_to_tables(const RadianceField& field, Trace* const* traces, c
     for (int f = 0; f < field.factors; ++f) slices += slices_of(field.factor[f].grid);
     if (!slices || (training.steps && !moves)) return;
     const int64_t parts = (threads() + slices - 1) / slices;
+    if (training.steps) {  // all memory first: a table must not stay half moved for want of it
+        int64_t longest = 0;
+        for (int64_t task = 0; task < slices * parts; ++task) {
+            const Slice slice = slice_of(field, task / parts, task % parts, parts);
+            longest = most(longest, slice.rows() * slice.columns);
+        }
+        for (int worker = 0; worker < threads(); ++worker) {
+            room<float>(gradients[worker], longest);
+            room<uint8_t>(lines[worker], (longest + LINE - 1) / LINE);
+        }
+    }
     parallel(slices * parts, [&](int64_t task, int worker) {
         const Slice slice = slice_of(field, task / parts, task % parts, parts);
         const int64_t count = slice.rows() * slice.columns;

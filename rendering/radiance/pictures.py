@@ -7,9 +7,9 @@ from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.cameras.rays import Rays
-from polyfield.errors import PolyfieldError
 from polyfield.fields import Field
 from polyfield.progress import Progress, silent
+from polyfield.rendering.finite import not_finite
 from polyfield.rendering.radiance.fused import FusedField
 from polyfield.rendering.radiance.queued import QueuedPictures
 from polyfield.rendering.radiance.rendering import Rendering, render_rays
@@ -58,7 +58,7 @@ class RadiancePictures:
         else:
             parts = self._parts(cameras, view, progress)
         if not all(torch.isfinite(part.colour.sum() + part.opacity.sum()) for part in parts):
-            raise _not_finite()
+            raise not_finite()
         return Rendering(
             torch.cat([part.colour for part in parts]).view(height, width, 3),
             torch.cat([part.opacity for part in parts]).view(height, width),
@@ -102,13 +102,7 @@ def _fused_rays(fused: FusedField, rays: Rays, sampler: MarchingSampler) -> Rend
     middle: Tensor = torch.full((len(rays),), 0.5)
     figures, colour, opacity, depth = fused.render(rays, middle, sampler)
     if not figures.get("finite", True):  # the kernel shows NaN as empty space
-        raise _not_finite()
+        raise not_finite()
     return Rendering(
         colour, opacity, depth / opacity.clamp(min=1e-10), figures["evaluated"], figures["shaded"]
-    )
-
-
-def _not_finite() -> PolyfieldError:
-    return PolyfieldError(
-        "rendering: the field has values that are NaN or infinite; go back to an earlier checkpoint"
     )

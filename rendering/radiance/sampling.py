@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from polyfield.kernels import RaySamples, march
 # Cascades of an unbounded scene: rays end at 2^(UNBOUNDED_CASCADES - 1) half sizes from the centre.
 UNBOUNDED_CASCADES = 5
 _STRATIFIED_SAMPLES = 128
+_MOST_STEPS = 4096  # along the domain's diagonal: four times as many as fits take
 # Rays and jitter (R,) in [0, 1) to samples.
 Sampler = Callable[[Rays, Tensor], RaySamples]
 
@@ -125,7 +127,10 @@ def sampler_of(field: Field, context: FieldContext) -> Sampler:
 
     Raises PolyfieldError if its steps are too fine.
     """
-    if context.step_size < 1e-6 * min(field.meaning.domain.half_size):
-        raise PolyfieldError(f"field file: its step_size {context.step_size} is too fine for its domain")
+    least = 2 * math.hypot(*field.meaning.domain.half_size) / _MOST_STEPS
+    if context.step_size < least:
+        raise PolyfieldError(
+            f"field file: its step_size {context.step_size:g} is too fine for its domain; expected {least:g} or more"
+        )
     occupied = None if context.occupancy is None else context.occupancy.to(field.device)
     return sampler_for(field, occupied, Lattice(context.step_size, context.cone, context.near))

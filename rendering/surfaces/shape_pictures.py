@@ -10,6 +10,7 @@ from torch import Tensor
 from polyfield.cameras.cameras import Cameras
 from polyfield.fields import Domain, Field, Points, Signal
 from polyfield.progress import Progress, silent
+from polyfield.rendering.finite import finite
 from polyfield.rendering.pictures.slices import slice_picture, slice_points
 from polyfield.rendering.surfaces.shading import shade
 from polyfield.rendering.surfaces.tracing import surface_normals, trace_surface
@@ -23,9 +24,9 @@ Values = Callable[[Tensor], Tensor]  # world points (N, 3) to (N,)
 def surface_values(field: Field) -> Values:
     """Return the function to trace: distances in the source's unit, unsigned ones not below 0, or logits."""
     if field.meaning.kind.output != "distance":
-        return lambda x: field.raw_in_chunks(Points(x))
+        return lambda x: finite(field.raw_in_chunks(Points(x)))
     transform = field.meaning.transform
-    return lambda x: transform(field.raw_in_chunks(Points(x)))
+    return lambda x: finite(transform(field.raw_in_chunks(Points(x))))
 
 
 def surface_picture(
