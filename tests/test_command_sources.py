@@ -162,3 +162,65 @@ def test_a_source_that_changed_is_not_resumed(capsys):
 def refused_of_picture(capsys) -> str:
     run(capsys, "fit", "waves.png", "--steps", 2, *OPTIONS, "--out", "flat")
     return refused(capsys, "render", "flat", "--path", "orbit")
+
+
+def test_a_source_is_read_as_asked(capsys):
+    def fit(*options):
+        return refused(capsys, "fit", "open.obj", "--steps", "1", *options)
+
+    assert "a volume is read from .npy" in fit("--as", "volume")
+    assert "--as movie: expected scene, picture, mesh, cloud, volume" in fit("--as", "movie")
+    assert "--box: photographs with poses have one; open.obj is a mesh" in fit("--box", 0, 0, 0, 1)
+    assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z and a half size above 0" in fit(
+        "--box", 0, 0, 0, -1
+    )
+    result, said = run(capsys, "fit", "ball.ply", "--as", "cloud", "--steps", "2", *OPTIONS, "--out", "run")
+    assert "ball.ply is read as a cloud: --as cloud" in said and "faces are left out" in said
+    assert json.loads(Path("run/config.json").read_text())["kind"] == "cloud"
+    again, _ = run(capsys, "eval", "run")  # as it was fitted
+    assert again["chamfer"] == result["chamfer"]
+
+
+def test_a_source_that_was_moved_is_given_again(capsys):
+    run(capsys, "fit", "waves.png", "--steps", "2", *OPTIONS, "--out", "run")
+    before = json.loads(Path("run/eval.json").read_text())
+    Path("elsewhere").mkdir()
+    Path("waves.png").rename("elsewhere/w.png")
+    for verb in ("eval", "resume"):
+        assert "no such file or folder; if the source was moved, give its path by --source" in refused(
+            capsys, verb, "run"
+        )
+        result, _ = run(capsys, verb, "run", "--source", "elsewhere/w.png")
+        assert result["psnr"] == before["psnr"]
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("waves.png")
+    assert "are not what the run was fitted to" in refused(capsys, "eval", "run")
+
+
+@pytest.mark.parametrize("name", ["huge.npy", "far.nii"])
+def test_numbers_of_any_size_are_fitted_or_leave_no_run(capsys, name):
+    import nibabel
+
+    grid = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    np.save("huge.npy", np.uint64(2**63) + grid.astype(np.uint64) * np.uint64(2**50))
+    affine = np.eye(4)
+    affine[:3, 3] = 1e9, -1e12, 3.0
+    nibabel.save(nibabel.Nifti1Image(grid.astype(np.int16), affine), "far.nii")
+    result, _ = run(capsys, "fit", name, "--steps", "3", *OPTIONS, "--out", "run")
+    assert result["psnr"] > 0
+    run(capsys, "render", "run", "--size", "16", "16", "--frames", "2")
+
+
+def test_an_oblique_volume_is_fitted_and_drawn(capsys):
+    import nibabel
+
+    z, y, x = np.mgrid[:8, :10, :12]
+    c, s = np.cos(0.5), np.sin(0.5)
+    affine = np.array([[c, -s, 0, 5], [s, c, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
+    values = np.float32(np.exp(-((x - 6) ** 2 + (y - 5) ** 2 + (z - 4) ** 2) / 8))
+    nibabel.save(nibabel.Nifti1Image(values, affine), "turned.nii")
+    result, _ = run(capsys, "fit", "turned.nii", "--steps", "60", *OPTIONS, "--out", "run")
+    np.save("straight.npy", values.transpose(2, 1, 0))
+    straight, _ = run(capsys, "fit", "straight.npy", "--steps", "60", *OPTIONS, "--out", "run2")
+    assert abs(result["psnr"] - straight["psnr"]) < 3
+    for path in ("orbit", "slices"):
+        run(capsys, "render", "run", "--path", path, "--size", "16", "16", "--frames", "2")
