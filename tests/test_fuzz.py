@@ -84,7 +84,10 @@ def attempt(arguments: list[str], folder: Path) -> Outcome:
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+            sys.stdout, sys.stderr = (  # as Python opens them
+                open(number, "w", errors=errors, closefd=False)  # noqa: SIM115
+                for number, errors in ((1, "strict"), (2, "backslashreplace"))
+            )
             resource.setrlimit(resource.RLIMIT_CPU, (2 * LONGEST, 2 * LONGEST))
             main(arguments)
         except SystemExit as ended:
