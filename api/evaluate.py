@@ -64,7 +64,7 @@ def evaluate(
         try:
             took = session.figures_of(task, opened, config)
         except PolyfieldError as error:
-            say(f"warning: {error}; eval.json will not say what the fit took")
+            say(f"warning: {error}; eval.json will not hold the fit's steps and seconds")
             took = {}
         return measured(opened, task, took, device_of(device))
 

@@ -138,7 +138,8 @@ def _drawing(
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
-            f"{file}: its cameras have {width} x {height} pixels; at most {MOST_PIXELS:,} are drawn: give --size"
+            f"--path {shown(path)[:200]}: its cameras have {width} x {height} pixels; expected at most {MOST_PIXELS:,}: "
+            "take smaller cameras, or --path orbit with --size"
         )
     there = cameras.to(renderer.field.device)
     pictures = (renderer.picture(there, view) for view in range(len(cameras)))
@@ -168,9 +169,9 @@ def _cameras(
     from polyfield.rendering.turntable import turntable
 
     if path not in renderer.paths and not (renderer.follows_cameras and os.path.isfile(path)):
-        kinds = [*renderer.paths, *(["the file of a camera path"] if renderer.follows_cameras else [])]
+        kinds = [*renderer.paths, *(["an existing camera path file"] if renderer.follows_cameras else [])]
         raise PolyfieldError(
-            f"--path {shown(path)[:200]}: a field of {renderer.field.meaning.signal} has {' or '.join(kinds)}"
+            f"--path {shown(path)[:200]}: expected {' or '.join(kinds)} for a field of {renderer.field.meaning.signal}"
         )
     if path == "test":
         if run is None:
@@ -196,7 +197,9 @@ def _write(drawing: Drawing, out: Path, progress: Bar, rendered: dict[str, Any])
     elif out.suffix == ".mp4":
         write_video(out, pictures, fps=drawing.fps)
     elif out.suffix:
-        raise PolyfieldError(f"--out {out}: expected a name that ends in .mp4, or a folder for PNG files")
+        raise PolyfieldError(
+            f"--out {out}: expected a name that ends in .mp4, or a name without a dot for a folder of PNG files"
+        )
     else:
         write_frames(out, pictures, rendered)
 

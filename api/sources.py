@@ -45,14 +45,14 @@ def open_task(
         )
     if downscale != 1 and read_as not in ("scene", "picture"):
         raise PolyfieldError(
-            f"--downscale {downscale}: photographs and pictures have one; {shown(source)} is a {read_as}"
+            f"--downscale {downscale}: {shown(source)} is a {read_as}; only scenes and pictures can be downscaled"
         )
     if found and read_as != "scene":  # scenes say more, once they are looked into
         say(f"{shown(source)} is read as a {read_as}: {found.reason}")
     if read_as == "scene":
         return SceneTask(open_scene(source, downscale, box))
     if box is not None:
-        raise PolyfieldError(f"--box: photographs with poses have one; {shown(source)} is a {read_as}")
+        raise PolyfieldError(f"--box: {shown(source)} is a {read_as}; only scenes take a box")
     return _OPEN[read_as](source, signal, downscale)
 
 
@@ -71,8 +71,8 @@ def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | Non
     for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
         if now[key] != then.get(key):
             raise PolyfieldError(
-                f"{run.path / 'scene.json'}: {key} of {shown(place)} are not what the run was fitted to; "
-                "restore the source, or begin a new run"
+                f"{run.path / 'scene.json'}: {key} of {shown(place)} differs from the run's: the source has "
+                "changed; restore it, or begin a new run"
             )
     return task
 

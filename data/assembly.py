@@ -59,7 +59,9 @@ def assemble(
     pixels = photographs.load(pictures, downscale, progress)
     remarks = [*notes, *turns, *placed.notes]
     if scaled := sum(scale_of(picture.frame.own) != 1 for picture in pictures):
-        remarks.append(f"{scaled} transform_matrix have a last row 0 0 0 s, by which they are divided")
+        remarks.append(
+            f"{scaled} frames have a transform_matrix with the last row 0 0 0 s; each matrix was divided by its s"
+        )
     if skipped:
         remarks.append(
             f"{len(skipped)} photographs do not exist and were left out, the first: {skipped[0]!r}"
@@ -67,7 +69,7 @@ def assemble(
     if not test:
         remarks.append("no photograph is held out for testing; nothing can be evaluated")
     if dark := [name for name, p in zip(names, pixels) if p.mask is not None and not p.mask.any()]:
-        remarks.append(f"{len(dark)} masks leave no pixel of their photograph, the first: {dark[0]!r}")
+        remarks.append(f"{len(dark)} photographs have no pixel left after masking, the first: {dark[0]!r}")
     return Scene(
         name=root.resolve().name,
         root=root,

@@ -74,6 +74,6 @@ def _folder(path: Path) -> Path:
 
 def _looks_captured(key: str) -> str:
     return (
-        f"{TRAIN} gives {key}, as photographs do; a Blender scene is an object on white,"
-        " so put the frames of photographs into one transforms.json instead"
+        f"{TRAIN} has {key}, which captures have and Blender scenes do not; it is read as an object on white;"
+        " for a capture, put all frames into one transforms.json"
     )

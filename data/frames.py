@@ -136,7 +136,7 @@ def check_focal(record: Record, key: str, focal: float, length: int) -> float:
     if not SHORTEST <= focal / length <= LONGEST:
         raise record.fail(
             key,
-            f"gives a focal length of {focal:g} pixels for a photograph of {length}; "
+            f"gives a focal length of {focal:g} pixels along a side of {length} pixels; "
             f"expected {SHORTEST * length:g} to {LONGEST * length:g}",
         )
     return focal
@@ -151,8 +151,8 @@ def check_centre(record: Record, key: str, centre: float, length: int) -> float:
     if not -FARTHEST * length <= centre <= FARTHEST * length:
         raise record.fail(
             key,
-            f"gives a principal point at {centre:g} in a photograph of {length} pixels; "
-            f"expected one within {FARTHEST * length:g}",
+            f"gives a principal point at {centre:g} along a side of {length} pixels; "
+            f"expected {-FARTHEST * length:g} to {FARTHEST * length:g}",
         )
     return centre
 
@@ -181,7 +181,7 @@ def _check_sizes(frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[
                 raise frame.own.fail(
                     key,
                     f"is {declared}, but photograph {name!r} has {size[0]} x {size[1]} pixels;"
-                    " the intrinsics must belong to the files",
+                    " give w, h, fl_x, fl_y, cx and cy for the photograph's own size",
                 )
         width, height = first.setdefault(frame.shared.where, size)
         if size != (width, height) and frame.holder(*FOCAL["x"], *FOCAL["y"]) is frame.shared:

@@ -95,8 +95,7 @@ class MeshQueries:
     ) -> np.ndarray:
         """Return the answers (N,) float32 to a question about points of the scaled mesh."""
         points = np.asarray(points, np.float64)
-        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
-            raise PolyfieldError(f"mesh query: points {points.shape} must be (N, 3) and finite")
+        _check(points, "points", "N")
         found = np.empty(len(points), np.float32)
         for begin in range(0, len(points), _BATCH):
             batch = ((points[begin : begin + _BATCH] - self._centre) / self._unit).astype(np.float32)
@@ -133,10 +132,11 @@ class MeshQueries:
 
 def _box(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the centre (3,) and the longest side of a mesh's box."""
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
-        raise PolyfieldError(f"mesh query: vertices {vertices.shape} must be (V, 3) and finite")
+    _check(vertices, "vertices", "V")
     if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces):
-        raise PolyfieldError(f"mesh query: faces {faces.shape} must be (F, 3), at least one")
+        raise PolyfieldError(
+            f"mesh query: faces has shape {faces.shape}; expected (F, 3) with at least one face"
+        )
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise PolyfieldError(
             f"mesh query: faces name vertices {faces.min()} to {faces.max()}; expected 0 to {len(vertices) - 1}"
@@ -147,6 +147,15 @@ def _box(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
     if not 0 < unit < np.inf:
         raise PolyfieldError(f"mesh query: the mesh has an extent of {unit}; expected more than 0")
     return centre, unit
+
+
+def _check(values: np.ndarray, name: str, length: str) -> None:
+    if values.ndim != 2 or values.shape[1] != 3:
+        raise PolyfieldError(f"mesh query: {name} has shape {values.shape}; expected ({length}, 3)")
+    if bad := values.size - int(np.isfinite(values).sum()):
+        raise PolyfieldError(
+            f"mesh query: {bad} values of {name} are NaN or infinite; expected finite values"
+        )
 
 
 def _near_each_other(points: np.ndarray) -> np.ndarray:

@@ -85,14 +85,15 @@ def locate(frames: Sequence[Frame], root: Path) -> Located:
         listed = ", ".join(repr(name)[:80] for name in absent[:3])
         raise PolyfieldError(
             f"{where}: file_path: {len(absent)} of {named} photographs do not exist"
-            f" in {shown(root)}, with or without {TRIED}; at most a tenth may be missing, the first: {listed}"
+            f" in {shown(root)}, with or without {TRIED} (the first: {listed}); restore them or remove their frames:"
+            " at most a tenth may be missing"
         )
     notes = []
     if folder.other:
         name, on_disk = next(iter(folder.other.items()))
         count = len(folder.other)
         notes.append(
-            f"{count} files have names that differ in case or Unicode form, the first: {on_disk!r:.80} for {name!r:.80}"
+            f"{count} files are used under names that differ in case or Unicode form, the first: {on_disk!r:.80} for {name!r:.80}"
         )
     return Located(found, tuple(name for name, _ in missing), tuple(notes))
 
@@ -140,7 +141,9 @@ def orient(photographs: Sequence[Photograph]) -> tuple[list[Photograph], list[st
         oriented.append(replace(photograph, upright=upright))
     notes = []
     if turned:
-        notes.append(f"{turned} photographs are turned by their EXIF orientation, as w and h say")
+        notes.append(
+            f"{turned} photographs are turned by their EXIF orientation, because w and h are those of the turned photograph"
+        )
     if stored:
         notes.append(
             f"{stored} photographs have an EXIF orientation that is not applied: poses are taken to belong to the stored pixels"

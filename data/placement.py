@@ -126,11 +126,13 @@ def notes(cameras: Cameras, domain: Domain) -> list[str]:
     found = []
     if _look_away(cameras, domain):
         found.append(
-            "most cameras look away from their common centre; unless they were turned on the spot, the poses may be"
-            " world-to-camera, or have OpenCV axes"
+            "most cameras look away from their common centre; if they were not turned outwards, the poses may be"
+            " world-to-camera or have OpenCV axes; expected camera-to-world in OpenGL axes"
         )
     if centre.abs().max() > 1e4 * domain.half_size[0]:
-        found.append("the scene is far from zero for its size; move its origin, or details drown in rounding")
+        found.append(
+            "the scene is far from the origin for its size, so rounding to float32 loses detail; move its poses closer"
+        )
     if len(cameras) > 1 and (cameras.c2w == cameras.c2w[0]).all():
         found.append("all cameras have the same pose; nothing can be learnt about depth")
     return found

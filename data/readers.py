@@ -74,5 +74,5 @@ def _contents(path: Path) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     slices = sum(Path(name).suffix.lower() in _SLICES for name in names)
     if slices > 1 and slices >= len(names) / 2:
-        more += "; photographs need poses in a JSON file, and slices of a volume are read from one TIFF of all pages, or npy"
+        more += "; photographs need poses in a JSON file; save slices of a volume as one multi-page TIFF or one .npy file"
     return f"the folder holds {shown}{more}" if names else "the folder is empty"

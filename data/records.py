@@ -113,7 +113,7 @@ def brief(value: Any) -> str:
     """Return a value in a few words, safe to print on one line."""
     if isinstance(value, dict | list):
         kind = "an object" if isinstance(value, dict) else "a list"
-        return f"{kind} of {len(value)}" if value else f"{kind} of nothing"
+        return f"{kind} of length {len(value)}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -122,5 +122,5 @@ def read_record(path: Path) -> Record:
     """Return the JSON object that a file holds. Raises PolyfieldError if the top value is not an object."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{shown(path)}: holds {brief(value)}; expected a JSON object on top")
+        raise PolyfieldError(f"{shown(path)}: holds {brief(value)}; expected a JSON object at the top level")
     return Record(value, shown(path))

@@ -125,11 +125,13 @@ def _points(shared: Record, root: Path) -> tuple[np.ndarray | None, list[str]]:
         return None, []
     name, path = Folder(root).find(shared, POINTS)
     if path is None:
-        return None, [f"{POINTS}: {name!r:.80} does not exist; the scene is placed by its cameras alone"]
+        return None, [
+            f"{POINTS}: {name!r:.80} does not exist; the scene's box is chosen from its cameras alone"
+        ]
     try:
         return open_cloud(path).points, []
     except PolyfieldError as error:
-        return None, [f"{POINTS}: {error!s:.200}; the scene is placed by its cameras alone"]
+        return None, [f"{POINTS}: {error!s:.200}; the scene's box is chosen from its cameras alone"]
 
 
 def _name(frame: Frame) -> str:

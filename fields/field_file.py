@@ -72,8 +72,8 @@ def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]
         )
     if metadata.get("version") != VERSION:
         raise PolyfieldError(
-            f"{where}: field files of version {metadata.get('version')!r:.80} are not read, only {VERSION!r}; "
-            "update polyfield"
+            f"{where}: is a field file of version {metadata.get('version')!r:.80}; this polyfield reads version "
+            f"{VERSION!r}; use the polyfield that wrote it, or fit again"
         )
     with naming(path):
         context = _context(_json(metadata, "context"), tensors.pop(_OCCUPANCY, None))

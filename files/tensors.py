@@ -120,7 +120,7 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
         raise _damaged(where, "is empty (0 bytes)")
     if start[8:] != b"{" and start.startswith((b"\x80", b"PK")):
         raise PolyfieldError(
-            f"{where}: is a pickle, which polyfield never opens; convert it where it was made"
+            f"{where}: is a pickle or a zip archive, which polyfield never opens; expected a file that polyfield wrote"
         )
     length = int.from_bytes(start[:8], "little")
     if length > LONGEST_HEADER:
@@ -183,7 +183,7 @@ def _refuse_non_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             bad = tensor.numel() - int(finite.sum())
             raise PolyfieldError(
                 f"{where}: tensor {name!r:.80}: {bad:,} of {tensor.numel():,} values are NaN or infinite; "
-                "go back to an earlier state"
+                "take an earlier file or checkpoint"
             )
 
 

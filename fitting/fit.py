@@ -103,7 +103,7 @@ class Fit:
         self._advance()  # by the seconds that a checkpoint of now has
         if self._bad_in_a_row >= PATIENCE:
             raise Diverged(
-                f"step {self.steps}: no sample, or no finite loss, in {PATIENCE} steps in a row; stopped"
+                f"step {self.steps}: the fit was stopped, because {PATIENCE} steps in a row had no samples or no finite loss"
             )
         counts = {name: count // outcome.steps for name, count in outcome.counts.items()}
         return Step(self.steps, outcome.figures, counts)

@@ -174,7 +174,9 @@ def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -
     for index, (table, levels, axes) in enumerate(factors):
         _shape(f"{name}[{index}]: table", table, (levels.entries, None))
         if len(axes) != levels.dimensions or not {*axes} <= {0, 1, 2}:
-            raise PolyfieldError(f"{name}[{index}]: axes {(*axes,)}; expected {levels.dimensions} of 0, 1, 2")
+            raise PolyfieldError(
+                f"{name}[{index}]: axes are {(*axes,)}; expected {levels.dimensions} different axes, each 0, 1 or 2"
+            )
         if table.numel() >= 1 << 32:
             raise PolyfieldError(
                 f"{name}[{index}]: table has {table.numel():,} numbers; expected fewer than 2^32"

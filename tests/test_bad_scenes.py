@@ -88,13 +88,13 @@ BAD_FRAMES = {
     "turned": ({"w": 6, "h": 8}, "w is 6, but photograph 'images/3.png' has 8 x 6 pixels;"),
     "half a pixel": ({"w": 8.5}, "w is 8.5; expected a whole number of at least 1"),
     "focal is text": ({"fl_x": "10"}, "fl_x is '10'; expected a number"),
-    "focal below 0": ({"fl_x": -1}, "fl_x gives a focal length of -1 pixels for a photograph of 8; expected 0.008 to"),
+    "focal below 0": ({"fl_x": -1}, "fl_x gives a focal length of -1 pixels along a side of 8 pixels; expected 0.008 to"),
     "focal of next to nothing": ({"fl_x": 1e-9}, "fl_x gives a focal length of 1e-09 pixels"),
-    "focal without end": ({"fl_x": 1e12}, "fl_x gives a focal length of 1e+12 pixels for a photograph of 8; expected"),
-    "focal of height": ({"fl_y": 1e12}, "fl_y gives a focal length of 1e+12 pixels for a photograph of 6; expected"),
+    "focal without end": ({"fl_x": 1e12}, "fl_x gives a focal length of 1e+12 pixels along a side of 8 pixels; expected"),
+    "focal of height": ({"fl_y": 1e12}, "fl_y gives a focal length of 1e+12 pixels along a side of 6 pixels; expected"),
     "angle of next to nothing": ({"camera_angle_x": 1e-9}, "camera_angle_x gives a focal length of 8e+09 pixels"),
     "fov of next to all": ({"x_fov": 179.9999}, "x_fov gives a focal length of"),
-    "centre far away": ({"cy": -1e12}, "cy gives a principal point at -1e+12 in a photograph of 6 pixels; expected one"),
+    "centre far away": ({"cy": -1e12}, "cy gives a principal point at -1e+12 along a side of 6 pixels; expected -600 to 600"),
     "degrees": ({"camera_angle_x": 40}, "camera_angle_x is 40; it looks like degrees, expected radians"),
     "angle 0": ({"camera_angle_x": 0}, "camera_angle_x is 0; expected radians between 0 and pi"),
     "fov": ({"x_fov": 180}, "x_fov is 180; expected degrees between 0 and 180"),
@@ -104,7 +104,7 @@ BAD_FRAMES = {
     "fisheye with p1": ({"is_fisheye": True, "p1": 0.1}, "p1, p2 are 0.1, 0; a fisheye lens has k1 to k4 only"),
     "only k4": ({"k4": 0.1}, "k4 is 0.1; k4 is read for fisheye lenses only"),
     "other lens": ({"latlong": True}, "latlong is a lens that polyfield cannot read"),
-    "five numbers": ({"distortion_params": [0] * 5}, "distortion_params is a list of 5; expected a list of 6 numbers"),
+    "five numbers": ({"distortion_params": [0] * 5}, "distortion_params is a list of length 5; expected a list of 6 numbers"),
 }  # fmt: skip
 
 
@@ -141,9 +141,9 @@ BAD_TOPS = {
     ),
     "frames is an object": (
         {"frames": {}},
-        "frames is an object of nothing; expected a list of at least one object",
+        "frames is an object of length 0; expected a list of at least one object",
     ),
-    "no frames": ({"frames": []}, "frames is a list of nothing; expected a list"),
+    "no frames": ({"frames": []}, "frames is a list of length 0; expected a list"),
     "frames is absent": ({"frames": None}, "frames is missing; expected a list of at least one object"),
     "frames of numbers": ({"frames": [{}, 3]}, "frames[1] is 3; expected an object"),
     "unknown in split": (
@@ -207,8 +207,9 @@ def test_more_than_a_tenth_missing(folder):
     for i in (2, 5, 7, 8):
         (folder / "images" / f"{i}.png").unlink()
     assert refusal(folder, good()) == (
-        "transforms.json: file_path: 4 of 10 photographs do not exist in FOLDER, with or without .png, .jpg, .jpeg;"
-        " at most a tenth may be missing, the first: 'images/2.png', 'images/5.png', 'images/7.png'"
+        "transforms.json: file_path: 4 of 10 photographs do not exist in FOLDER, with or without .png, .jpg, .jpeg"
+        " (the first: 'images/2.png', 'images/5.png', 'images/7.png'); restore them or remove their frames: at most a"
+        " tenth may be missing"
     )
 
 
@@ -259,7 +260,7 @@ def test_photographs_larger_than_memory_are_refused_before_decoding(folder, monk
 BAD_JSON = {
     "empty": ("", "line 1: not valid JSON"),
     "third line": ('{\n"a": 1,\n}', "line 3: not valid JSON"),
-    "a list": ("[1, 2]", "holds a list of 2; expected a JSON object on top"),
+    "a list": ("[1, 2]", "holds a list of length 2; expected a JSON object at the top level"),
     "NaN": ('{"frames":\n[{"transform_matrix": [[1, NaN]]}]}', "line 2: found NaN at frames[0].transform_matrix[0][1]; expected"),
     "too large": ('{"w": 1e999}', "line 1: found 1e999 at w; expected a finite number"),
     "key twice": ('{"w": 1, "h": 2,\n"w": 1}', 'line 2: the key "w" occurs twice in one object'),
@@ -318,8 +319,8 @@ BAD_PATHS = {
     "no width": ({"render_width": None}, "render_width is missing"),
     "huge": ({"render_width": 10**6}, "render_width is 1000000; expected at most 32768"),
     "fps": ({"fps": 0}, "fps is 0; expected more than 0"),
-    "no cameras": ({"camera_path": []}, "camera_path is a list of nothing"),
-    "twelve": ({"camera_path": [{**STOP, "camera_to_world": [0] * 12}]}, "camera_path[0]: camera_to_world is a list of 12"),
+    "no cameras": ({"camera_path": []}, "camera_path is a list of length 0"),
+    "twelve": ({"camera_path": [{**STOP, "camera_to_world": [0] * 12}]}, "camera_path[0]: camera_to_world is a list of length 12"),
     "columns": (
         {"camera_path": [STOP, {**STOP, "camera_to_world": np.array(POSE).T.ravel().tolist()}]},
         "camera_path[1]: camera_to_world has the last row 0 0 4 1",

@@ -88,7 +88,7 @@ def test_a_step_reached_again_replaces_its_generation(run):
 def test_a_step_that_is_not_there_is_refused_with_those_that_are(run, tmp_path_factory):
     assert refused(lambda: checkpoints.load(run, 7)).endswith("no checkpoint of step 7; there are 900, 1000")
     empty = tmp_path_factory.mktemp("empty")
-    assert "holds no whole checkpoint" in refused(lambda: checkpoints.load(empty))
+    assert "holds no complete checkpoint" in refused(lambda: checkpoints.load(empty))
     assert "there is none" in refused(lambda: checkpoints.load(empty, 7))
 
 
@@ -158,7 +158,7 @@ def test_a_save_that_the_system_refuses_leaves_the_generations(run, monkeypatch,
 def test_a_disk_that_forgets_is_noticed_before_anything_is_deleted(run, monkeypatch):
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read_bytes(path)[:-1] + b"?")
-    assert "reads back otherwise than written" in refused(lambda: save(run, 1100))
+    assert "what was read back differs from what was written" in refused(lambda: save(run, 1100))
     assert checkpoints.generations(run) == [900, 1000]
 
 
@@ -244,7 +244,7 @@ def test_a_run_whose_only_generation_lost_its_manifest_is_refused(tmp_path):
     assert checkpoints.begun(tmp_path) and checkpoints.generations(tmp_path) == []
     message = refused(lambda: checkpoints.load(tmp_path))
     assert message.startswith(
-        f"{folder(tmp_path, 900)}: holds no manifest.json, and no other checkpoint is whole"
+        f"{folder(tmp_path, 900)}: holds no manifest.json, and no other checkpoint is complete"
     )
 
 

@@ -136,7 +136,7 @@ class TestResume:
         picture = tmp_path / "tiny" / "train" / "r_003.png"
         picture.write_bytes((tmp_path / "tiny" / "train" / "r_004.png").read_bytes())
         _, err = run("resume", "run", cwd=tmp_path, status=1)
-        assert "are not what the run was fitted to" in err
+        assert "differs from the run's: the source has changed" in err
 
     def test_checkpoints_that_lost_their_manifests_are_not_started_over(self, copy, capsys):
         for manifest in copy.rglob("manifest.json"):
@@ -209,4 +209,4 @@ class TestEval:
         shutil.rmtree(copy / "checkpoints")
         status, out, err = inside(capsys, "eval", "run")
         assert status == 0 and json.loads(out)["psnr"] > 10 and "steps" not in json.loads(out)
-        assert "warning: run: holds no whole checkpoint" in err
+        assert "warning: run: holds no complete checkpoint" in err

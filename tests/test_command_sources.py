@@ -137,7 +137,7 @@ def test_sizes_are_asked_in_bytes(capsys):
         (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
         (["waves.png", "--field", "vm"], "image fields: it needs three axes, and this has 2; use cp"),
-        (["scan.npy", "--downscale", "2"], "--downscale 2: photographs and pictures have one"),
+        (["scan.npy", "--downscale", "2"], "--downscale 2: scan.npy is a volume; only scenes and pictures"),
         (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),
         (["notes.txt"], "no such file or folder"),
         (
@@ -156,7 +156,7 @@ def test_a_source_that_changed_is_not_resumed(capsys):
     run(capsys, "fit", "scan.npy", "--steps", 2, *OPTIONS, "--out", "run")
     np.save("scan.npy", np.zeros((8, 10, 12), np.float32) + np.arange(12, dtype=np.float32))
     assert "sha256 of" in refused(capsys, "eval", "run")
-    assert "--path orbit: a field of image has picture" in refused_of_picture(capsys)
+    assert "--path orbit: expected picture for a field of image" in refused_of_picture(capsys)
 
 
 def refused_of_picture(capsys) -> str:
@@ -170,7 +170,7 @@ def test_a_source_is_read_as_asked(capsys):
 
     assert "a volume is read from .npy" in fit("--as", "volume")
     assert "--as movie: expected scene, picture, mesh, cloud, volume" in fit("--as", "movie")
-    assert "--box: photographs with poses have one; open.obj is a mesh" in fit("--box", 0, 0, 0, 1)
+    assert "--box: open.obj is a mesh; only scenes take a box" in fit("--box", 0, 0, 0, 1)
     assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z and a half size above 0" in fit(
         "--box", 0, 0, 0, -1
     )
@@ -193,7 +193,7 @@ def test_a_source_that_was_moved_is_given_again(capsys):
         result, _ = run(capsys, verb, "run", "--source", "elsewhere/w.png")
         assert result["psnr"] == before["psnr"]
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("waves.png")
-    assert "are not what the run was fitted to" in refused(capsys, "eval", "run")
+    assert "differs from the run's: the source has changed" in refused(capsys, "eval", "run")
 
 
 @pytest.mark.parametrize("name", ["huge.npy", "far.nii"])

@@ -170,7 +170,10 @@ def plain(path: Path, key: str) -> dict[str, Any]:
     [
         ({"format": "other"}, "its format is 'other'; expected 'polyfield-field'"),
         ({"format": None}, "its format is None"),
-        ({"version": "1"}, "field files of version '1' are not read, only '2'; update polyfield"),
+        (
+            {"version": "1"},
+            "is a field file of version '1'; this polyfield reads version '2'; use the polyfield that wrote it",
+        ),
         ({"version": None}, "version None"),
         ({"spec": None}, "hold no spec"),
         ({"context": None}, "hold no context"),

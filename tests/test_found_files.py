@@ -37,7 +37,7 @@ def test_names_that_differ_in_case_or_unicode_form_are_found(tmp_path):
     scene = open_scene(tmp_path)
     assert len(scene.names) == 10 and scene.skipped == ()
     [note] = [note for note in scene.notes if "differ in case or Unicode form" in note]
-    assert note.startswith("10 files have names") and "Bilder/" in note
+    assert note.startswith("10 files are used under names") and "Bilder/" in note
 
 
 def test_two_files_that_differ_by_case_are_not_guessed_between(tmp_path):
@@ -52,7 +52,7 @@ def test_the_suffixes_that_were_tried_are_named(tmp_path):
         tmp_path, lambda data: [frame.update(file_path=f"x{frame['file_path']}") for frame in data["frames"]]
     )
     with pytest.raises(
-        PolyfieldError, match=r"do not exist in .*, with or without \.png, \.jpg, \.jpeg; at most a tenth"
+        PolyfieldError, match=r"do not exist in .*, with or without \.png, \.jpg, \.jpeg \(the first"
     ):
         open_scene(folder)
 
@@ -66,7 +66,10 @@ def test_a_homogeneous_scale_is_divided_out(tmp_path):
 
     scaled = open_scene(changed(tmp_path, scale))
     assert np.allclose(scaled.cameras.c2w, plain.cameras.c2w, atol=1e-5)
-    assert "8 transform_matrix have a last row 0 0 0 s, by which they are divided" in scaled.notes
+    assert (
+        "8 frames have a transform_matrix with the last row 0 0 0 s; each matrix was divided by its s"
+        in scaled.notes
+    )
 
     def negative(data):
         data["frames"][0]["transform_matrix"][3] = [0, 0, 0, -1]
@@ -116,13 +119,15 @@ def test_points_beyond_the_cameras_decide_the_box(tmp_path):
     # Points that cannot be read are said, and the cameras decide.
     written(tmp_path / "sparse.ply", b"ply\n")
     bad = open_scene(changed(tmp_path, lambda data: data.update(ply_file_path="sparse.ply")))
-    assert bad.domain == near.domain and any("placed by its cameras alone" in note for note in bad.notes)
+    assert bad.domain == near.domain and any(
+        "box is chosen from its cameras alone" in note for note in bad.notes
+    )
 
 
 def test_a_folder_of_slices_says_how_a_volume_is_read(tmp_path):
     for number in range(4):
         (tmp_path / f"slice{number}.tif").write_bytes(b"x")
     with pytest.raises(
-        PolyfieldError, match="slices of a volume are read from one TIFF of all pages, or npy"
+        PolyfieldError, match="save slices of a volume as one multi-page TIFF or one .npy file"
     ):
         open_scene(tmp_path)

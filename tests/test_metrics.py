@@ -160,7 +160,7 @@ class TestSampleSurface:
 
     @pytest.mark.parametrize("faces", [np.zeros((0, 3), int), [(0, 0, 1)]])
     def test_refusals(self, faces):
-        with pytest.raises(PolyfieldError, match="no area"):
+        with pytest.raises(PolyfieldError, match="is 0 or not finite"):
             sample_surface(CUBE, faces, 10, seed=0)
 
 
@@ -309,12 +309,12 @@ class TestMeshQueries:
     @pytest.mark.parametrize(
         ("vertices", "faces", "points", "said"),
         [
-            (CUBE, np.zeros((0, 3), int), CUBE, "at least one"),
+            (CUBE, np.zeros((0, 3), int), CUBE, "at least one face"),
             (CUBE, CUBE_FACES + 1, CUBE, "faces name vertices 1 to 8; expected 0 to 7"),
             (CUBE * 0, CUBE_FACES, CUBE, "has an extent of 0.0; expected more than 0"),
-            (CUBE * math.nan, CUBE_FACES, CUBE, "finite"),
-            (CUBE, CUBE_FACES, np.full_like(CUBE, math.inf), "finite"),
-            (CUBE, CUBE_FACES, CUBE[:, :2], r"points \(8, 2\)"),
+            (CUBE * math.nan, CUBE_FACES, CUBE, "NaN or infinite"),
+            (CUBE, CUBE_FACES, np.full_like(CUBE, math.inf), "NaN or infinite"),
+            (CUBE, CUBE_FACES, CUBE[:, :2], r"points has shape \(8, 2\); expected \(N, 3\)"),
         ],
     )
     def test_refusals(self, vertices, faces, points, said):

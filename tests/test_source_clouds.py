@@ -129,11 +129,11 @@ def test_cut_pcd_is_refused(tmp_path, form):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("POINTS 30", "POINTS 31", "is truncated or damaged (31 points in 1 rows of 30)"),
+        ("POINTS 30", "POINTS 31", "is truncated or damaged (POINTS is 31, WIDTH x HEIGHT is 30 x 1)"),
         ("POINTS 30", "POINTS -200000000", "its POINTS is '-200000000'; expected a whole number"),
-        ("WIDTH 30", "WIDTH 3", "is truncated or damaged (30 points in 1 rows of 3)"),
+        ("WIDTH 30", "WIDTH 3", "is truncated or damaged (POINTS is 30, WIDTH x HEIGHT is 3 x 1)"),
         ("COUNT 1 1 1", "COUNT 1 1", "its FIELDS, SIZE, TYPE and COUNT have different lengths"),
-        ("SIZE 4", "SIZE 3", "its field 'x' is 1 of F3; expected F, I or U"),
+        ("SIZE 4", "SIZE 3", "its field 'x' has COUNT 1 and type F3; expected a whole COUNT"),
         ("SIZE", "FIZE", "its header has the line 'FIZE 4 4 4'"),
         ("x y z", "a y z", "its fields are a, y, z; expected x, y and z among them"),
         ("DATA binary", "DATA zipped", "its DATA are 'zipped'"),
@@ -158,7 +158,7 @@ def test_bad_clouds_are_one_line(tmp_path):
     assert "1 values of normals are NaN or infinite" in saved("a.npz", points=points, normals=holed)
     assert "has 4 normals; expected 5" in saved("a.npz", points=points, normals=points[:4])
     assert "array 'points' has shape (5, 2); expected (P, 3)" in saved("a.npz", points=points[:, :2])
-    assert "points has shape (0, 3); expected (P, 3)" in saved("a.npz", points=points[:0])
+    assert "points has shape (0, 3); expected (P, 3) with P at least 1" in saved("a.npz", points=points[:0])
     assert "holds 2 arrays ('a' (5, 3), 'b' (5, 3))" in saved("a.npz", a=points, b=points)
     assert "array 'points' is of type object; expected booleans" in saved(
         "a.npz", points=np.full((2, 3), None)

@@ -97,11 +97,13 @@ def test_exr_pixels_lie_in_the_display_window(tmp_path):
     picture = open_picture(saved((3, 2), ((0, 0), (9, 7))))  # a part was rendered
     wanted = np.zeros((8, 10, 4), np.float32)
     wanted[2:6, 3:8] = pixels
-    assert np.array_equal(picture.values, wanted) and "data in 5 x 4 from (3, 2)" in picture.found
+    assert np.array_equal(picture.values, wanted) and "data window 5 x 4 at (3, 2)" in picture.found
     picture = open_picture(saved((-1, -2), ((0, 0), (2, 1))))  # more than is shown was
-    assert np.array_equal(picture.values, pixels[2:4, 1:4]) and "data in 5 x 4 from (-1, -2)" in picture.found
+    assert (
+        np.array_equal(picture.values, pixels[2:4, 1:4]) and "data window 5 x 4 at (-1, -2)" in picture.found
+    )
     picture = open_picture(saved((10, 10), ((10, 10), (14, 13))))
-    assert np.array_equal(picture.values, pixels) and "data in" not in picture.found
+    assert np.array_equal(picture.values, pixels) and "data window" not in picture.found
     assert "its data window is outside of its display window" in refusal(
         saved((20, 0), ((0, 0), (9, 7))), "picture"
     )

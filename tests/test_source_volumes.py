@@ -166,7 +166,7 @@ def test_tiff_spacing_of_imagej_and_ome(tmp_path):
         tmp_path / "c.tif", stack, photometric="minisblack", resolution=(300, 300), resolutionunit=2
     )
     volume = open_volume(tmp_path / "c.tif")
-    assert volume.spacing == (1, 1, 1) and "says nothing of depth" in volume.notes[0]
+    assert volume.spacing == (1, 1, 1) and "gives no spacing along z" in volume.notes[0]
 
 
 def test_tiff_axes_that_are_not_depth(tmp_path):

@@ -198,7 +198,7 @@ class TestState:
         objective = PointObjective(field, optimiser, Nowhere(), seed=0, loss=[Term("raw", "squares")])
         fit = Fit(field, optimiser, objective, length=Length(steps=100))
         before = {name: t.clone() for name, t in fit.field.state_dict().items()}
-        with pytest.raises(Diverged, match="step 20: .* no finite loss, in 20 steps in a row"):
+        with pytest.raises(Diverged, match="step 20: the fit was stopped, because 20 steps in a row had no samples"):
             while True:
                 assert fit.step().counts["skipped"]
         assert all(torch.equal(before[name], t) for name, t in fit.field.state_dict().items())
@@ -349,5 +349,5 @@ class TestShapes:
         assert found["normal_error_degrees"] is None and "iou" not in found
 
     def test_one_point_is_no_shape(self):
-        with pytest.raises(PolyfieldError, match="dot: all its points are in one place"):
+        with pytest.raises(PolyfieldError, match="have the same position"):
             ShapeTask.of_cloud(Cloud("dot", np.zeros((5, 3)), None, "a cloud", "00"))

@@ -65,7 +65,7 @@ def read(path: Path, most_pixels: int) -> Exr:
         return strip
 
     differ = (left, top, width, height) != (shown_left, shown_top, *shown)
-    window = f"data in {width} x {height} from ({beside}, {first})" if differ else ""
+    window = f"data window {width} x {height} at ({beside}, {first})" if differ else ""
     left_out = ", ".join(sorted(set(channels) - set(taken)))
     return Exr((shown[1], shown[0], count), 8 * pixels[0].itemsize, rows, left_out, window)
 

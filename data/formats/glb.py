@@ -183,7 +183,7 @@ class _Reader:
         component, count = accessor.get("componentType"), accessor.get("count", -1)
         if accessor.get("type") != kind or component not in _COMPONENTS or not _whole(count):
             raise Malformed(
-                f"accessor {number} is not a {kind} of known components and count; export it again"
+                f"accessor {number} has type {accessor.get('type')!r:.20}, componentType {component!r:.20} and count {count!r:.20}; expected a valid {kind}"
             )
         dtype, width = np.dtype(_COMPONENTS[component]), _WIDTHS[kind]
         if "bufferView" in accessor:
@@ -216,12 +216,13 @@ class _Reader:
             ) from None
         if not _whole(count) or kind.kind == "f":
             raise Malformed(
-                f"accessor {number} has a sparse part of {count!r:.20} elements; expected a whole number"
+                f"accessor {number} has a sparse part of {count!r:.20} elements with {kind.name} indices; expected a whole"
+                " number and an integer type"
             )
         index = self._view(*views[0], kind, count, 1).ravel().astype(np.int64)
         if (index < 0).any() or (index >= len(values)).any():
             raise Malformed(
-                f"accessor {number} replaces element {index.max()}; expected 0 to {len(values) - 1}"
+                f"accessor {number} replaces elements {index.min()} to {index.max()}; expected 0 to {len(values) - 1}"
             )
         values = values.copy()
         values[index] = self._view(*views[1], values.dtype, count, values.shape[1])
@@ -253,11 +254,13 @@ class _Reader:
         size = dtype.itemsize * width
         stride = size if stride is None else stride
         if not all(map(_whole, (begin, length, offset, stride))) or stride < size:
-            raise Malformed(f"bufferView {number} has no whole offset, length and stride; export it again")
+            raise Malformed(
+                f"bufferView {number} has byteOffset {begin!r:.20}, byteLength {length!r:.20} and byteStride {stride!r:.20}; expected whole numbers and a byteStride of at least {size}"
+            )
         needed = offset + stride * (count - 1) + size if count else 0
         if begin + length > len(buffer) or needed > length:
             raise Truncated(
-                f"bufferView {number} needs {begin + max(length, needed):,} bytes of {len(buffer):,}"
+                f"bufferView {number} needs {begin + max(length, needed):,} bytes; its buffer has {len(buffer):,}"
             )
         if not count:
             return np.empty((0, width), dtype)
@@ -285,7 +288,7 @@ class _Reader:
     def _item(self, key: str, number: Any) -> dict[str, Any]:
         found = self._list(key)
         if not _whole(number) or number >= len(found) or not isinstance(found[number], dict):
-            raise Malformed(f"it refers to {key} {number!r:.20}; it has {len(found)}")
+            raise Malformed(f"it refers to {key}[{number!r:.20}]; {key} has {len(found)} entries")
         return found[number]
 
 
@@ -311,4 +314,6 @@ def _transform(node: dict[str, Any], number: int) -> np.ndarray:
         matrix[:3, 3] = np.array(node.get("translation", (0, 0, 0)), np.float64).reshape(3)
         return matrix
     except (TypeError, ValueError):
-        raise Malformed(f"node {number} has no transform of numbers; export it again") from None
+        raise Malformed(
+            f"node {number} has a transform that is not valid; expected a matrix of 16 numbers, or a rotation of 4, a scale of 3 and a translation of 3"
+        ) from None

@@ -71,7 +71,7 @@ def _references(text: bytes, faces: list[re.Match[bytes]], tokens: list[list[byt
         for face, row in zip(faces, tokens):
             if not all(re.fullmatch(rb"[+-]?\d{1,18}", token) for token in row):
                 raise Malformed(
-                    f"line {_line(text, face)}: the face is {face[0].strip()[:40]!r}; expected f and numbers of vertices"
+                    f"line {_line(text, face)}: the face is {face[0].strip()[:40]!r}; expected f and vertex indices"
                 ) from None
         raise
 

@@ -26,14 +26,14 @@ def read(data: bytes) -> Polygons:
     kind = _kind(head)
     count = _whole(head, "POINTS")
     if "WIDTH" in head and count != _whole(head, "WIDTH") * _whole(head, "HEIGHT"):
-        raise Truncated(f"{count:,} points in {head['HEIGHT'][0]} rows of {head['WIDTH'][0]}")
+        raise Truncated(f"POINTS is {count:,}, WIDTH x HEIGHT is {head['WIDTH'][0]} x {head['HEIGHT'][0]}")
     body = data[start:]
     if form == "ascii":
         columns = _text(body, kind, count)
     elif form == "binary":
         if len(body) < count * kind.itemsize:
             raise Truncated(
-                f"{len(body):,} bytes of data, its header states {count:,} points of {kind.itemsize}"
+                f"{len(body):,} bytes of data, its header states {count:,} points of {kind.itemsize} bytes"
             )
         rows = np.frombuffer(body, kind, count)
         columns = {name: rows[name] for name in kind.names or ()}
@@ -81,7 +81,7 @@ def _kind(head: dict[str, list[str]]) -> np.dtype:
     for number, (name, size, kind, count) in enumerate(zip(names, sizes, types, counts)):
         if kind + size not in _KINDS or not re.fullmatch(r"\d{1,5}", count):
             raise Malformed(
-                f"its field {name!r:.40} is {count:.9} of {kind:.9}{size:.9}; expected F, I or U of 1 to 8 bytes"
+                f"its field {name!r:.40} has COUNT {count:.9} and type {kind:.9}{size:.9}; expected a whole COUNT and a type of {', '.join(sorted(_KINDS))}"
             )
         # Padding is called _, any number of times.
         unique = name if names.count(name) == 1 else f"{number} {name}"
@@ -114,9 +114,13 @@ def _compressed(body: bytes, kind: np.dtype, count: int) -> dict[str, np.ndarray
     """Return the fields of LZF-compressed data, which hold one field after the other."""
     packed, unpacked = (int.from_bytes(body[at : at + 4], "little") for at in (0, 4))
     if len(body) < 8 + packed:
-        raise Truncated(f"{len(body):,} bytes of data; they state {8 + packed:,}")
-    if unpacked != count * kind.itemsize or unpacked > _MOST_UNPACKED:
+        raise Truncated(f"{len(body):,} bytes of compressed data; their own header states {8 + packed:,}")
+    if unpacked != count * kind.itemsize:
         raise Truncated(f"{unpacked:,} bytes unpacked, its header states {count * kind.itemsize:,}")
+    if unpacked > _MOST_UNPACKED:
+        raise Malformed(
+            f"has {unpacked:,} bytes unpacked; expected at most {_MOST_UNPACKED:,}: save it as DATA binary"
+        )
     data = unpack_lzf(body[8 : 8 + packed], unpacked)
     columns, at = {}, 0
     for name in kind.names or ():
@@ -148,7 +152,7 @@ def unpack_lzf(data: bytes, size: int) -> bytes:
             length += 2
             begin = len(found) - back
             if begin < 0:
-                raise Truncated("a copy from before the data's start")
+                raise Truncated("the compressed data refer to bytes before their start")
             copied = found[begin : begin + length]
             found += (copied * (length // len(copied) + 1))[:length]  # it may overlap its own end
     except IndexError:

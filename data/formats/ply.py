@@ -90,7 +90,7 @@ def read_head(file: IO[bytes]) -> Head:
             elements[-1][2].append(column)
         elif words[0] not in ("comment", "obj_info", ""):
             raise Malformed(
-                f"its header has the line {line.strip()[:60]!r}; expected a format, element or property"
+                f"its header has the line {line.strip()[:60]!r}; expected a valid format, element or property line"
             )
     raise Truncated("its header has no end_header")
 
@@ -131,7 +131,7 @@ class _Binary:
         least = sum(column.least for column in element.properties)
         if element.count * least > self.rest():
             raise Truncated(
-                f"{self.rest():,} bytes for {element.count:,} elements {element.name!r} of {least} or more"
+                f"{self.rest():,} bytes for {element.count:,} elements {element.name!r} of at least {least} bytes each"
             )
         if not element.count or not element.properties:
             return _empty(element)

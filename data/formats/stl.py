@@ -24,7 +24,7 @@ def read(data: bytes) -> Polygons:
     if data.lstrip()[:5].lower() == b"solid" and re.search(rb"(?i)facet|endsolid", data):
         return _text(data)
     if not _HEAD <= length <= len(data):
-        raise Truncated(f"{len(data):,} bytes, its header states {count:,} facets of 50")
+        raise Truncated(f"{len(data):,} bytes, its header states {count:,} facets of 50 bytes")
     return _binary(data, count, f"{len(data) - length:,} bytes behind the last facet are left out.")
 
 
@@ -42,7 +42,7 @@ def _text(data: bytes) -> Polygons:
     if not re.search(rb"(?i)\bendsolid\b[^\n]*\s*\Z", data):
         raise Truncated("it does not end in 'endsolid'")
     if len(vertices) != 3 * facets:
-        raise Truncated(f"{len(vertices)} vertices in {facets} facets")
+        raise Truncated(f"{len(vertices)} vertices in {facets} facets; expected {3 * facets}")
     return _separate(vertices, ())
 
 

@@ -70,8 +70,8 @@ def stack(values: np.ndarray, axes: str) -> np.ndarray:
             if letter not in "YX"
         )
         raise Malformed(
-            f"its pages run along {names}; expected depth alone, with at most 4 channels: save one time, or set the axis"
-            " to Z where it was written"
+            f"its pages run along {names}; expected depth alone, with at most 4 channels: save one time point, or, if the"
+            " pages are slices, save them with axis Z"
         )
     return values.transpose([axes.index(letter) for letter in (*depth, "Y", "X", *channels)])
 
@@ -87,11 +87,11 @@ def _spacing(file: Any) -> tuple[Triple, tuple[str, ...]]:
         depth = (file.imagej_metadata or {}).get("spacing", 1.0)
         taken = (steps[0], steps[1], abs(float(depth)))
         if not _positive(taken):
-            return (1.0, 1.0, 1.0), ("Its spacing is not above 0 and is not taken.",)
+            return (1.0, 1.0, 1.0), ("Its spacing is not above 0 and is ignored: voxels have size 1.",)
         return taken, ()
     if all(across) and across != [1.0, 1.0] and page.tags.get("ResolutionUnit") not in (None, 1):
         return (1.0, 1.0, 1.0), (
-            "Its resolution says nothing of depth and is not taken: voxels have size 1.",
+            "Its resolution gives no spacing along z and is ignored: voxels have size 1.",
         )
     return (1.0, 1.0, 1.0), ()
 
@@ -121,11 +121,11 @@ def _ome(text: str) -> tuple[Triple, tuple[str, ...]] | None:
         x, y, z = (float(size) for size in sizes if size)
     except ValueError:
         return (1.0, 1.0, 1.0), (
-            "Its OME metadata do not state all three physical sizes, and none is taken.",
+            "Its OME metadata do not state all three physical sizes. They are ignored: voxels have size 1.",
         )
     if len(units) > 1 or not _positive((x, y, z)):
         return (1.0, 1.0, 1.0), (
-            "Its OME physical sizes differ in unit or are not above 0, and none is taken.",
+            "Its OME physical sizes differ in unit or are not above 0. They are ignored: voxels have size 1.",
         )
     return (x, y, z), ()
 

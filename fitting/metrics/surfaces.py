@@ -47,7 +47,7 @@ def sample_surface(
     until = np.cumsum(areas)
     if not len(faces) or not 0 < until[-1] < np.inf:
         raise PolyfieldError(
-            f"sample_surface: a mesh of {len(faces)} faces has no area that is above 0 and finite; nothing to draw from"
+            f"sample_surface: the area of the {len(faces)} faces is 0 or not finite; expected a finite area above 0"
         )
     pick, root, share = np.random.Generator(np.random.Philox(seed)).random((3, count))
     # side="right", so that a face without area is never drawn.

@@ -39,7 +39,9 @@ class UnionSurface:
             normals = np.concatenate([normals, np.where(ahead[bare], -1.0, 1.0)[:, None] * across[bare]])
             if len(points) >= count:
                 return points[:count], normals[:count]
-        raise PolyfieldError("mesh: almost all of its faces are inside of its bodies; remove these faces")
+        raise PolyfieldError(
+            "mesh: almost all faces are inside the union of its bodies; remove the inner faces"
+        )
 
     def signed_distance(self, x: np.ndarray) -> np.ndarray:
         """Return distances (N,) float32 from points (N, 3), negative inside.

@@ -68,7 +68,9 @@ def save(run: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
         _take_back(folder)
         _write_folder(temp, files)
         if any((temp / name).read_bytes() != data for name, data in files.items()):
-            raise PolyfieldError(f"{shown(final)}: reads back otherwise than written; check the disk")
+            raise PolyfieldError(
+                f"{shown(final)}: what was read back differs from what was written; check the disk"
+            )
         _rename(temp, final, aside)
     except OSError as error:
         raise refusal(final, error, sum(map(len, files.values()))) from None
@@ -189,9 +191,9 @@ def _load(run: Path, step: int | None) -> Checkpoint:
 def _none_whole(run: Path) -> PolyfieldError:
     named = _named(run / "checkpoints")
     if not named:
-        return PolyfieldError(f"{shown(run)}: holds no whole checkpoint; fit it again from the start")
+        return PolyfieldError(f"{shown(run)}: holds no complete checkpoint; begin a new run")
     return PolyfieldError(
-        f"{shown(named[max(named)])}: holds no {MANIFEST}, and no other checkpoint is whole; bring that file back, "
+        f"{shown(named[max(named)])}: holds no {MANIFEST}, and no other checkpoint is complete; restore that file, "
         "or begin a new run"
     )
 

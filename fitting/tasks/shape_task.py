@@ -63,7 +63,9 @@ class ShapeTask(PointTask):
         low, high = points.min(0), points.max(0)
         self._side = float((high - low).max())
         if not self._side > 0:
-            raise PolyfieldError(f"{name}: all its points are in one place; expected a shape")
+            raise PolyfieldError(
+                f"{name}: all {len(points)} points have the same position; expected different ones"
+            )
         domain = Domain.around(((low + high) / 2).tolist(), (_MARGIN * self._side / 2,) * 3)
         self.meaning = Meaning.of(signal, domain)
         self._kind = self.meaning.kind

@@ -11,17 +11,7 @@ import triton
 import triton.language as tl
 
 from polyfield.kernels.cuda.corners import encode
-from polyfield.kernels.cuda.layers import (
-    backward,
-    forward,
-    matrix,
-    network,
-    no_gradients,
-    product,
-    store,
-    store_matrix,
-    zeros,
-)
+from polyfield.kernels.cuda.layers import backward, forward, network, no_gradients, store
 
 
 @triton.jit
@@ -60,6 +50,7 @@ def density_kernel(
     weights,
     codes,
     density,
+    bad,
     low,
     high,
     per_length,
@@ -72,7 +63,10 @@ def density_kernel(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write codes (C, K) and densities (C,) of samples, by look-up and the density network."""
+    """Write codes (C, K) and densities (C,) of samples, by look-up and the density network.
+
+    Raw densities that are NaN count as the lowest, and are counted in `bad`.
+    """
     LAYERS: tl.constexpr = len(STRIDES)
     CODE: tl.constexpr = PADDED[0]
     kind = codes.dtype.element_ty
@@ -89,146 +83,134 @@ def density_kernel(
         code = encode(x, y, z, inside, table, levels, LEVELS, CODE // F, F).to(kind)
         if RAYS:
             tl.store(codes + i[:, None] * CODE + tl.arange(0, CODE)[None, :], code, mask=inside[:, None])
-        _, latent = forward(code, layers, 0.0, LAYERS)
+        _, latent = forward(code, layers, LAYERS)
         raw = tl.sum(tl.where(tl.arange(0, PADDED[LAYERS])[None, :] == 0, latent, 0.0), 1)
+        wrong = tl.sum((inside & (raw != raw)).to(tl.int32), 0)  # noqa: PLR0124 - NaN
+        if wrong > 0:
+            tl.atomic_add(bad, wrong)
         raw = tl.minimum(tl.maximum(raw, low), high)
         tl.store(density + i, tl.exp(raw) * per_length, mask=inside)
         block += tl.num_programs(0)
 
 
 @triton.jit
-def both_networks(
+def rows_of_inputs(inputs, sample, k, inside, WIDTH: tl.constexpr, PICKS: tl.constexpr):
+    """Return rows k (BLOCK,) of a network's inputs (C, WIDTH), or with PICKS the rows that `sample` has there."""
+    i = k
+    if PICKS:
+        i = tl.load(sample + k, mask=inside, other=0).to(tl.int64)
+    column = tl.arange(0, WIDTH)[None, :]
+    return tl.load(inputs + i[:, None] * WIDTH + column, mask=inside[:, None], other=0.0)
+
+
+@triton.jit
+def latent_kernel(
+    codes,
+    sample,
+    ray,
+    total,
     weights,
-    kind,
+    harmonics,
+    inputs,
     SIZES: tl.constexpr,
     STRIDES: tl.constexpr,
     PADDED: tl.constexpr,
-    C_SIZES: tl.constexpr,
-    C_STRIDES: tl.constexpr,
-    C_PADDED: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
-    """Return the density network, the colour network of the latent vector, and the harmonics' first layer."""
-    colour = weights
-    for l in tl.static_range(len(STRIDES)):
-        colour += SIZES[l + 1] * STRIDES[l]
-    return (
-        network(weights, SIZES, STRIDES, PADDED, kind),
-        network(colour, C_SIZES, C_STRIDES, C_PADDED, kind),
-        matrix(colour + C_SIZES[0], C_STRIDES[0], C_SIZES[1], 16, C_PADDED[1], 16, kind),
-    )
-
-
-@triton.jit
-def through(code, seen, density, colour, harmonic, LAYERS: tl.constexpr, C_LAYERS: tl.constexpr):
-    """Return both networks' layer inputs, and colours before their sigmoid, from codes and harmonics."""
-    inputs, latent = forward(code, density, 0.0, LAYERS)
-    start = product(seen, tl.trans(harmonic))
-    c_inputs, rgb = forward(latent.to(code.dtype), colour, start, C_LAYERS)
-    return inputs, c_inputs, rgb
-
-
-@triton.jit
-def inputs_of(codes, harmonics, sample, ray, k, inside, CODE: tl.constexpr):
-    """Return codes and harmonics of kept samples k (BLOCK,)."""
-    i = tl.load(sample + k, mask=inside, other=0).to(tl.int64)
-    r = tl.load(ray + k, mask=inside, other=0)
-    code = tl.load(codes + i[:, None] * CODE + tl.arange(0, CODE)[None, :], mask=inside[:, None], other=0.0)
-    seen = tl.load(harmonics + r[:, None] * 16 + tl.arange(0, 16)[None, :], mask=inside[:, None], other=0.0)
-    return code, seen
+    """Write the colour network's inputs (C, WIDTH) of the kept samples: latent vector, harmonics of the ray, zeros."""
+    LAYERS: tl.constexpr = len(STRIDES)
+    LATENT: tl.constexpr = SIZES[LAYERS]
+    kind = codes.dtype.element_ty
+    layers = network(weights, SIZES, STRIDES, PADDED, kind)
+    count, block = tl.load(total), tl.program_id(0)
+    while block * BLOCK < count:
+        k = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        inside = k < count
+        code = rows_of_inputs(codes, sample, k, inside, PADDED[0], True)
+        _, latent = forward(code, layers, LAYERS)
+        row, column = inputs + k[:, None] * WIDTH, tl.arange(0, PADDED[LAYERS])[None, :]
+        tl.store(row + column, latent.to(kind), mask=inside[:, None] & (column < LATENT))
+        r, column = tl.load(ray + k, mask=inside, other=0), tl.arange(0, WIDTH)[None, :]
+        there = inside[:, None] & (column >= LATENT)
+        seen = tl.load(
+            harmonics + r[:, None] * 16 + column - LATENT, mask=there & (column < LATENT + 16), other=0.0
+        )
+        tl.store(row + column, seen, mask=there)
+        block += tl.num_programs(0)
 
 
 @triton.jit
 def colour_kernel(
-    codes,
-    harmonics,
-    sample,
-    ray,
+    inputs,
     total,
     weights,
     colour,
     SIZES: tl.constexpr,
     STRIDES: tl.constexpr,
     PADDED: tl.constexpr,
-    C_SIZES: tl.constexpr,
-    C_STRIDES: tl.constexpr,
-    C_PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write colours (C, 3) of the kept samples."""
+    """Write colours (C, 3) of the kept samples, by the colour network."""
     LAYERS: tl.constexpr = len(STRIDES)
-    C_LAYERS: tl.constexpr = len(C_STRIDES)
-    layers, c_layers, harmonic = both_networks(
-        weights, codes.dtype.element_ty, SIZES, STRIDES, PADDED, C_SIZES, C_STRIDES, C_PADDED
-    )
+    layers = network(weights, SIZES, STRIDES, PADDED, inputs.dtype.element_ty)
     count, block = tl.load(total), tl.program_id(0)
     while block * BLOCK < count:
         k = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         inside = k < count
-        code, seen = inputs_of(codes, harmonics, sample, ray, k, inside, PADDED[0])
-        _, _, rgb = through(code, seen, layers, c_layers, harmonic, LAYERS, C_LAYERS)
-        column = tl.arange(0, C_PADDED[C_LAYERS])[None, :]
+        _, rgb = forward(rows_of_inputs(inputs, inputs, k, inside, PADDED[0], False), layers, LAYERS)
+        column = tl.arange(0, PADDED[LAYERS])[None, :]
         tl.store(colour + k[:, None] * 3 + column, tl.sigmoid(rgb), mask=inside[:, None] & (column < 3))
         block += tl.num_programs(0)
 
 
 @triton.jit
 def backward_kernel(
-    codes,
-    harmonics,
+    inputs,
     sample,
-    ray,
     total,
     weights,
-    to_colour,
+    to_outputs,
     to_raw,
-    to_codes,
+    to_inputs,
     parts,
     size,
+    OUTPUTS: tl.constexpr,
+    PICKS: tl.constexpr,
     SIZES: tl.constexpr,
     STRIDES: tl.constexpr,
     PADDED: tl.constexpr,
-    C_SIZES: tl.constexpr,
-    C_STRIDES: tl.constexpr,
-    C_PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write gradients to codes (C, K), and each program's part of the gradients to the weights.
+    """Write gradients to a network's inputs (C, K), and each program's part of the gradients to its weights.
 
-    The inputs are gradients to colours (C, 3), before their sigmoid, and to raw densities (C,). A program's
-    part is a row of parts (P, size), in the order in which weights are stored. The last number of a row is
-    not finite if a gradient to a code is not.
+    The first SIZES[-1] numbers of rows of OUTPUTS numbers are the gradient to the outputs. With PICKS, `sample` has the
+    inputs' rows, and to_raw (C,) is added to the gradient to the first output. A program's part is a row of parts
+    (P, size), in the order in which weights are stored. Its last number is not finite if a gradient to an input is not.
     """
     LAYERS: tl.constexpr = len(STRIDES)
-    C_LAYERS: tl.constexpr = len(C_STRIDES)
-    CODE: tl.constexpr = PADDED[0]
-    kind = codes.dtype.element_ty
-    layers, c_layers, harmonic = both_networks(
-        weights, kind, SIZES, STRIDES, PADDED, C_SIZES, C_STRIDES, C_PADDED
-    )
-    sums, c_sums = no_gradients(PADDED), no_gradients(C_PADDED)
-    harmonic_sums = zeros(C_PADDED[1], 16)
+    WIDTH: tl.constexpr = PADDED[0]
+    kind = inputs.dtype.element_ty
+    sums = no_gradients(PADDED)
     worst = tl.zeros((BLOCK,), tl.float32)
     count, block = tl.load(total), tl.program_id(0)
     while block * BLOCK < count:
         k = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         inside = k < count
-        code, seen = inputs_of(codes, harmonics, sample, ray, k, inside, CODE)
-        inputs, c_inputs, _ = through(code, seen, layers, c_layers, harmonic, LAYERS, C_LAYERS)
-        column = tl.arange(0, C_PADDED[C_LAYERS])[None, :]
-        g = tl.load(to_colour + k[:, None] * 3 + column, mask=inside[:, None] & (column < 3), other=0.0)
-        to_latent, to_first, c_sums = backward(g.to(kind), c_inputs, c_layers, c_sums, C_LAYERS)
-        harmonic_sums += product(tl.trans(to_first), seen)
-        raw = tl.load(to_raw + k, mask=inside, other=0.0)
-        to_latent += tl.where(tl.arange(0, PADDED[LAYERS])[None, :] == 0, raw[:, None], 0.0)
-        to_code, _, sums = backward(to_latent.to(kind), inputs, layers, sums, LAYERS)
-        to_code = to_code.to(kind)
-        worst += tl.sum(to_code.to(tl.float32) * 0, 1)
-        tl.store(to_codes + k[:, None] * CODE + tl.arange(0, CODE)[None, :], to_code, mask=inside[:, None])
+        # Read again for every block: kept over all of them they would fill the registers.
+        layers = network(weights, SIZES, STRIDES, PADDED, kind)
+        x = rows_of_inputs(inputs, sample, k, inside, WIDTH, PICKS)
+        values, _ = forward(x, layers, LAYERS)
+        column = tl.arange(0, PADDED[LAYERS])[None, :]
+        there = inside[:, None] & (column < SIZES[LAYERS])
+        g = tl.load(to_outputs + k[:, None] * OUTPUTS + column, mask=there, other=0.0).to(tl.float32)
+        if PICKS:
+            g += tl.where(column == 0, tl.load(to_raw + k, mask=inside, other=0.0)[:, None], 0.0)
+        to_x, sums = backward(g.to(kind), values, layers, sums, LAYERS)
+        to_x = to_x.to(kind)
+        worst += tl.sum(to_x.to(tl.float32) * 0, 1)
+        tl.store(to_inputs + k[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :], to_x, mask=inside[:, None])
         block += tl.num_programs(0)
     part = parts + tl.program_id(0).to(tl.int64) * size
     tl.store(part + size - 1, tl.sum(worst, 0))
     store(part, sums, SIZES, STRIDES, PADDED)
-    for l in tl.static_range(LAYERS):
-        part += SIZES[l + 1] * STRIDES[l]
-    store(part, c_sums, C_SIZES, C_STRIDES, C_PADDED)
-    store_matrix(part + C_SIZES[0], harmonic_sums, C_STRIDES[0], C_SIZES[1], 16, C_PADDED[1], 16)

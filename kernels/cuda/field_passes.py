@@ -12,9 +12,9 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.cuda.corners import geometry
-from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel
-from polyfield.kernels.cuda.launch import launch, processors
-from polyfield.kernels.cuda.layers import padded, rows_of, size_of
+from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel, latent_kernel
+from polyfield.kernels.cuda.launch import is_hopper, launch, processors
+from polyfield.kernels.cuda.layers import backward_rows, padded, rows_of, size_of
 from polyfield.kernels.cuda.march import launch_march
 from polyfield.kernels.cuda.packing import Kept, Marched, packed
 from polyfield.kernels.cuda.rays import rays_kernel
@@ -22,7 +22,7 @@ from polyfield.kernels.cuda.visible import keep_kernel, lit_kernel
 from polyfield.kernels.levels import Levels
 
 _HARMONICS = 16
-RAYS = 64  # in a block
+RAYS = 32  # in a block: a warp, which needs no barrier
 _PROGRAMS = 4  # programs per multiprocessor; they take blocks in turn
 _WARPS = 8
 _PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -67,23 +67,25 @@ class FieldPasses:
         features, latent = table.shape[1], len(density[-1])
         code = max(triton.next_power_of_2(levels.count) * features, 16)
         sizes = (levels.count * features, *(len(weight) for weight in density))
-        c_sizes = (latent, *(len(weight) for weight in colour))
-        self._networks: dict[str, Any] = {
+        c_sizes = (latent + _HARMONICS, *(len(weight) for weight in colour))
+        self._to_latent: dict[str, Any] = {
             "SIZES": sizes,
             "STRIDES": sizes[:-1],
             "PADDED": (code, *map(padded, sizes[1:])),
-            "C_SIZES": c_sizes,
-            "C_STRIDES": (latent + _HARMONICS, *c_sizes[1:-1]),
-            "C_PADDED": tuple(map(padded, c_sizes)),
         }
-        self._code = code
+        self._to_colour: dict[str, Any] = {
+            "SIZES": c_sizes,
+            "STRIDES": c_sizes[:-1],
+            "PADDED": tuple(map(padded, c_sizes)),
+        }
+        self._code, self._seen = code, padded(latent + _HARMONICS)
         self._geometry = geometry(levels, table.device)  # kept because captured graphs read it
-        self._rows = rows_of(self.kind, size_of(self.weights))
+        self._rows = rows_of(self.kind, size_of(self._density)), rows_of(self.kind, size_of(self._colour))
         self._frame = table.new_tensor([*centre, *(number for axis in axes for number in axis)])
         self._contraction, self._limits = contraction, (low, high, per_length)
         self._deepest, self._share = -float(torch.tensor(least_transmittance).log()), least_share
-        # Length of a backward program's row: all weights, and one number that shows whether all is finite.
-        self._size = sum(weight.numel() for weight in self.weights) + 1
+        # Where the colour network's weights begin among all.
+        self._split = sum(weight.numel() for weight in self._density)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -127,8 +129,8 @@ class FieldPasses:
         of_ray = torch.empty(size, dtype=torch.int32, device=near.device)
         launch_march(spans, occupancy, counts, ends - counts, t, dt, of_ray, **lattice, writes=True)
         codes = t.new_empty(size, self._code, dtype=self.kind)
-        self.densities(*local, t, of_ray, total, codes, density, weights=weights, on_rays=True)
-        return Marched(local, harmonics, ends, counts, live, total, t, dt, codes, density)
+        bad = self.densities(*local, t, of_ray, total, codes, density, weights=weights, on_rays=True)
+        return Marched(local, harmonics, ends, counts, live, total, t, dt, codes, density, bad)
 
     def densities(
         self,
@@ -142,13 +144,15 @@ class FieldPasses:
         *,
         on_rays: bool,
         weights: Tensor | None = None,
-    ) -> None:
+    ) -> Tensor:
+        """Write codes and densities, and return (1,) how many raw densities were NaN."""
         if weights is None:
             weights = torch.cat([weight.flatten() for weight in self._density])
-        launch(
+        bad = torch.zeros(1, dtype=torch.int32, device=density.device)
+        self._launch(
             density_kernel,
             len(density),
-            self._rows,
+            self._rows[0],
             origins.contiguous(),
             directions.contiguous(),
             t,
@@ -159,15 +163,15 @@ class FieldPasses:
             weights,
             codes,
             density,
+            bad,
             *self._limits,
             RAYS=on_rays,
             CONTRACTION=self._contraction,
             LEVELS=self.levels.count,
             F=self.table.shape[1],
-            **{name: self._networks[name] for name in ("SIZES", "STRIDES", "PADDED")},
-            programs=_PROGRAMS,
-            num_warps=_WARPS,
+            **self._to_latent,
         )
+        return bad
 
     def keep(self, marched: Marched, weights: Tensor, capacity: int | None) -> Kept:
         """Return the samples that light reaches and that are not faint, with colours.
@@ -207,18 +211,16 @@ class FieldPasses:
             CONTRACTION=self._contraction,
             **exact,
         )
-        inputs = (marched.codes, marched.harmonics, sample, ray, total, weights)
-        launch(
-            colour_kernel,
-            size,
-            self._rows,
-            *inputs,
-            colour,
-            **self._networks,
-            programs=_PROGRAMS,
-            num_warps=_WARPS,
+        inputs = marched.codes.new_empty(size, self._seen)
+        density_weights, colour_weights = weights[: self._split], weights[self._split :]
+        of_rays = (marched.codes, sample, ray, total, density_weights, marched.harmonics, inputs)
+        self._launch(latent_kernel, size, self._rows[0], *of_rays, **self._to_latent, WIDTH=self._seen)
+        self._launch(
+            colour_kernel, size, self._rows[1], inputs, total, colour_weights, colour, **self._to_colour
         )
-        return Kept(ends, counts, live, total, sample, ray, kept_weights, behind, slopes, t, points, colour)
+        return Kept(
+            ends, counts, live, total, sample, ray, kept_weights, behind, slopes, t, points, inputs, colour
+        )
 
     def backward(
         self, marched: Marched, kept: Kept, weights: Tensor, to_colour: Tensor, to_raw: Tensor
@@ -227,26 +229,43 @@ class FieldPasses:
 
         The row has one more number, which is not finite if a gradient to a code is not.
         """
+        density, colour = weights[: self._split], weights[self._split :]
+        to_seen, of_colour = self._backward(kept, kept.inputs, colour, to_colour, to_raw, self._to_colour)
+        to_codes, of_density = self._backward(kept, marched.codes, density, to_seen, to_raw, self._to_latent)
+        return to_codes, torch.cat((of_density[:-1], of_colour[:-1], of_density[-1:] + of_colour[-1:]))
+
+    def _backward(
+        self,
+        kept: Kept,
+        inputs: Tensor,
+        weights: Tensor,
+        to_outputs: Tensor,
+        to_raw: Tensor,
+        network: dict[str, Any],
+    ) -> tuple[Tensor, Tensor]:
+        """Return gradients to the inputs of one network (S, K), and in one row those to its weights and their fault."""
         size = len(kept.t)
-        to_codes = marched.codes.new_empty(size, self._code)
-        parts = weights.new_zeros(_PROGRAMS * processors(weights.device), self._size)
-        launch(
+        to_inputs = inputs.new_empty(size, inputs.shape[1])
+        parts = weights.new_zeros(_PROGRAMS * processors(weights.device), len(weights) + 1)
+        self._launch(
             backward_kernel,
             size,
-            self._rows,
-            marched.codes,
-            marched.harmonics,
+            backward_rows(self.kind, network["PADDED"], is_hopper(weights.device)),
+            inputs,
             kept.sample,
-            kept.ray,
             kept.total,
             weights,
-            to_colour,
+            to_outputs,
             to_raw,
-            to_codes,
+            to_inputs,
             parts,
-            self._size,
-            **self._networks,
-            programs=_PROGRAMS,
-            num_warps=_WARPS,
+            len(weights) + 1,
+            OUTPUTS=to_outputs.shape[1],
+            PICKS=network is self._to_latent,
+            **network,
         )
-        return to_codes, parts.sum(0)
+        return to_inputs, parts.sum(0)
+
+    def _launch(self, kernel: Any, size: int, block: int, *arguments: Any, **constants: Any) -> None:
+        """Launch a kernel of a network, whose programs take blocks of rows in turn."""
+        launch(kernel, size, block, *arguments, **constants, programs=_PROGRAMS, num_warps=_WARPS)

@@ -105,14 +105,15 @@ def interpolate_to_table_kernel(
     D: tl.constexpr,
     F: tl.constexpr,
     WIDTH: tl.constexpr,
-    COARSE: tl.constexpr,  # levels whose additions to the same cell are summed within the block first
+    FIRST: tl.constexpr,  # the first of the launch's levels
+    COARSE: tl.constexpr,  # whether additions to the same cell are summed within the block first
     COLUMNS: tl.constexpr,  # of the gradient in a row
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     count = number(count)
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    l, bank = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    l, bank = FIRST + tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = point < count
     if tl.program_id(0) * BLOCK >= count:
         return
@@ -123,7 +124,7 @@ def interpolate_to_table_kernel(
     of = (bank * count + point)[:, None] * COLUMNS + l * F + column
     g = tl.load(gradient + of, mask=inside[:, None] & (column < F), other=0.0).to(tl.float32)
     values = weight[:, :, None] * g[:, None, :]
-    if l < COARSE:
+    if COARSE:
         # A cell's lowest row identifies it, because no coarse level is hashed.
         cell = tl.min(row, 1)
         other = tl.arange(0, BLOCK)
@@ -215,20 +216,24 @@ def add_to_table(
     shared = sum(coarse) if all(coarse[: sum(coarse)]) else 0
     if width << levels.dimensions < 16:  # too few columns for a product on matrix units
         shared = 0
-    _launch(
-        interpolate_to_table_kernel,
-        levels,
-        levels.count,
-        to_table,
-        points,
-        (gradient, points),
-        to_table,
-        total=total,
-        most=_MOST if shared else MOST,
-        COARSE=shared,
-        COLUMNS=gradient.shape[2],
-        PRECISION="ieee" if gradient.dtype == torch.float32 else "tf32",
-    )
+    # Two launches: the products of the coarse levels take registers that the others need not wait for.
+    for first, end in ((0, shared), (shared, levels.count)):
+        if first < end:
+            _launch(
+                interpolate_to_table_kernel,
+                levels,
+                end - first,
+                to_table,
+                points,
+                (gradient, points),
+                to_table,
+                total=total,
+                most=_MOST if first < shared else MOST,
+                FIRST=first,
+                COARSE=first < shared,
+                COLUMNS=gradient.shape[2],
+                PRECISION="ieee" if gradient.dtype == torch.float32 else "tf32",
+            )
 
 
 def _launch(

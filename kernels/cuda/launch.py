@@ -56,3 +56,9 @@ def launch(
 def processors(device: torch.device) -> int:
     """Return the number of multiprocessors of a GPU."""
     return 1 if INTERPRETED else torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@functools.cache
+def is_hopper(device: torch.device) -> bool:
+    """Return whether a GPU is of compute capability 9."""
+    return not INTERPRETED and torch.cuda.get_device_capability(device)[0] == 9

@@ -9,6 +9,7 @@ rows. The factors of a product have the activations' type; sums are in single pr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -16,9 +17,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Rows that pass the networks together: as many as registers and shared memory hold beside the weights.
-_ROWS = 128
-_MANY_WEIGHTS = 12_288
+# Rows that pass a network together: as many as registers hold beside the weights, by compiling for sm_80 to sm_90.
+_ROWS, _FEW_ROWS = 128, 16
+_MANY_WEIGHTS = 8_192
+MOST_WEIGHTS = 12_288  # of a network, padded; with more, programs keep values in slow memory
 
 
 @triton.jit
@@ -101,13 +103,13 @@ def product(a, b):
 
 
 @triton.jit
-def forward(x, layers, more, LAYERS: tl.constexpr):
+def forward(x, layers, LAYERS: tl.constexpr):
     """Return each layer's input for rows x, and the last layer's output in single precision.
 
-    There is a ReLU between layers. `more` is added to the first layer's output.
+    There is a ReLU between layers.
     """
     inputs = (x,)
-    y = product(x, tl.trans(layers[0])) + more
+    y = product(x, tl.trans(layers[0]))
     for l in tl.static_range(1, LAYERS):
         inputs = inputs + (tl.maximum(y, 0.0).to(x.dtype),)
         y = product(inputs[l], tl.trans(layers[l]))
@@ -118,8 +120,8 @@ def forward(x, layers, more, LAYERS: tl.constexpr):
 def backward(gradient, inputs, layers, sums, LAYERS: tl.constexpr):
     """Return gradients, from the gradient to a network's output.
 
-    The results are the gradient to the network's input, in single precision, the gradient to the first
-    layer's output, and the sums plus the gradients to the weights.
+    The results are the gradient to the network's input, in single precision, and the sums plus the gradients to the
+    weights.
     """
     new = ()
     for m in tl.static_range(LAYERS):
@@ -127,7 +129,7 @@ def backward(gradient, inputs, layers, sums, LAYERS: tl.constexpr):
         if m < LAYERS - 1:
             back = product(gradient, layers[LAYERS - 1 - m])
             gradient = tl.where(inputs[LAYERS - 1 - m] > 0, back, 0.0).to(gradient.dtype)
-    return product(gradient, layers[0]), gradient, new
+    return product(gradient, layers[0]), new
 
 
 def padded(size: int) -> int:
@@ -141,7 +143,18 @@ def size_of(layers: Sequence[Tensor]) -> int:
 
 
 def rows_of(kind: torch.dtype, weights: int) -> int:
-    """Return how many rows of activations of a type pass networks with this number of weights together."""
+    """Return how many rows of activations of a type pass a network of this many padded weights together."""
     if kind == torch.float32:
         return _ROWS // 4
-    return _ROWS if weights <= _MANY_WEIGHTS else _ROWS // 2
+    return _ROWS if weights <= _MANY_WEIGHTS else _ROWS // 4
+
+
+def backward_rows(kind: torch.dtype, sizes: Sequence[int], hopper: bool) -> int:
+    """Return how many rows go backward through a network of padded sizes together: what registers hold beside its sums.
+
+    It is measured by compiling (tests/agreement/test_ahead_of_time.py).
+    """
+    weights = sum(rows * columns for rows, columns in itertools.pairwise(sizes))
+    # The matrix units of sm_90 read a factor from shared memory, those of others from registers.
+    few = kind == torch.float32 or not hopper or weights > _MANY_WEIGHTS
+    return _FEW_ROWS if few else _ROWS // 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from polyfield.kernels.cuda.launch import launch
 from polyfield.kernels.samples import RaySamples
 
-_BLOCK = 64  # rays
+_BLOCK = 32  # rays: a warp, which needs no barrier
 
 
 @triton.jit

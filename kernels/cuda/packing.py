@@ -25,6 +25,7 @@ class Marched:
     dt: Tensor  # (C,)
     codes: Tensor  # (C, K)
     density: Tensor  # (C,)
+    bad: Tensor  # (1,) number of samples whose density was NaN
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Kept:
     slopes: Tensor  # (S,) density times dt
     t: Tensor  # (S,)
     points: Tensor  # (S, 3) in the unit cube
+    inputs: Tensor  # (S, K) of the colour network
     colour: Tensor  # (S, 3)
 
 

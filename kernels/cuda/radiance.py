@@ -21,12 +21,11 @@ from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
 from polyfield.kernels.cuda.interpolate import add_to_table
 from polyfield.kernels.cuda.launch import launch
-from polyfield.kernels.cuda.layers import size_of
+from polyfield.kernels.cuda.layers import MOST_WEIGHTS, size_of
 from polyfield.kernels.cuda.visible import compare_kernel, picture_kernel
 
 _FEATURES = (2, 4, 8)
 _MOST_WIDTH = 64
-_MOST_WEIGHTS = 20_480  # of both networks, with padding; their gradients are summed in registers
 
 
 class FusedRadiance:
@@ -118,7 +117,7 @@ class FusedRadiance:
         # Until here gradients are of the sum over rays and channels, which half precision holds better.
         scale = 1 / (3 * kept.live.clamp(min=1)).float()
         loss = losses.sum()[None] * scale
-        finite = to_weights.sum()[None].isfinite()
+        finite = to_weights.sum()[None].isfinite() & (marched.bad == 0)
         moves = finite & loss.isfinite() & (kept.total > 0)
         to_table = self._gradients(deterministic and bool(steps))
         add_to_table(to_codes[None], kept.points[None], self._passes.levels, to_table[None], kept.total)
@@ -152,7 +151,8 @@ class FusedRadiance:
         live = torch.full((1,), len(rays["origins"]), device=rays["origins"].device)
         figures, *picture = self.queue_picture(rays, occupied, live=live)
         colour, opacity, depth = picture
-        return {name: figures[name].item() for name in ("evaluated", "shaded")}, colour, opacity, depth
+        found = {name: figures[name].item() for name in ("evaluated", "shaded", "finite")}
+        return found, colour, opacity, depth
 
     def queue_picture(
         self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, capacity: tuple[int, int] | None = None
@@ -177,7 +177,12 @@ class FusedRadiance:
             opacity,
             depth,
         )
-        figures = {"evaluated": marched.total, "shaded": kept.total, "rays": kept.live}
+        figures = {
+            "evaluated": marched.total,
+            "shaded": kept.total,
+            "rays": kept.live,
+            "finite": marched.bad == 0,
+        }
         return figures, colour, opacity, depth
 
     def _move(
@@ -225,7 +230,7 @@ def fused_radiance(
         and tuple(axes) == (0, 1, 2)
         and table.shape[1] in _FEATURES
         and max(map(len, layers)) <= _MOST_WIDTH
-        and size_of(layers) <= _MOST_WEIGHTS
+        and max(size_of(density), size_of(colour)) <= MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (table, *layers))
     )
     return FusedRadiance(FieldPasses(table, levels, density, colour, **settings)) if fits else None

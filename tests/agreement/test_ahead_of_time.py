@@ -13,8 +13,8 @@ pytest.importorskip("triton")
 
 
 @pytest.fixture(scope="module")
-def compiled() -> dict[str, dict[str, str]]:
-    """PTX by kernel and architecture."""
+def made() -> dict[str, dict]:
+    """What the program printed: PTX by kernel and architecture, and what kernels use."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     script = Path(__file__).with_name("ahead_of_time.py")
     done = subprocess.run(
@@ -22,6 +22,17 @@ def compiled() -> dict[str, dict[str, str]]:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def compiled(made) -> dict[str, dict[str, str]]:
+    return made["ptx"]
+
+
+def test_no_kernel_keeps_values_in_slow_memory(made):
+    """Of any target, type and network that the fused form takes: a stack holds what does not fit into registers."""
+    assert len(made["used"]) > 100
+    assert {name: found for name, found in made["used"].items() if found["STACK"]} == {}
 
 
 def test_every_kernel_compiles(compiled):
@@ -44,7 +55,7 @@ def test_gradients_reach_the_table_by_atomic_additions_that_need_no_loop(compile
             assert all(".v4.f32" in addition for addition in additions)
 
 
-@pytest.mark.parametrize("kernel", ["density_kernel", "colour_kernel", "backward_kernel"])
+@pytest.mark.parametrize("kernel", ["density_kernel", "latent_kernel", "colour_kernel", "backward_kernel"])
 def test_networks_are_multiplied_by_matrix_units(compiled, kernel):
     assert re.search(r"mma\.sync\S*\.f32\.f16\.f16\.f32", compiled[kernel]["80"])
     assert re.search(r"wgmma\.mma_async\S*\.f32\.f16\.f16", compiled[kernel]["90"])

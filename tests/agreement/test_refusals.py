@@ -136,11 +136,11 @@ REFUSED = {
         [[TABLE, (zeros(7, 4), CUBE, (0, 1, 2))]]
     ),
     "fused_radiance: groups[1]: no table; expected one or more": lambda: radiance([[TABLE], []]),
-    "fused_radiance: groups[0][0]: axes (0, 1); expected 3 of 0, 1, 2": lambda: radiance(
-        [[(zeros(8, 4), CUBE, (0, 1))]]
+    "fused_radiance: groups[0][0]: axes are (0, 1); expected 3 different axes, each 0, 1 or 2": lambda: (
+        radiance([[(zeros(8, 4), CUBE, (0, 1))]])
     ),
-    "fused_radiance: groups[0][0]: axes (1, 2, 3); expected 3 of 0, 1, 2": lambda: radiance(
-        [[(zeros(8, 4), CUBE, (1, 2, 3))]]
+    "fused_radiance: groups[0][0]: axes are (1, 2, 3); expected 3 different axes, each 0, 1 or 2": lambda: (
+        radiance([[(zeros(8, 4), CUBE, (1, 2, 3))]])
     ),
     "fused_radiance: groups[0][1]: 1 levels of 2 features; expected 4 numbers, as the first table gives": lambda: (
         radiance([[TABLE, (zeros(8, 2), CUBE, (0, 1, 2))]])
