@@ -181,7 +181,9 @@ class TestFit:
         fit = new_fit()
         fit.step()
         fit.field.colour.weights[0].data[0, 0] = math.inf
-        with pytest.raises(Diverged, match="step 21: the fit was stopped, because 20 steps in a row had no samples"):
+        with pytest.raises(
+            Diverged, match="step 21: the fit was stopped, because 20 steps in a row had no samples"
+        ):
             for _ in range(30):
                 fit.step()
 

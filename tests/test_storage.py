@@ -389,7 +389,11 @@ def test_a_pickle_is_named_and_never_opened(tmp_path, name):
     bird.rmdir()
     for protocol in (2, 4, 5):
         path.write_bytes(pickle.dumps(Canary(bird), protocol))
-        assert "is a pickle or a zip archive, which polyfield never opens" in refused(path, lambda: read_tensors(path))
+        assert "is a pickle or a zip archive, which polyfield never opens" in refused(
+            path, lambda: read_tensors(path)
+        )
     torch.save(Canary(bird), path)
-    assert "is a pickle or a zip archive, which polyfield never opens" in refused(path, lambda: read_tensors(path))
+    assert "is a pickle or a zip archive, which polyfield never opens" in refused(
+        path, lambda: read_tensors(path)
+    )
     assert not bird.exists()

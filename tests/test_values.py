@@ -198,7 +198,9 @@ class TestState:
         objective = PointObjective(field, optimiser, Nowhere(), seed=0, loss=[Term("raw", "squares")])
         fit = Fit(field, optimiser, objective, length=Length(steps=100))
         before = {name: t.clone() for name, t in fit.field.state_dict().items()}
-        with pytest.raises(Diverged, match="step 20: the fit was stopped, because 20 steps in a row had no samples"):
+        with pytest.raises(
+            Diverged, match="step 20: the fit was stopped, because 20 steps in a row had no samples"
+        ):
             while True:
                 assert fit.step().counts["skipped"]
         assert all(torch.equal(before[name], t) for name, t in fit.field.state_dict().items())

@@ -106,12 +106,12 @@ def product(a, b):
 def forward(x, layers, LAYERS: tl.constexpr):
     """Return each layer's input for rows x, and the last layer's output in single precision.
 
-    There is a ReLU between layers.
+    There is a ReLU between layers, through which NaN passes.
     """
     inputs = (x,)
     y = product(x, tl.trans(layers[0]))
     for l in tl.static_range(1, LAYERS):
-        inputs = inputs + (tl.maximum(y, 0.0).to(x.dtype),)
+        inputs = inputs + (tl.maximum(y, 0.0, propagate_nan=tl.PropagateNan.ALL).to(x.dtype),)
         y = product(inputs[l], tl.trans(layers[l]))
     return inputs, y
 

@@ -9,6 +9,7 @@ from polyfield.cameras.cameras import Cameras
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.graphs import Graphs
 from polyfield.progress import Progress
+from polyfield.rendering.finite import not_finite
 from polyfield.rendering.radiance.fused import FusedField
 from polyfield.rendering.radiance.sampling import MarchingSampler
 
@@ -24,8 +25,8 @@ class QueuedPictures:
         self._fused, self._sampler, self._cameras = fused, sampler, cameras
         self._device = fused.tensors[0].device
         self._graphs = Graphs(self._device)
-        self._frame, self._done, self._evaluated, self._shaded = (
-            torch.zeros(1, dtype=torch.int64, device=self._device) for _ in range(4)
+        self._frame, self._done, self._evaluated, self._shaded, self._bad = (
+            torch.zeros(1, dtype=torch.int64, device=self._device) for _ in range(5)
         )
         self._pictures: dict[tuple[int, int], Tensor] = {}
 
@@ -40,16 +41,17 @@ class QueuedPictures:
         if size not in self._pictures:  # one more row, for rays that do not fit and are repeated
             self._pictures[size] = torch.zeros(total + 1, 5, device=self._device)
         self._frame.fill_(frame)
-        for count in (self._done, self._evaluated, self._shaded):
+        for count in (self._done, self._evaluated, self._shaded, self._bad):
             count.zero_()
         done, at_once = 0, min(RAYS_AT_ONCE, total)
         while done < total:
             for _ in range(-(-(total - done) // at_once)):
                 self._graphs.run(size, lambda: self._part(size, at_once))
-            before, (done, evaluated, shaded) = (
-                done,
-                torch.cat((self._done, self._evaluated, self._shaded)).tolist(),
-            )
+            before = done
+            counts = torch.cat((self._done, self._evaluated, self._shaded, self._bad))
+            done, evaluated, shaded, bad = counts.tolist()
+            if bad:
+                raise not_finite()
             if done == before:
                 raise PolyfieldError(
                     f"rendering: a ray has more than {CAPACITY[0] * at_once} samples; give the field a larger step_size"
@@ -80,3 +82,4 @@ class QueuedPictures:
         self._done += figures["rays"]
         self._evaluated += figures["evaluated"]
         self._shaded += figures["shaded"]
+        self._bad += ~figures["finite"]

@@ -229,3 +229,18 @@ def test_gradients_that_are_not_finite_are_told(exact_form):
         HUBER,
     )
     assert not figures["finite"]
+
+
+@pytest.mark.parametrize("where", ["table", "density"])
+def test_nan_in_a_field_is_told_by_steps_and_pictures(exact_form, where):
+    """It would be empty space: the maximum with the clamp's low end drops NaN."""
+    field, sampler = made("box"), sampler_of(BOX, exact_form)
+    fused = FusedField.of(field)
+    assert fused.render(rays(50), torch.zeros(50), sampler)[0].get("finite", True)
+    with torch.no_grad():
+        tensor = field.encoding.tables[0] if where == "table" else field.trunk.layers.weights[0]
+        tensor.view(-1)[: 8 if where == "density" else 4000] = float("nan")
+    fused.refresh()
+    ones = torch.ones(50, 4)
+    assert not fused.train(rays(50), torch.zeros(50), sampler, ones, ones[:, :3] * 0, HUBER)[0]["finite"]
+    assert not fused.render(rays(50), torch.zeros(50), sampler)[0]["finite"]
