@@ -1,12 +1,13 @@
 # make demo: install, then fit the built-in scene. make check: install with the test extras, then lint, types, quick tests.
 # make test: the same with all tests.
-# make wheel: a wheel in dist/. make system: the system's packages that Open3D needs, where this user may install them.
+# make wheel: a wheel in dist/. make system, system-test: the system's packages that Open3D and the tests of other compilers
+# need, where this user may install them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo check test sanitize wheel system install install-test lint types clean
+.PHONY: demo check test sanitize wheel system system-test install install-test lint types clean
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
@@ -16,13 +17,20 @@ demo: install
 check: system install-test lint types
 	$(BIN)/pytest -m "not slow"
 
-test: system install-test lint types
+test: system system-test install-test lint types
 	$(BIN)/pytest
 
 system:
 	ldconfig -p | grep -q libusb-1.0.so.0 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	apt-get -qq update && apt-get -qq install --yes --no-install-recommends libusb-1.0-0; } || \
 	echo "libusb-1.0-0 is missing, which Open3D needs: install it (Debian: apt install libusb-1.0-0)"
+
+system-test:
+	{ command -v clang++ && command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64-static; } >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
+	clang libc++-dev libc++abi-dev g++-aarch64-linux-gnu qemu-user-static >/dev/null; } || \
+	echo "clang, libc++, g++-aarch64-linux-gnu or qemu-user-static is missing: tests of other compilers are skipped"
 
 # The kernels' tests, in every instruction set, on a build that stops at a fault; `make test` has the most of them.
 sanitize: install-test

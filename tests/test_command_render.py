@@ -5,9 +5,14 @@ from dataclasses import replace
 
 import av
 import pytest
+import torch
 from command_line import edit, inside, mistake, run
+from PIL import Image
 
+from polyfield.fields import Domain, FieldSpec, create
+from polyfield.fields.context import FieldContext
 from polyfield.fields.field_file import load_field, save_field
+from polyfield.rendering.renderers import renderer_of
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +55,7 @@ def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, 
         ({"c2w": [[0.0] * 4] * 4}, "c2w is missing or has another shape"),
         ({"c2w": "I"}, "c2w is 'I'; expected a list of rows"),
         ({"size": [0, 24]}, "size is 0 x 24; expected whole numbers from 1 to"),
-        ({"size": [24]}, "size is a list of 1; expected a list of 2 numbers"),
+        ({"size": [24]}, "size is a list of length 1; expected a list of 2 numbers"),
         ({"intrinsics": [1e12, 1e12, 12, 12]}, "intrinsics gives a focal length of 1e+12"),
         ({"intrinsics": None}, "intrinsics is missing; expected 4 numbers"),
         ({"lens": "monocle"}, "lens is 'monocle'; expected one of perspective"),
@@ -85,3 +90,50 @@ def test_a_field_file_is_enough_for_a_camera_path(fitted, tmp_path):
     run("render", field, "--path", "path.json", "--out", "frames", cwd=tmp_path)
     assert len(list((tmp_path / "frames").glob("*.png"))) == 2
     assert "belong to a run" in run("render", field, "--path", "test", cwd=tmp_path, status=1)[1]
+
+
+def test_sizes_that_a_field_file_claims_take_no_memory(tmp_path, capsys, monkeypatch):
+    """A file of some kilobytes asks for pictures of 2^128 pixels, or none: it is drawn small, or refused in one line."""
+    monkeypatch.chdir(tmp_path)
+    field = create(FieldSpec.of("densegrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5))), seed=0)
+    for number, shape in enumerate(
+        [[2**31, 2**31, 3], [2**128, 9, 3], [True, 9, 3], [0, 9, 3], "x", [9, 7, 3]]
+    ):
+        save_field(f"{number}.field", field, FieldContext(source={"shape": shape}))
+        status, _, _ = inside(capsys, "render", f"{number}.field", "--out", "a.png")
+        assert status == 0
+        width, height = Image.open("a.png").size
+        assert (width, height) == ((7, 9) if number == 5 else (512, 512))
+    assert renderer_of(field, FieldContext(source={"shape": [2**15, 2**15, 3]}))._size() == (2**13, 2**13)
+    assert "expected at most 67,108,864 pixels in all" in mistake(
+        capsys, "render", "5.field", "--size", 32768, 32768
+    )
+
+
+def test_cameras_and_steps_without_sense_are_refused(fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    field, context = load_field(fitted / "run" / "field.field")
+    huge = {**context.cameras, "sizes": [[65536, 65536]] * len(context.cameras["sizes"])}
+    save_field("a.field", field, replace(context, cameras=huge))
+    assert "its cameras have 65536 x 65536 pixels; expected at most" in mistake(capsys, "render", "a.field")
+    save_field(
+        "b.field", field, replace(context, step_size=1e-6, occupancy=torch.ones(1, 8, 8, 8, dtype=torch.bool))
+    )
+    assert "step_size 1e-06 is too fine for its domain; expected" in mistake(capsys, "render", "b.field")
+
+
+def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for signal in ("image", "volume", "udf"):
+        axes = 2 if signal == "image" else 3
+        field = create(FieldSpec.of("densegrid", signal, Domain("box", (0.5,) * axes, (0.5,) * axes)), seed=0)
+        with torch.no_grad():
+            for parameter in field.parameters():
+                parameter.fill_(1)
+            for weights in field.trunk.layers.weights:
+                weights.fill_(3e38)
+        save_field("a.field", field, FieldContext())
+        message = mistake(capsys, "render", "a.field", "--size", 16, 16, "--frames", 1)
+        assert message.endswith(
+            "the field has values that are NaN or infinite; resume its run from an earlier --generation"
+        )

@@ -86,6 +86,14 @@ template <int F> struct Row {
         }
         return v;
     }
+#elif defined(__aarch64__)
+    static inline Vector read(const uint16_t* p) {
+        __fp16 numbers[F];
+        memcpy(numbers, p, sizeof numbers);
+        float wide[F];
+        for (int k = 0; k < F; ++k) wide[k] = float(numbers[k]);
+        return read(wide);
+    }
 #else
     static inline Vector read(const uint16_t*) { return Vector{}; }  // only variants with reads_half get such a table
 #endif

@@ -17,7 +17,7 @@ typedef Brain Networks;  // of the fused radiance kernels; the operation `mlp` i
 #else
 typedef Single Networks;
 #endif
-#if defined(__F16C__)
+#if defined(__F16C__) || defined(__aarch64__)
 constexpr bool READS_HALF = true;
 #else
 constexpr bool READS_HALF = false;
