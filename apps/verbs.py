@@ -64,7 +64,7 @@ def fit(
         device: cpu, cuda, or auto: cuda if there is a GPU.
         deterministic: On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for
             bit there too. It is slower, and available for radiance in a hash grid or a dense grid.
-        out: The run's folder, which must not exist or be empty. runs/SOURCE-FIELD-N if not given.
+        out: The run's folder, new or empty. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
     """
     from polyfield.api.fit import fit

@@ -35,7 +35,9 @@ def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None)
     level = offsets - heights[:, None] * up
     radius = level.norm(dim=1).median()
     if radius <= 1e-5 * (1 + focus.norm()):
-        raise PolyfieldError("orbit: the cameras are on the axis of the orbit; render the test views instead")
+        raise PolyfieldError(
+            "orbit: the training cameras are on the axis of the orbit, so it has no radius; take another path: the test views of a run, or a camera path file"
+        )
     ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
     beside = torch.linalg.cross(up, ahead)
     angle = _angles(torch.atan2(level @ beside, level @ ahead), frames)[:, None]

@@ -200,8 +200,8 @@ def _intrinsics(frame: Frame, size: tuple[int, int]) -> tuple[float, float, floa
     fx, fy = fx or fy, fy or fx
     assert fx and fy
     cx, cy = frame.number("cx"), frame.number("cy")
-    cx = size[0] / 2 if cx is None else check_centre(frame.own, "cx", cx, size[0])
-    cy = size[1] / 2 if cy is None else check_centre(frame.own, "cy", cy, size[1])
+    cx = size[0] / 2 if cx is None else check_centre(frame.holder("cx") or frame.own, "cx", cx, size[0])
+    cy = size[1] / 2 if cy is None else check_centre(frame.holder("cy") or frame.own, "cy", cy, size[1])
     return fx, fy, cx, cy
 
 
@@ -214,22 +214,22 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
     if (focal := holder.number(pixels)) is not None:
         size, centre = ("w", "cx") if axis == "x" else ("h", "cy")
         if frame.holder(size, centre) is None:
-            raise frame.own.fail(
+            raise holder.fail(
                 pixels,
                 f"needs {size} or {centre} beside it to say for which image size it holds; add one of them",
             )
-        return check_focal(frame.own, pixels, focal, length)
+        return check_focal(holder, pixels, focal, length)
     key = radians
     if (angle := holder.number(radians)) is not None:
         if not 0 < angle < math.pi:
             hint = "; it looks like degrees, expected radians" if angle > math.pi else "; expected radians"
-            raise frame.own.fail(radians, f"is {angle:g}{hint} between 0 and pi")
+            raise holder.fail(radians, f"is {angle:g}{hint} between 0 and pi")
     else:
         key = degrees
         angle = math.radians(holder.number(degrees) or 0)
         if not 0 < angle < math.pi:
-            raise frame.own.fail(degrees, f"is {math.degrees(angle):g}; expected degrees between 0 and 180")
-    return check_focal(frame.own, key, length / 2 / math.tan(angle / 2), length)
+            raise holder.fail(degrees, f"is {math.degrees(angle):g}; expected degrees between 0 and 180")
+    return check_focal(holder, key, length / 2 / math.tan(angle / 2), length)
 
 
 def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
@@ -237,13 +237,13 @@ def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
     k1, k2, k3, k4, p1, p2 = _distortion(frame)
     if _is_fisheye(frame):
         if p1 or p2:
-            raise frame.own.fail(
+            raise (frame.holder("p1", "p2", "distortion_params") or frame.own).fail(
                 "p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only, remove p1 and p2"
             )
         return "fisheye", (k1, k2, k3, k4, 0.0, 0.0, 0.0, 0.0)
     if k4:
         # Ambiguous: OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8.
-        raise frame.own.fail(
+        raise (frame.holder("k4", "distortion_params") or frame.own).fail(
             "k4",
             f"is {k4:g}; k4 is read for fisheye lenses only, because programs disagree on it elsewhere; set it to 0",
         )
@@ -263,16 +263,18 @@ def _is_fisheye(frame: Frame) -> bool:
     for key in OTHER_LENSES:
         holder = frame.holder(key)
         if holder is not None and holder.values[key] is not False:
-            raise frame.own.fail(
+            raise holder.fail(
                 key, "is a lens that polyfield cannot read; expected perspective or OPENCV_FISHEYE"
             )
     holder = frame.holder("camera_model")
     model = holder.text("camera_model") if holder else None
     if model is not None and model not in (*PERSPECTIVE_MODELS, FISHEYE_MODEL):
         expected = ", ".join((*PERSPECTIVE_MODELS, FISHEYE_MODEL))
-        raise frame.own.fail("camera_model", f"is {brief(model)}; expected one of {expected}")
+        raise (holder or frame.own).fail("camera_model", f"is {brief(model)}; expected one of {expected}")
     holder = frame.holder("is_fisheye")
     flag = holder.flag("is_fisheye") if holder else False
     if flag and model in PERSPECTIVE_MODELS:
-        raise frame.own.fail("is_fisheye", f"is true, but camera_model is {model}; remove one of them")
+        raise (holder or frame.own).fail(
+            "is_fisheye", f"is true, but camera_model is {model}; remove one of them"
+        )
     return flag or model == FISHEYE_MODEL

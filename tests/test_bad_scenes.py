@@ -133,7 +133,7 @@ BAD_TOPS = {
     "no intrinsics": ({"fl_x": None}, "frames[0]: fl_x is missing, and so are camera_angle_x and x_fov"),
     "which size": (
         {"cx": None, "w": None},
-        "frames[0]: fl_x needs w or cx beside it to say for which image size it holds; add one of them",
+        "fl_x needs w or cx beside it to say for which image size it holds; add one of them",
     ),
     "size of others": (
         {"w": 16, "h": 12},
@@ -280,7 +280,7 @@ def test_blender_errors_name_their_own_file(folder):
     )
     test = {"camera_angle_x": 40.0, "frames": [{"file_path": "small_mask", "transform_matrix": POSE}]}
     assert refusal(folder, test, "transforms_test.json").startswith(
-        "transforms_test.json: frames[0]: camera_angle_x is 40; it looks like degrees"
+        "transforms_test.json: camera_angle_x is 40; it looks like degrees"
     )
     test["frames"][0]["file_path"] = "images/3"
     assert refusal(folder, test, "transforms_test.json").startswith(

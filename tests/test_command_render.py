@@ -76,7 +76,7 @@ def test_errors_about_a_field_file_name_it(fitted, tmp_path, capsys, monkeypatch
     assert mistake(capsys, "render", "a.field").startswith("a.field: cameras: ")
     save_field("b.field", field, replace(context, step_size=1e-12))
     message = mistake(capsys, "render", "b.field")
-    assert message.startswith("b.field: ") and "is too fine for its domain" in message
+    assert message.startswith("b.field: ") and "step_size is 1e-12; expected at least" in message
 
 
 def test_a_field_file_is_enough_for_a_camera_path(fitted, tmp_path):
@@ -119,7 +119,7 @@ def test_cameras_and_steps_without_sense_are_refused(fitted, tmp_path, capsys, m
     save_field(
         "b.field", field, replace(context, step_size=1e-6, occupancy=torch.ones(1, 8, 8, 8, dtype=torch.bool))
     )
-    assert "step_size 1e-06 is too fine for its domain; expected" in mistake(capsys, "render", "b.field")
+    assert "b.field: context: step_size is 1e-06; expected at least" in mistake(capsys, "render", "b.field")
 
 
 def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkeypatch):

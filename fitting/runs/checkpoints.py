@@ -89,7 +89,7 @@ def load(run: Path, step: int | None = None) -> Checkpoint:
         return _load(run, step)
     except OSError as error:
         raise PolyfieldError(
-            f"{shown(run)}: cannot be read: {error.strerror}; check its permissions"
+            f"{shown(error.filename or run)}: cannot be read ({(error.strerror or str(error)).lower()})"
         ) from None
 
 

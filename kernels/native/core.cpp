@@ -74,6 +74,8 @@ NB_MODULE(_core, m) {
     pthread_atfork([] { calls.lock(); }, [] { calls.unlock(); }, renew_calls);
 #endif
     m.doc() = "Native parts of polyfield.";
+    m.attr("MAX_LAYERS") = MAX_LAYERS;
+    m.attr("MAX_FACTORS") = MAX_FACTORS;
     m.def("instruction_sets", &instruction_sets, "The instruction sets that this CPU runs, widest first.");
     m.def("instruction_set", [] { return std::string(kernels->name); }, "The one in use.");
     m.def("use", &use, "name"_a, "Changes the instruction set; false if this CPU does not run it.");

@@ -12,13 +12,11 @@ from polyfield.kernels import reference
 from polyfield.kernels.native.arrays import like, plain
 from polyfield.kernels.once import once
 
-MOST_LAYERS = 18  # the kernels' MAX_LAYERS
-
 
 def mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
 ) -> Tensor:
-    if len(weights) > MOST_LAYERS:
+    if len(weights) > _core.MAX_LAYERS:
         return reference.mlp(x, weights, biases, sine=sine)
     given = [*weights, *(biases or [])]
     if x.dim() == 3:

@@ -15,8 +15,6 @@ from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
 
-_MOST_LAYERS = 18
-_MOST_FACTORS = 4  # of a group
 _MOST_CODES = 256  # numbers
 _MOST_WEIGHTS = 1 << 20  # gradients are summed in 64 chunks, each with its own memory
 
@@ -155,10 +153,10 @@ def fused_radiance(
     fits = (
         settings["degree"] % 4 == 0
         and alike
-        and max(map(len, groups), default=0) <= _MOST_FACTORS
+        and max(map(len, groups), default=0) <= _core.MAX_FACTORS
         and all(table.shape[1] % 2 == 0 for table in tables)
         and density[0].shape[1] <= _MOST_CODES
-        and max(len(density), len(colour)) <= _MOST_LAYERS
+        and max(len(density), len(colour)) <= _core.MAX_LAYERS
         and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (*tables, *density, *colour))
     )

@@ -130,7 +130,7 @@ def sampler_of(field: Field, context: FieldContext) -> Sampler:
     least = 2 * math.hypot(*field.meaning.domain.half_size) / _MOST_STEPS
     if context.step_size < least:
         raise PolyfieldError(
-            f"field file: its step_size {context.step_size:g} is too fine for its domain; expected {least:g} or more"
+            f"context: step_size is {context.step_size:g}; expected at least {least:g}, 1/{_MOST_STEPS} of the domain's diagonal"
         )
     occupied = None if context.occupancy is None else context.occupancy.to(field.device)
     return sampler_for(field, occupied, Lattice(context.step_size, context.cone, context.near))

@@ -8,6 +8,9 @@ Array: TypeAlias = Tensor | np.ndarray
 
 # Tensors are float32 on the CPU and contiguous, unless said otherwise; kernels/native/kernels.hpp has their shapes.
 
+MAX_LAYERS: int  # of a network
+MAX_FACTORS: int  # of a group
+
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def use(name: str) -> bool: ...
