@@ -132,6 +132,10 @@ def _drawing(
         raise PolyfieldError(f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in all")
     if not 1 <= frames <= 100_000:
         raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
+    if path == "slices" and size is not None and 3 * max(size) ** 2 > MOST_PIXELS:
+        raise PolyfieldError(
+            f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in three square slices"
+        )
     if path in renderer.paths and path in ("picture", "slices"):
         return Drawing(iter([_side_by_side(renderer, size)]), 1, fps, path, ".png")
     cameras, fps = _cameras(renderer, path, file, run, frames, size, fps)

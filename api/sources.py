@@ -36,6 +36,8 @@ def open_task(
     from polyfield.fields.signals import signals_of
     from polyfield.fitting.tasks.scene_task import SceneTask
 
+    if source in BUILT_IN and kind not in (None, "scene"):
+        raise PolyfieldError(f"--as {kind:.80}: {source} is a scene")
     found = None if source in BUILT_IN else kind_of(source, kind)
     read_as = found.name if found else "scene"
     signals = signals_of(read_as)

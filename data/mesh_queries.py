@@ -21,9 +21,9 @@ from polyfield.progress import Progress, silent
 _BATCH = 2**19  # points at a time
 _CELLS = 64  # along an axis of a batch's box; points are evaluated cell by cell
 _DIRECTION = np.array([0.5773, 0.4714, 0.6667], np.float32)  # of rays: along no edge of a box or a grid
-_PROBES = 2**17  # points, of the box and of the faces, that tell whether bodies overlap
+_PROBES, _PROBES_OF_BODY = 2**17, 64  # faces, of all and of each body, that tell whether bodies overlap
+_LEAST_PROBES = 2**15
 _MOST_BODIES = 4096  # that are told apart
-_GRAZING = 3e-5  # of rays run along a face or an edge, and are miscounted
 _BESIDE = 1e-4  # of the longest side: from a face to a probe on either side
 
 
@@ -78,17 +78,24 @@ class MeshQueries:
     def overlaps(self) -> bool:
         """Whether bodies of the closed mesh overlap or contain each other, as far as many points tell."""
         random = np.random.Generator(np.random.Philox(7))
-        used = self._corners[self._faces.ravel()]
-        anywhere = random.uniform(used.min(0), used.max(0), (_PROBES, 3)).astype(np.float32)
-        some = self._faces[random.permutation(len(self._faces))[:_PROBES]]
+        some = [
+            begin + random.permutation(end - begin)[:_PROBES_OF_BODY]
+            for begin, end in zip(self._first, self._first[1:])
+        ]
+        some = self._faces[np.unique(np.concatenate([*some, random.permutation(len(self._faces))[:_PROBES]]))]
+        some = some.repeat(-(-_LEAST_PROBES // len(some)), axis=0)  # of few faces, many points of each
         a, b, c = (self._corners[some[:, corner]] for corner in range(3))
         across = np.cross(b - a, c - a)
         length = np.linalg.norm(across, axis=1)
         beside = np.float32(_BESIDE) * across / np.where(length > 0, length, 1)[:, None]
-        middle = (a + b + c) / 3
-        probes = np.concatenate([anywhere, middle - beside, middle + beside])
-        twice = np.abs(self._winding(probes[_near_each_other(probes)])) > 1
-        return bool(twice.mean() > _GRAZING)
+        shares = random.dirichlet((1, 1, 1), len(some)).astype(np.float32)
+        places = a * shares[:, :1] + b * shares[:, 1:2] + c * shares[:, 2:]
+        probes = np.concatenate([places - beside, places + beside])
+        probes = probes[_near_each_other(probes)]
+        found = self._winding(probes)
+        twice = np.abs(found) > 1
+        # A ray along a face or an edge is miscounted: the opposite one has to agree.
+        return bool(twice.any()) and bool((self._winding(probes[twice], -1) == found[twice]).any())
 
     def _ask(
         self, question: Callable[[np.ndarray], np.ndarray], points: np.ndarray, progress: Progress
@@ -113,11 +120,16 @@ class MeshQueries:
             return self._winding(x) != 0
         return self._casting.compute_occupancy(_tensor(x)).numpy() > 0.5
 
-    def _winding(self, x: np.ndarray) -> np.ndarray:
-        """Return the winding numbers (N,): the faces that a ray leaves through, less those through which it enters."""
-        rays = np.concatenate([x, np.broadcast_to(_DIRECTION, x.shape)], 1)
+    def _winding(self, x: np.ndarray, way: int = 1) -> np.ndarray:
+        """Return the winding numbers (N,): the faces that a ray leaves through, less those through which it enters.
+
+        Rays run along _DIRECTION, or with `way` -1 the other way.
+        """
+        rays = np.concatenate([x, np.broadcast_to(np.float32(way) * _DIRECTION, x.shape)], 1)
         hits = self._casting.list_intersections(_tensor(rays))
-        leaving = self._leaving[self._first[hits["geometry_ids"].numpy()] + hits["primitive_ids"].numpy()]
+        leaving = (
+            way * self._leaving[self._first[hits["geometry_ids"].numpy()] + hits["primitive_ids"].numpy()]
+        )
         return np.bincount(hits["ray_ids"].numpy(), leaving, len(x))
 
     @cached_property

@@ -67,9 +67,10 @@ def locate(frames: Sequence[Frame], root: Path) -> Located:
     folder = Folder(root)
     for frame in frames:
         name, path = folder.find(frame.own, "file_path")
-        if name in first:
-            raise frame.own.fail("file_path", f"{name!r} is in {first[name].own.where} too; keep one")
-        first[name] = frame
+        for key in (name, str(path)) if path else (name,):
+            if key in first and first[key] is not frame:
+                raise frame.own.fail("file_path", f"{name!r} is in {first[key].own.where} too; keep one")
+            first[key] = frame
         if path is None:
             missing.append((name, frame))
         else:

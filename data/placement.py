@@ -35,11 +35,14 @@ class Placement:
     notes: tuple[str, ...] = ()  # warnings, a line each
 
     def within(self, box: Box) -> Placement:
-        """Return the placement with the centre and half size of `box`, and `near` in proportion."""
+        """Return the placement with the centre and half size of `box`. In a smaller one rays begin nearer to the camera."""
         *centre, half = box
-        near = self.near * half / self.domain.half_size[0]
+        near = self.near * min(half / self.domain.half_size[0], 1.0)
         x, y, z = (float(number) for number in centre)
-        return Placement(replace(self.domain, centre=(x, y, z), half_size=(float(half),) * 3), near)
+        domain = replace(self.domain, centre=(x, y, z), half_size=(float(half),) * 3)
+        return Placement(
+            domain, near, tuple(note for note in self.notes if "the box has half size" not in note)
+        )
 
 
 def of_capture(cameras: Cameras, points: np.ndarray | None = None) -> Placement:

@@ -123,15 +123,14 @@ def _points(shared: Record, root: Path) -> tuple[np.ndarray | None, list[str]]:
     """Return the points (P, 3) of the scene if the file names a readable cloud, and what there is to say of it."""
     if POINTS not in shared:
         return None, []
-    name, path = Folder(root).find(shared, POINTS)
-    if path is None:
-        return None, [
-            f"{POINTS}: {name!r:.80} does not exist; the scene's box is chosen from its cameras alone"
-        ]
     try:
-        return open_cloud(path).points, []
+        name, path = Folder(root).find(shared, POINTS)
+        if path is not None:
+            return open_cloud(path).points, []
+        reason = f"{name!r:.80} does not exist"
     except PolyfieldError as error:
-        return None, [f"{POINTS}: {error!s:.200}; the scene's box is chosen from its cameras alone"]
+        reason = f"{error!s:.200}"
+    return None, [f"{POINTS}: {reason}; the scene's box is chosen from its cameras alone"]
 
 
 def _name(frame: Frame) -> str:

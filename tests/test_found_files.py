@@ -40,6 +40,18 @@ def test_names_that_differ_in_case_or_unicode_form_are_found(tmp_path):
     assert note.startswith("10 files are used under names") and "Bilder/" in note
 
 
+def test_two_names_of_one_file_are_refused(tmp_path):
+    changed(tmp_path, lambda data: data["frames"][3].update(file_path="4.PNG"))
+    with pytest.raises(PolyfieldError, match=r"is in .*frames\[3\] too; keep one"):
+        open_scene(tmp_path)
+
+
+def test_a_scene_is_read_where_its_points_are_elsewhere(tmp_path):
+    for place in ("../sparse.ply", "/data/sparse.ply", 5):
+        scene = open_scene(changed(tmp_path, lambda data, place=place: data.update(ply_file_path=place)))
+        assert any(note.startswith("ply_file_path: ") for note in scene.notes)
+
+
 def test_two_files_that_differ_by_case_are_not_guessed_between(tmp_path):
     changed(tmp_path, lambda data: data["frames"][3].update(file_path="A.png"))
     for name in ("a.PNG", "a.Png"):
@@ -83,7 +95,9 @@ def test_a_box_that_is_given_is_the_box(tmp_path):
     scene, by_cameras = open_scene(folder, box=(1.0, 2.0, 3.0, 8.0)), open_scene(folder)
     assert scene.domain.centre == (1, 2, 3) and scene.domain.half_size == (8, 8, 8)
     assert scene.domain.kind == "contraction"
-    assert scene.near == pytest.approx(by_cameras.near * 8 / by_cameras.domain.half_size[0])
+    assert scene.near == by_cameras.near
+    small = open_scene(folder, box=(0.0, 0.0, 0.0, 1.0))
+    assert small.near == pytest.approx(by_cameras.near / by_cameras.domain.half_size[0])
 
 
 def outwards(data):

@@ -75,6 +75,7 @@ def attempt(arguments: list[str], folder: Path) -> Outcome:
     """Run the command in a child of this process, which has everything loaded. Of fits all but the training runs."""
     out, err = folder.parent / "out", folder.parent / "err"
     begun = time.monotonic()
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     child = os.fork()
     if child == 0:
         status = 70
@@ -108,13 +109,12 @@ def attempt(arguments: list[str], folder: Path) -> Outcome:
         time.sleep(0.003)
     seconds = time.monotonic() - begun
     status = os.waitstatus_to_exitcode(code)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Outcome(
         None if status < 0 else status,
         out.read_text(errors="replace"),
         err.read_text(errors="replace"),
         seconds,
-        max(usage.ru_maxrss - own, 0) * 1024.0,
+        max(usage.ru_maxrss * 1024.0 - own, 0),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -85,6 +86,19 @@ def test_random_polygons_in_space_are_covered_once():
             :, 2
         ].sum()
         assert np.isclose(area(corners, faces), shoelace / 2, rtol=1e-9) and len(faces) == count - 2
+
+
+def test_polygons_of_many_corners_take_no_minutes():
+    """A thin ring with a bridge: almost every corner is in the way of almost every ear."""
+    angle = np.linspace(0, 2 * np.pi, 1001)
+    outer, inner = (r * np.stack([np.cos(angle), np.sin(angle)], 1) for r in (1.0, 0.98))
+    corners = np.concatenate([outer, inner[::-1]])
+    begun = time.monotonic()
+    faces = cut(corners)
+    assert (
+        np.isclose(signed(corners, faces).sum() / 2, np.pi * (1 - 0.98**2), rtol=1e-4) and len(faces) == 2000
+    )
+    assert time.monotonic() - begun < 20
 
 
 def test_concave_faces_of_a_channel():
@@ -196,6 +210,8 @@ def test_ply_passes_over_what_it_does_not_need(tmp_path, order):
         (f"element vertex 4000000000\n{XYZ}", b"", "is truncated or damaged (0 bytes for 4,000,000,000 elements 'vertex'"),
         ("element vertex 1\nproperty float x\n", b"1234", "its vertices have no x, y and z"),
         (f"element vertex -4\n{XYZ}", b"", "its header has the line b'element vertex -4'"),
+        (f"element vertex 0\n{XYZ}element face 0\nelement face 0\n", b"", "its header has two elements 'face'"),
+        (f"element vertex 0\n{XYZ}element face 1\nproperty list uint int vertex_index\n", b"\xf0\xff\xff\xff", "is truncated or damaged"),
         (f"element vertex 0\n{XYZ}element face 1\nproperty list uchar int corners\n", b"\0", "its faces have no list vertex_indices"),
         (f"element vertex 0\n{XYZ}element face 1\nproperty list char int vertex_index\n", b"\xff", "has the length -1"),
         (f"element vertex 0\n{XYZ}element face 1\nproperty list float int vertex_index\n", b"\0", "its header has the line"),
@@ -207,6 +223,18 @@ def test_bad_ply_is_one_line(tmp_path, elements, body, expected):
 
 
 # -- STL and OFF
+
+
+def test_wrapped_and_blank_lines_are_read_in_one_go(tmp_path):
+    """These took the square of their length: a file of a megabyte hours."""
+    begun = time.monotonic()
+    fan = "v 0 0 0\n" + "".join(f"v {np.cos(a)} {np.sin(a)} 0\n" for a in np.linspace(0, 1, 60_001))
+    faces = "".join(f"f 1 \\\n {i} \\\n {i + 1}\n" for i in range(2, 60_002))
+    assert len(open_mesh(written(tmp_path / "a.obj", fan + faces)).faces) == 60_000
+    assert "does not end in 'endsolid'" in refusal(
+        written(tmp_path / "a.stl", "solid\nfacet\nendsolid" + " " * 1_000_000 + "x\nfoo"), "mesh"
+    )
+    assert time.monotonic() - begun < 20
 
 
 def test_bytes_behind_an_stl_are_left_out(tmp_path):
@@ -391,6 +419,9 @@ def broken(change) -> Glb:
         (lambda j: j["accessors"][0].update(count=2**60), "accessor 0 has type 'VEC3', componentType 5126 and count"),
         (lambda j: j["accessors"][0].update(count=True), "accessor 0 has type 'VEC3'"),
         (lambda j: j["accessors"].__setitem__(0, {"componentType": 5126, "type": "VEC3", "count": 10**9}), "and no data"),
+        (lambda j: j["accessors"][0].update(count=3), "mesh 0 refers to vertices 0 to 3; expected 0 to 2"),
+        (lambda j: j["accessors"][1].update(componentType=5122), "mesh 0 has indices of type int16; expected unsigned"),
+        (lambda j: j["meshes"][0].update(primitives=j["meshes"][0]["primitives"] * 20_000), "it has more than 10,000 parts"),
         (lambda j: j["accessors"][1].update(count=5), "mesh 0 has 5 corners of triangles"),
         (lambda j: j["bufferViews"][0].update(byteStride=1), "bufferView 0 has byteOffset 0, byteLength 48 and byteStride 1; expected whole numbers"),
         (lambda j: j["bufferViews"][0].update(extensions={"EXT_meshopt_compression": {}}), "it is compressed (meshopt)"),

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from polyfield.data import mesh_queries
 from polyfield.data.mesh_queries import MeshQueries
@@ -368,6 +369,16 @@ class TestBodies:
         assert queries.overlaps == overlaps
         assert np.array_equal(queries.inside(points), combine(*within))
         assert np.array_equal(queries.signed_distance(points) < 0, combine(*within))
+
+    @pytest.mark.parametrize("outwards", [True, False])
+    def test_a_small_body_within_one_of_many_faces(self, outwards):
+        ball = trimesh.creation.icosphere(5)
+        low, high = np.array([0.28, 0.18, 0.08]), np.array([0.32, 0.22, 0.12])
+        queries = MeshQueries(
+            *joined((np.asarray(ball.vertices), np.asarray(ball.faces)), box(low, high, outwards))
+        )
+        assert queries.overlaps == outwards
+        assert queries.inside(np.array([[0.3, 0.2, 0.1]])).tolist() == [outwards]
 
     def test_the_surface_of_a_union_has_no_hidden_faces(self):
         mesh = joined(box(*self.A), box(*self.B))

@@ -103,6 +103,13 @@ def test_every_voxel_stands_where_its_affine_says(tmp_path, axes, error):
         assert np.linalg.det(np.array(volume.rotation)) > 0
 
 
+def test_times_of_a_nifti_are_refused_and_vectors_are_channels(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(noise(4, 5, 6, 3), np.eye(4)), tmp_path / "a.nii")
+    assert "has 3 times; expected one: save it alone" in refusal(tmp_path / "a.nii", "volume")
+    nibabel.save(nibabel.Nifti1Image(noise(4, 5, 6, 1, 3), np.eye(4)), tmp_path / "b.nii")
+    assert np.array_equal(open_volume(tmp_path / "b.nii").values, noise(4, 5, 6, 1, 3)[:, :, :, 0])
+
+
 def test_an_affine_by_qform_alone(tmp_path):
     values = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
     affine = np.diag([-2.0, -2, 3, 1])

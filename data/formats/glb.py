@@ -35,7 +35,7 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _DRAWN_AS = {0: "points", 1: "lines", 2: "lines", 3: "lines"}
 _DEEPEST = 100  # nodes within nodes
 _MOST_COPIES = 10_000  # of meshes in a scene
-_MOST_VERTICES = 2**27
+_MOST_VERTICES = 2**25  # and triangles
 
 
 def read(data: bytes) -> Polygons:
@@ -78,7 +78,8 @@ class _Reader:
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._meshes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._visited: set[int] = set()  # nodes
-        self._size = 0  # vertices so far
+        self._size = 0  # vertices and triangles so far
+        self._decoded: dict[int, bytes] = {}  # buffers that are in the JSON
         required = data.get("extensionsRequired", [])
         for name in required if isinstance(required, list) else [required]:
             if not isinstance(name, str) or not name.startswith(_HARMLESS):
@@ -134,20 +135,28 @@ class _Reader:
                 f"mesh {number} has morph targets with weights, which are not read; apply them and export again"
             )
         if number not in self._meshes:
-            primitives = mesh.get("primitives", [])
-            self._meshes[number] = [part for one in primitives if (part := self._primitive(one, number))]
+            self._meshes[number] = parts = []
+            for one in mesh.get("primitives", []):
+                if (part := self._primitive(one, number)) is not None:
+                    parts.append(part)
+                    self._count(part, len(parts))
         for vertices, faces in self._meshes[number]:
-            self._size += len(vertices)
-            if self._size > _MOST_VERTICES or len(self._parts) > _MOST_COPIES:
-                raise Malformed(
-                    f"it has more than {_MOST_COPIES:,} parts or {_MOST_VERTICES:,} vertices, copies included; simplify it"
-                )
+            self._count((vertices, faces), len(self._parts))
             mirrored = np.linalg.slogdet(matrix[:3, :3])[0] < 0
             with np.errstate(
                 over="ignore", invalid="ignore"
             ):  # what is not finite is refused with the vertices
                 placed = vertices @ matrix[:3, :3].T + matrix[:3, 3]
             self._parts.append((placed, faces[:, ::-1] if mirrored else faces))
+
+    def _count(self, part: tuple[np.ndarray, np.ndarray], parts: int) -> None:
+        """Count what is held, and refuse more than fits into memory."""
+        self._size += len(part[0]) + len(part[1])
+        if self._size > _MOST_VERTICES or parts > _MOST_COPIES:
+            raise Malformed(
+                f"it has more than {_MOST_COPIES:,} parts, or {_MOST_VERTICES:,} vertices and triangles, copies included;"
+                " simplify it"
+            )
 
     def _primitive(self, primitive: dict[str, Any], mesh: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the vertices (V, 3) and triangles (F, 3) of a part of a mesh, or None if it has no triangles."""
@@ -163,9 +172,16 @@ class _Reader:
             return None
         vertices = self._accessor(attributes["POSITION"], "VEC3", check=True).astype(np.float64)
         if "indices" in primitive:
-            order = self._accessor(primitive["indices"], "SCALAR").astype(np.int64).ravel()
+            order = self._accessor(primitive["indices"], "SCALAR")
+            if order.dtype.kind != "u":
+                raise Malformed(f"mesh {mesh} has indices of type {order.dtype}; expected unsigned integers")
+            order = order.astype(np.int64).ravel()
         else:
             order = np.arange(len(vertices))
+        if len(order) and not 0 <= order.min() <= order.max() < len(vertices):
+            raise Malformed(
+                f"mesh {mesh} refers to vertices {order.min()} to {order.max()}; expected 0 to {len(vertices) - 1}"
+            )
         if mode == _STRIP:
             return vertices, triangles_of_strip(order)
         if mode == _FAN:
@@ -268,6 +284,8 @@ class _Reader:
         return np.ndarray((count, width), dtype, buffer, begin + offset, steps)
 
     def _buffer(self, number: Any) -> bytes:
+        if number in self._decoded:
+            return self._decoded[number]
         buffer = self._item("buffers", number)
         uri = buffer.get("uri")
         if uri is None:
@@ -275,9 +293,10 @@ class _Reader:
         if not isinstance(uri, str) or not uri.startswith("data:") or ";base64," not in uri:
             raise Malformed(f"its data are in another file, {uri!r:.60}, which is not read; export one GLB")
         try:
-            return base64.b64decode(uri.split(";base64,", 1)[1], validate=True)
+            self._decoded[number] = base64.b64decode(uri.split(";base64,", 1)[1], validate=True)
         except binascii.Error:
             raise Malformed(f"buffer {number} is not base64; export it again") from None
+        return self._decoded[number]
 
     def _list(self, key: str) -> list[Any]:
         found = self._data.get(key, [])

@@ -33,7 +33,11 @@ def read(path: Path) -> Grid:
         with LoggingOutputSuppressor():
             image: Any = nibabel.load(path, mmap=False)
         refuse_huge(image.shape, np.dtype(np.float64))  # the size of scaled values
+        if len(image.shape) > 3 and image.shape[3] > 1:
+            raise Malformed(f"has {image.shape[3]} times; expected one: save it alone")
         values = np.asanyarray(image.dataobj)
+        if values.ndim == 5:  # of vectors; the fourth axis is time
+            values = values[:, :, :, 0]
     except (ImageFileError, HeaderDataError) as error:
         raise ValueError(str(error)) from None
     zooms = np.asarray(image.header.get_zooms()[:3], np.float64)

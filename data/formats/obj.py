@@ -19,11 +19,8 @@ _COMMENT = re.compile(rb"#[^\n]*")
 def read(data: bytes) -> Polygons:
     """Return the polygons of an OBJ. Raises Malformed with the line at fault."""
     text = _COMMENT.sub(b"", data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-    # A continued line keeps its number: its line breaks move behind it.
-    while joined := _CONTINUED.search(text):
-        end = text.find(b"\n", joined.end())
-        end = len(text) if end < 0 else end
-        text = text[: joined.start()] + b" " + text[joined.end() : end] + b"\n" + text[end:]
+    if _CONTINUED.search(text):
+        text = _joined(text)
     notes = ("Curved surfaces are left out.",) if _SURFACE.search(text) else ()
     rows = list(_VERTEX.finditer(text))
     vertices = _numbers(text, rows)
@@ -46,11 +43,27 @@ def read(data: bytes) -> Polygons:
     return Polygons(vertices, corners, counts, notes=notes)
 
 
+def _joined(text: bytes) -> bytes:
+    """Return the text with continued lines as one. The next line keeps its number: line breaks move behind the joined one."""
+    parts, breaks = [], 1
+    for line in text.split(b"\n"):
+        bare = line.rstrip(b" \t")
+        if bare.endswith(b"\\"):
+            parts.append(bare[:-1] + b" ")
+            breaks += 1
+        else:
+            parts.append(line + b"\n" * breaks)
+            breaks = 1
+    return b"".join(parts)
+
+
 def _numbers(text: bytes, rows: list[re.Match[bytes]]) -> np.ndarray:
     """Return the first three numbers of each vertex, (V, 3) float64: a weight or a colour may follow."""
     words = [row[1].split(None, 3)[:3] for row in rows]
     try:
-        return np.array(words, np.float64).reshape(-1, 3)
+        if all(len(found) == 3 for found in words):
+            return np.array(words, np.float64).reshape(-1, 3)
+        raise ValueError
     except ValueError:
         for row, found in zip(rows, words):
             try:

@@ -33,7 +33,10 @@ def read(data: bytes) -> Polygons:
     if len(lines) - 1 < points + faces:
         raise Truncated(f"{len(lines) - 1} lines of data, its header states {points + faces}")
     try:
-        vertices = np.array([line.split(None, 3)[:3] for line in lines[1 : 1 + points]], np.float64)
+        places = [line.split(None, 3)[:3] for line in lines[1 : 1 + points]]
+        if not all(len(place) == 3 for place in places):
+            raise ValueError
+        vertices = np.array(places, np.float64)
     except ValueError:
         raise Malformed("a vertex is not 3 numbers; export it again") from None
     rows = [line.split() for line in lines[1 + points : 1 + points + faces]]

@@ -83,6 +83,8 @@ def read_head(file: IO[bytes]) -> Head:
         if shape == ["format", 3] and words[1] in _FORMATS:
             order = _FORMATS[words[1]]
         elif shape == ["element", 3] and re.fullmatch(r"\d{1,15}", words[2]):
+            if any(words[1] == name for name, _, _ in elements):
+                raise Malformed(f"its header has two elements {words[1]!r:.40}; expected one of each name")
             elements.append((words[1], int(words[2]), []))
         elif (
             words[0] == "property" and elements and order is not None and (column := _property(words, order))
@@ -148,6 +150,8 @@ class _Binary:
                 continue
             size = self._length(column, at)
             at += column.length.itemsize + size * column.kind.itemsize
+            if at > len(self._data):
+                return None
             fields += [(f"{number}n", column.length), (str(number), column.kind, (size,))]
         kind = np.dtype(fields)
         if element.count * kind.itemsize > self.rest():
@@ -276,6 +280,8 @@ def _vectors(columns: Columns, *names: str) -> np.ndarray | None:
 def _polygons(columns: Columns, count: int) -> tuple[np.ndarray, np.ndarray]:
     for name in _INDICES:
         if isinstance(found := columns.get(name), tuple):
+            if (found[0] != np.floor(found[0])).any():
+                raise Malformed(f"its {name} are not whole numbers; export it again")
             return found[0].astype(np.int64), found[1]
     if count:
         raise Malformed(f"its faces have no list {' or '.join(_INDICES)}; expected one")

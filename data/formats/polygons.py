@@ -6,6 +6,7 @@ of their mean normal. Every corner is kept, on straight edges too: a mesh that w
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,28 +88,44 @@ def _flat(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
 
 def _ears(corners: np.ndarray) -> np.ndarray:
-    """Return triangles (n - 2, 3) of the corners (n, 2) of a polygon that runs anticlockwise."""
-    left = list(range(len(corners)))
-    triangles = []
-    while len(left) > 3:
-        place = _ear(corners[left])
-        triangles.append((left[place - 1], left[place], left[(place + 1) % len(left)]))
-        del left[place]
-    return np.array([*triangles, left])
+    """Return triangles (n - 2, 3) of the corners (n, 2) of a polygon that runs anticlockwise.
 
+    Cutting an ear off changes its two neighbours alone, so only they are looked at again. Where a polygon crosses itself and
+    has no ear, the corner of the largest turn is cut off.
+    """
+    count = len(corners)
+    before, after = (np.arange(count) - 1) % count, (np.arange(count) + 1) % count
+    turns, left = _area(corners[before], corners, corners[after]), np.ones(count, bool)
+    waiting, triangles = deque(range(count)), []
 
-def _ear(corners: np.ndarray) -> int:
-    """Return the corner of a polygon (n, 2) to cut off: the first ear, or where it crosses itself the largest turn."""
-    before, after = np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0)
-    turns = _area(before, corners, after)
-    for place in np.flatnonzero(turns > 0):
-        a, b, c = before[place], corners[place], after[place]
-        inside = (_area(a, b, corners) >= 0) & (_area(b, c, corners) >= 0) & (_area(c, a, corners) >= 0)
-        # Corners of the ear, and other corners in the same positions, are not in its way.
-        own = ((corners[:, None] == np.stack([a, b, c])).all(-1)).any(-1)
-        if not (inside & ~own).any():
-            return int(place)
-    return int(turns.argmax())
+    def is_ear(corner: int) -> bool:
+        if not turns[corner] > 0:
+            return False
+        a, b, c = corners[before[corner]], corners[corner], corners[after[corner]]
+        # Only corners that do not turn left can be in an ear alone, without a neighbour that is.
+        others = corners[left & (turns <= 0)]
+        inside = (_area(a, b, others) >= 0) & (_area(b, c, others) >= 0) & (_area(c, a, others) >= 0)
+        # Other corners in the same positions are not in its way.
+        own = (others[:, None] == np.stack([a, b, c])).all(-1).any(-1)
+        return not (inside & ~own).any()
+
+    for _ in range(count - 3):
+        place = None
+        while waiting and place is None:
+            corner = waiting.popleft()
+            place = corner if left[corner] and is_ear(corner) else None
+        if place is None:
+            there = np.flatnonzero(left)
+            place = int(there[turns[there].argmax()])
+        first, last = int(before[place]), int(after[place])
+        triangles.append((first, place, last))
+        left[place] = False
+        after[first], before[last] = last, first
+        for corner in (first, last):
+            turns[corner] = _area(corners[before[corner]], corners[corner], corners[after[corner]])
+            waiting.append(corner)
+    corner = int(left.argmax())
+    return np.array([*triangles, (int(before[corner]), corner, int(after[corner]))])
 
 
 def _area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def _text(data: bytes) -> Polygons:
         vertices = np.array(_VERTEX.findall(data), np.float64).reshape(-1, 3)
     except ValueError:
         raise Malformed("a vertex is not 3 numbers; export it again") from None
-    if not re.search(rb"(?i)\bendsolid\b[^\n]*\s*\Z", data):
+    if not re.search(rb"(?i)\bendsolid\b", data.rstrip().rpartition(b"\n")[2]):
         raise Truncated("it does not end in 'endsolid'")
     if len(vertices) != 3 * facets:
         raise Truncated(f"{len(vertices)} vertices in {facets} facets; expected {3 * facets}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,12 +17,20 @@ _CHANNELS = "CS"
 _NAMES = {"T": "times", "C": "channels", "S": "samples of a pixel"}
 
 
+class _Complaints(logging.Handler):
+    """Keeps the first message."""
+
+    first = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.first = self.first or record.getMessage()
+
+
 def read(path: Path) -> Grid:
     """Return the pages of a TIFF as a volume. Raises Malformed and Truncated."""
     import tifffile
 
-    complaints = BufferingHandler(1000)  # tifffile logs damage and continues with the rest
-    complaints.setLevel(logging.ERROR)
+    complaints = _Complaints(logging.ERROR)  # tifffile logs damage and continues with the rest
     logger = tifffile.logger()
     logger.addHandler(complaints)
     heard, logger.propagate = logger.propagate, False
@@ -47,8 +54,8 @@ def read(path: Path) -> Grid:
     finally:
         logger.removeHandler(complaints)
         logger.propagate = heard
-    if complaints.buffer:
-        raise Truncated(" ".join(complaints.buffer[0].getMessage().split())[:100])
+    if complaints.first:
+        raise Truncated(" ".join(complaints.first.split())[:100])
     return Grid(by_x(values), spacing, notes=notes)
 
 

@@ -103,8 +103,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _is_box(box: list[float]) -> bool:
-    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in box)
-    return numbers and len(box) == 4 and 1e-9 <= box[3] <= 1e9
+    numbers = all(
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e9 for value in box
+    )
+    return numbers and len(box) == 4 and box[3] >= 1e-9
 
 
 def _within(name: str, value: float | None, least: float, most: float) -> None:
