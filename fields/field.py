@@ -24,7 +24,7 @@ class Traits:
 class Field(ABC):
     """Values over a source's own coordinates. Densities are per unit of the source's length.
 
-    Subclasses give `features` and `head`. A stored field has tensors; edited, fused and analytic fields need none.
+    Subclasses give `features` and `head`. A stored field has tensors; edited, combined and analytic fields need none.
     """
 
     meaning: Meaning

@@ -31,7 +31,7 @@ class Optimiser:
         self._parameters = {name: p for name, p, _ in pairs}
         self._places = {id(p): (name, group) for name, p, group in pairs}
         if len(self._places) < len(pairs) or len(self._parameters) < len(pairs):
-            raise ValueError("parameter groups must hold every parameter once")
+            raise ValueError("parameter groups hold a parameter or a name more than once; expected each once")
 
     def follow(self, groups: Sequence[Group], maps: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
         """Take over the parameters of a field that changed its structure; moments go through the same maps."""

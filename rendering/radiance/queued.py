@@ -54,7 +54,7 @@ class QueuedPictures:
                 raise not_finite()
             if done == before:
                 raise PolyfieldError(
-                    f"rendering: a ray has more than {CAPACITY[0] * at_once} samples; give the field a larger step_size"
+                    f"rendering: a ray has more than {CAPACITY[0] * at_once:,} samples; save the field with a larger step_size in its context"
                 )
             progress(done / total)
         return self._pictures[size][:total].clone(), evaluated, shaded
