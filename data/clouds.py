@@ -68,7 +68,9 @@ def _check(values: np.ndarray, key: str, label: str) -> None:
     if values.ndim != 2 or values.shape[1] != 3 or len(values) == 0:
         raise PolyfieldError(f"{label}: {key} has shape {values.shape}; expected (P, 3) with P at least 1")
     if bad := values.size - int(np.isfinite(values).sum()):
-        raise PolyfieldError(f"{label}: {bad} values of {key} are NaN or infinite; remove their points")
+        raise PolyfieldError(
+            f"{label}: {bad} values of {key} are NaN or infinite; remove the points that have them"
+        )
 
 
 def _read_arrays(path: Path) -> Arrays:

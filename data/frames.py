@@ -264,7 +264,8 @@ def _is_fisheye(frame: Frame) -> bool:
         holder = frame.holder(key)
         if holder is not None and holder.values[key] is not False:
             raise holder.fail(
-                key, "is a lens that polyfield cannot read; expected perspective or OPENCV_FISHEYE"
+                key,
+                "states a lens that polyfield cannot read; expected a perspective or an OpenCV fisheye lens",
             )
     holder = frame.holder("camera_model")
     model = holder.text("camera_model") if holder else None

@@ -103,7 +103,7 @@ BAD_FRAMES = {
     "fisheye and pinhole": ({"camera_model": "PINHOLE", "is_fisheye": True}, "is_fisheye is true, but camera_model is"),
     "fisheye with p1": ({"is_fisheye": True, "p1": 0.1}, "p1, p2 are 0.1, 0; a fisheye lens has k1 to k4 only"),
     "only k4": ({"k4": 0.1}, "k4 is 0.1; expected 0 for a lens that is not a fisheye"),
-    "other lens": ({"latlong": True}, "latlong is a lens that polyfield cannot read"),
+    "other lens": ({"latlong": True}, "latlong states a lens that polyfield cannot read"),
     "five numbers": ({"distortion_params": [0] * 5}, "distortion_params is a list of length 5; expected a list of 6 numbers"),
 }  # fmt: skip
 

@@ -415,7 +415,7 @@ def broken(change) -> Glb:
         (lambda j: j["nodes"][0].update(skin=0), "node 0 is posed by a skin"),
         (lambda j: j["meshes"][0].update(weights=[0.5]), "mesh 0 has morph targets"),
         (lambda j: (j["nodes"][0].update(children=[0]), j.update(scenes=[{"nodes": [0]}])), "node 0 is a child of two nodes; expected a tree"),
-        (lambda j: j["accessors"][0].update(count=10**9), "is truncated or damaged (bufferView 0 needs 12,000,000,000 bytes"),
+        (lambda j: j["accessors"][0].update(count=10**9), "is truncated or damaged (an accessor needs 12,000,000,000 bytes of bufferView 0"),
         (lambda j: j["accessors"][0].update(count=2**60), "accessor 0 has type 'VEC3', componentType 5126 and count"),
         (lambda j: j["accessors"][0].update(count=True), "accessor 0 has type 'VEC3'"),
         (lambda j: j["accessors"].__setitem__(0, {"componentType": 5126, "type": "VEC3", "count": 10**9}), "and no data"),

@@ -104,7 +104,7 @@ def test_exr_pixels_lie_in_the_display_window(tmp_path):
     )
     picture = open_picture(saved((10, 10), ((10, 10), (14, 13))))
     assert np.array_equal(picture.values, pixels) and "data window" not in picture.found
-    assert "its data window is outside of its display window" in refusal(
+    assert "its data window lies wholly outside its display window" in refusal(
         saved((20, 0), ((0, 0), (9, 7))), "picture"
     )
     assert "million; shrink it first" in refusal(saved((0, 0), ((0, 0), (999_999, 999_999))), "picture")

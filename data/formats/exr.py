@@ -52,7 +52,7 @@ def read(path: Path, most_pixels: int) -> Exr:
     first, beside = top - shown_top, left - shown_left
     begin, end = max(beside, 0), min(beside + width, shown[0])
     if begin >= end or max(first, 0) >= min(first + height, shown[1]):
-        raise Malformed("its data window is outside of its display window; expected pixels that are shown")
+        raise Malformed("its data window lies wholly outside its display window; expected the two to overlap")
 
     def rows(start: int, stop: int) -> np.ndarray:
         strip = np.zeros((stop - start, shown[0], count), np.float32)

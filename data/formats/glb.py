@@ -274,9 +274,13 @@ class _Reader:
                 f"bufferView {number} has byteOffset {begin!r:.20}, byteLength {length!r:.20} and byteStride {stride!r:.20}; expected whole numbers and a byteStride of at least {size}"
             )
         needed = offset + stride * (count - 1) + size if count else 0
-        if begin + length > len(buffer) or needed > length:
+        if begin + length > len(buffer):
             raise Truncated(
-                f"bufferView {number} needs {begin + max(length, needed):,} bytes; its buffer has {len(buffer):,}"
+                f"bufferView {number} needs {begin + length:,} bytes; its buffer has {len(buffer):,}"
+            )
+        if needed > length:
+            raise Truncated(
+                f"an accessor needs {needed:,} bytes of bufferView {number}, which has {length:,}"
             )
         if not count:
             return np.empty((0, width), dtype)
