@@ -229,7 +229,7 @@ def fused_radiance(
         settings["degree"] == 4
         and tuple(axes) == (0, 1, 2)
         and table.shape[1] in _FEATURES
-        and max(map(len, layers)) <= _MOST_WIDTH
+        and max(levels.count * table.shape[1], *map(len, layers)) <= _MOST_WIDTH
         and max(size_of(density), size_of(colour)) <= MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (table, *layers))
     )

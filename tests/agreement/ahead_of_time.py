@@ -161,7 +161,7 @@ def resources(binary: bytes) -> dict[str, int]:
 def options() -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], int]]:
     """Networks from the smallest to the largest that the fused form takes, in every kernel that has them."""
     kinds = {HALF: torch.float16, "*bf16": torch.bfloat16}
-    networks = [(128, 64, 16), (32, 64, 16), (32, 32, 16), (64, 64, 64, 16), (32, 64, 64, 64, 16)]
+    networks = [(32, 64, 16), (32, 32, 16), (64, 64, 64, 16), (32, 64, 64, 64, 16)]
     of_colour = [(80, 64, 3), (32, 64, 64, 3), (32, 64, 3), (32, 64, 64, 64, 3), (64, 64, 64, 3)]
     for architecture, (name, kind) in itertools.product((80, 89, 90), kinds.items()):
         types = {key: name if value == HALF else value for key, value in _OF_FIELD.items()}
