@@ -142,8 +142,8 @@ def _drawing(
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
-            f"--path {shown(path)[:200]}: its cameras have {width} x {height} pixels; expected at most {MOST_PIXELS:,}: "
-            "take smaller cameras, or --path orbit with --size"
+            f"--path {shown(path)[:200]}: its cameras have {width} x {height} pixels; expected at most {MOST_PIXELS:,} in all: "
+            "reduce the cameras' width and height, or take --path orbit with --size"
         )
     there = cameras.to(renderer.field.device)
     pictures = (renderer.picture(there, view) for view in range(len(cameras)))
@@ -173,9 +173,10 @@ def _cameras(
     from polyfield.rendering.turntable import turntable
 
     if path not in renderer.paths and not (renderer.follows_cameras and os.path.isfile(path)):
-        kinds = [*renderer.paths, *(["an existing camera path file"] if renderer.follows_cameras else [])]
+        kinds = [repr(name) for name in renderer.paths]
+        kinds += ["an existing camera path file"] * renderer.follows_cameras
         raise PolyfieldError(
-            f"--path {shown(path)[:200]}: expected {' or '.join(kinds)} for a field of {renderer.field.meaning.signal}"
+            f"--path {shown(path)[:200]}: expected {' or '.join(kinds)} for a field with the signal {renderer.field.meaning.signal!r}"
         )
     if path == "test":
         if run is None:

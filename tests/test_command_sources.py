@@ -156,7 +156,9 @@ def test_a_source_that_changed_is_not_resumed(capsys):
     run(capsys, "fit", "scan.npy", "--steps", 2, *OPTIONS, "--out", "run")
     np.save("scan.npy", np.zeros((8, 10, 12), np.float32) + np.arange(12, dtype=np.float32))
     assert "sha256 of" in refused(capsys, "eval", "run")
-    assert "--path orbit: expected picture for a field of image" in refused_of_picture(capsys)
+    assert "--path orbit: expected 'picture' for a field with the signal 'image'" in refused_of_picture(
+        capsys
+    )
 
 
 def refused_of_picture(capsys) -> str:
