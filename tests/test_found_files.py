@@ -8,19 +8,10 @@ import numpy as np
 import pytest
 import trimesh
 from source_files import export, noise, written
-from test_cases import photographed
+from test_cases import edited, photographed
 
 from polyfield.data.readers import open_scene
 from polyfield.errors import PolyfieldError
-
-
-def changed(folder, change):
-    """A scene of ten photographs on a circle of radius 4, its JSON changed."""
-    photographed(folder, 1, (12, 9), w=12, h=9)
-    data = json.loads((folder / "transforms.json").read_text())
-    change(data)
-    (folder / "transforms.json").write_text(json.dumps(data))
-    return folder
 
 
 def test_names_that_differ_in_case_or_unicode_form_are_found(tmp_path):
@@ -41,26 +32,26 @@ def test_names_that_differ_in_case_or_unicode_form_are_found(tmp_path):
 
 
 def test_two_names_of_one_file_are_refused(tmp_path):
-    changed(tmp_path, lambda data: data["frames"][3].update(file_path="4.PNG"))
+    edited(tmp_path, lambda data: data["frames"][3].update(file_path="4.PNG"))
     with pytest.raises(PolyfieldError, match=r"is in .*frames\[3\] too; keep one"):
         open_scene(tmp_path)
 
 
 def test_a_scene_is_read_where_its_points_are_elsewhere(tmp_path):
     for place in ("../sparse.ply", "/data/sparse.ply", 5):
-        scene = open_scene(changed(tmp_path, lambda data, place=place: data.update(ply_file_path=place)))
+        scene = open_scene(edited(tmp_path, lambda data, place=place: data.update(ply_file_path=place)))
         assert any(note.startswith("ply_file_path: ") for note in scene.notes)
 
 
 def test_two_files_that_differ_by_case_are_not_guessed_between(tmp_path):
-    changed(tmp_path, lambda data: data["frames"][3].update(file_path="A.png"))
+    edited(tmp_path, lambda data: data["frames"][3].update(file_path="A.png"))
     for name in ("a.PNG", "a.Png"):
         (tmp_path / name).write_bytes((tmp_path / "3.png").read_bytes())
     assert open_scene(tmp_path).skipped == ("A.png",)
 
 
 def test_the_suffixes_that_were_tried_are_named(tmp_path):
-    folder = changed(
+    folder = edited(
         tmp_path, lambda data: [frame.update(file_path=f"x{frame['file_path']}") for frame in data["frames"]]
     )
     with pytest.raises(
@@ -70,13 +61,13 @@ def test_the_suffixes_that_were_tried_are_named(tmp_path):
 
 
 def test_a_homogeneous_scale_is_divided_out(tmp_path):
-    plain = open_scene(changed(tmp_path, lambda data: None))
+    plain = open_scene(edited(tmp_path, lambda data: None))
 
     def scale(data):
         for frame in data["frames"][2:]:
             frame["transform_matrix"] = (2.5 * np.array(frame["transform_matrix"])).tolist()
 
-    scaled = open_scene(changed(tmp_path, scale))
+    scaled = open_scene(edited(tmp_path, scale))
     assert np.allclose(scaled.cameras.c2w, plain.cameras.c2w, atol=1e-5)
     assert (
         "8 frames have a transform_matrix with the last row 0 0 0 s; each matrix was divided by its s"
@@ -87,11 +78,11 @@ def test_a_homogeneous_scale_is_divided_out(tmp_path):
         data["frames"][0]["transform_matrix"][3] = [0, 0, 0, -1]
 
     with pytest.raises(PolyfieldError, match="has the last row 0 0 0 -1; expected 0 0 0 1"):
-        open_scene(changed(tmp_path, negative))
+        open_scene(edited(tmp_path, negative))
 
 
 def test_a_box_that_is_given_is_the_box(tmp_path):
-    folder = changed(tmp_path, lambda data: None)
+    folder = edited(tmp_path, lambda data: None)
     scene, by_cameras = open_scene(folder, box=(1.0, 2.0, 3.0, 8.0)), open_scene(folder)
     assert scene.domain.centre == (1, 2, 3) and scene.domain.half_size == (8, 8, 8)
     assert scene.domain.kind == "contraction"
@@ -108,8 +99,8 @@ def outwards(data):
 
 
 def test_cameras_that_look_outwards_get_a_larger_box(tmp_path):
-    inwards = open_scene(changed(tmp_path, lambda data: None))
-    scene = open_scene(changed(tmp_path, outwards))
+    inwards = open_scene(edited(tmp_path, lambda data: None))
+    scene = open_scene(edited(tmp_path, outwards))
     assert scene.domain.half_size[0] > 2 * inwards.domain.half_size[0]
     assert any(note.startswith("the cameras look outwards, so the box has half size") for note in scene.notes)
 
@@ -122,17 +113,17 @@ def test_points_beyond_the_cameras_decide_the_box(tmp_path):
         outwards(data)
         data["ply_file_path"] = "sparse.ply"
 
-    scene = open_scene(changed(tmp_path, named))
+    scene = open_scene(edited(tmp_path, named))
     assert scene.domain.half_size[0] == pytest.approx(30 * 0.9, rel=0.05)
     assert any("most points lie beyond the cameras" in note for note in scene.notes)
     assert not any("not known" in note for note in scene.notes)
     # Points within the cameras' reach, as of an object, change nothing.
     written(tmp_path / "sparse.ply", export(trimesh.PointCloud(walls / 30), "ply"))
-    near = open_scene(changed(tmp_path, lambda data: data.update(ply_file_path="sparse.ply")))
-    assert near.domain == open_scene(changed(tmp_path, lambda data: None)).domain
+    near = open_scene(edited(tmp_path, lambda data: data.update(ply_file_path="sparse.ply")))
+    assert near.domain == open_scene(edited(tmp_path, lambda data: None)).domain
     # Points that cannot be read are said, and the cameras decide.
     written(tmp_path / "sparse.ply", b"ply\n")
-    bad = open_scene(changed(tmp_path, lambda data: data.update(ply_file_path="sparse.ply")))
+    bad = open_scene(edited(tmp_path, lambda data: data.update(ply_file_path="sparse.ply")))
     assert bad.domain == near.domain and any(
         "box is chosen from its cameras alone" in note for note in bad.notes
     )
