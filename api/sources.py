@@ -23,7 +23,7 @@ BUILT_IN = {"demo": "still", "demo-moving": "moving"}
 def open_task(
     source: str,
     signal: str | None,
-    downscale: int = 1,
+    downscale: int,
     *,
     kind: str | None = None,
     box: Box | None = None,

@@ -119,7 +119,7 @@ def test_concave_faces_of_a_channel():
 # -- OBJ
 
 
-def test_legal_obj_in_odd_clothes(tmp_path):
+def test_unusual_but_legal_obj(tmp_path):
     text = "\ufeff# a cube's face\r\n\tv\t0 0 0 1 1 1\r\nv 1 0 0 0.5\r\n v 1 1 0\r\nv 0 1 0 # last\r\nf\t1 2 \\\r\n 3 4\r\n"
     mesh = open_mesh(written(tmp_path / "a.obj", text))
     assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3]] and mesh.vertices[1].tolist() == [1, 0, 0]

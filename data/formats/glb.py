@@ -143,9 +143,8 @@ class _Reader:
         for vertices, faces in self._meshes[number]:
             self._count((vertices, faces), len(self._parts))
             mirrored = np.linalg.slogdet(matrix[:3, :3])[0] < 0
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # what is not finite is refused with the vertices
+            # What is not finite is refused with the vertices.
+            with np.errstate(over="ignore", invalid="ignore"):
                 placed = vertices @ matrix[:3, :3].T + matrix[:3, 3]
             self._parts.append((placed, faces[:, ::-1] if mirrored else faces))
 
@@ -185,10 +184,9 @@ class _Reader:
         if mode == _STRIP:
             return vertices, triangles_of_strip(order)
         if mode == _FAN:
-            first = np.full(max(len(order) - 2, 0), order[0] if len(order) else 0)
-            return vertices, np.stack([first, order[1:-1], order[2:]], 1) if len(order) > 2 else np.empty(
-                (0, 3), int
-            )
+            if len(order) < 3:
+                return vertices, np.empty((0, 3), np.int64)
+            return vertices, np.stack([np.full(len(order) - 2, order[0]), order[1:-1], order[2:]], 1)
         if len(order) % 3:
             raise Malformed(f"mesh {mesh} has {len(order)} corners of triangles; expected a multiple of 3")
         return vertices, order.reshape(-1, 3)

@@ -139,7 +139,7 @@ def unpack_lzf(data: bytes, size: int) -> bytes:
         while at < len(data) and len(found) <= size:
             control = data[at]
             at += 1
-            if control < 32:  # so many bytes and one more as they are
+            if control < 32:  # a literal run of control + 1 bytes
                 found += data[at : at + control + 1]
                 at += control + 1
                 continue

@@ -203,7 +203,6 @@ class _Binary:
 class _Text:
     def __init__(self, data: bytes) -> None:
         self._lines = iter([line for line in data.splitlines() if line.strip()])
-        self._read = 0
 
     def rest(self) -> int:
         return sum(len(line) for line in self._lines)

@@ -65,7 +65,7 @@ def density_kernel(
 ):
     """Write codes (C, K) and densities (C,) of samples, by look-up and the density network.
 
-    Raw densities that are NaN count as the lowest, and are counted in `bad`.
+    A raw density that is NaN is treated as the lowest value, and `bad` grows by one.
     """
     LAYERS: tl.constexpr = len(STRIDES)
     CODE: tl.constexpr = PADDED[0]
