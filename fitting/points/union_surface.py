@@ -7,7 +7,6 @@ and distances are to the rest.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from polyfield.data.mesh_queries import MeshQueries
 from polyfield.errors import PolyfieldError
 from polyfield.fitting.metrics.surfaces import sample_surface
 
-_SAMPLES = 2**20  # of the surface, for distances
+_PATCHES = 2**18  # at least, into which faces are cut for distances
 _BESIDE = 1e-4  # of the longest side: from a face to either side of it
-_SPACING = 4.0  # distances between samples by which a mesh's distance may be less than the samples'
+_SIZES = 0.5  # sizes of patches by which a mesh's distance may be less than that of the patches
 _MOST_DRAWS = 100  # of points on all faces, for those on the surface
 
 
@@ -46,22 +45,30 @@ class UnionSurface:
     def signed_distance(self, x: np.ndarray) -> np.ndarray:
         """Return distances (N,) float32 from points (N, 3), negative inside.
 
-        The mesh's own distance holds where its nearest face is on the surface. Elsewhere it is the distance to the nearest
-        of many samples.
+        The mesh's own distance holds where its nearest face is on the surface. Elsewhere it is the distance to patches of the
+        surface, which are cut from the faces.
         """
         distances = self._queries.signed_distance(x)
         inside = np.flatnonzero(distances < 0)
-        tree, spacing = self._tree
-        away = tree.query(x[inside], workers=-1)[0]
-        hidden = away > _SPACING * spacing - distances[inside]
+        patches, size = self._patches
+        away = patches.distance(x[inside])
+        hidden = away > _SIZES * size - distances[inside]
         distances[inside[hidden]] = -away[hidden]
         return distances
 
     @cached_property
-    def _tree(self) -> tuple[Any, float]:
-        """Samples of the surface as a tree, and a typical distance between neighbours."""
-        from scipy.spatial import cKDTree
-
-        tree = cKDTree(self.sample(_SAMPLES, 11)[0])
-        nearest = tree.query(tree.data[:4096], k=2)[0][:, 1]
-        return tree, float(np.median(nearest))
+    def _patches(self) -> tuple[MeshQueries, float]:
+        """Queries of small triangles on the surface, and the typical length of their longest side."""
+        corners = self._vertices[self._faces]
+        while len(corners) < _PATCHES:
+            a, b, c = corners.swapaxes(0, 1)
+            ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+            quarters = ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))
+            corners = np.concatenate([np.stack(quarter, 1) for quarter in quarters])
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        across *= self._beside / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
+        middle = corners.mean(1)
+        corners = corners[self._queries.inside(middle + across) != self._queries.inside(middle - across)]
+        sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
+        faces = np.arange(3 * len(corners)).reshape(-1, 3)
+        return MeshQueries(corners.reshape(-1, 3), faces), float(np.median(sides))
