@@ -222,7 +222,7 @@ def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: 
 def _bank(name: str, tensor: Tensor, shape: str) -> tuple[int, ...]:
     """Return the bank axis as (B,), or () without one."""
     if tensor.dim() not in (2, 3) or (tensor.dim() == 3 and not len(tensor)):
-        raise PolyfieldError(f"{name} is {_text(tensor)}; expected {shape}, or with a bank (B, {shape[1:]}")
+        raise PolyfieldError(f"{name} is {_text(tensor)}; expected {shape}, or (B, {shape[1:]} for a bank of B fields")
     return tuple(tensor.shape[:-2])
 
 

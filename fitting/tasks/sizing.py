@@ -26,8 +26,8 @@ def suited(spec: FieldSpec, resolution: int | None, size: int | None, *, asked: 
     if size is None or kind.size_option in spec.options:
         if size is not None and (taken := stored_bytes(spec)) > size:
             raise PolyfieldError(
-                f"--bytes {size}: {spec.architecture} takes {taken:,} bytes with these options; leave "
-                f"{kind.size_option} out, or give more bytes"
+                f"--bytes {size}: {spec.architecture} takes {taken:,} bytes with these options; "
+                f"omit the option {kind.size_option!r}, or give more bytes"
             )
         return spec
     found = largest(spec, lambda larger: stored_bytes(larger) <= size)

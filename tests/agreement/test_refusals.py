@@ -81,10 +81,10 @@ def radiance(
 
 REFUSED = {
     "interpolate: table is (7, 2); expected (79, any)": lambda: interpolate(zeros(7, 2), zeros(1, 2), LEVELS),
-    "interpolate: table is (79,); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+    "interpolate: table is (79,); expected (E, F), or (B, E, F) for a bank of B fields": lambda: interpolate(
         zeros(ROWS), zeros(1, 2), LEVELS
     ),
-    "interpolate: table is (0, 79, 2); expected (E, F), or with a bank (B, E, F)": lambda: interpolate(
+    "interpolate: table is (0, 79, 2); expected (E, F), or (B, E, F) for a bank of B fields": lambda: interpolate(
         zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS
     ),
     "interpolate: points is (5, 3); expected (any, 2)": lambda: interpolate(
@@ -102,7 +102,7 @@ REFUSED = {
     "mlp: 2 biases for 1 weights; expected as many": lambda: mlp(
         zeros(5, 3), [zeros(4, 3)], [zeros(4), zeros(4)]
     ),
-    "mlp: x is (3,); expected (N, I), or with a bank (B, N, I)": lambda: mlp(zeros(3), [zeros(4, 3)]),
+    "mlp: x is (3,); expected (N, I), or (B, N, I) for a bank of B fields": lambda: mlp(zeros(3), [zeros(4, 3)]),
     "march: origins is (5, 2); expected (any, 3)": lambda: rays(origins=zeros(5, 2)),
     "march: directions is (4, 3); expected (5, 3)": lambda: rays(directions=zeros(4, 3)),
     "march: near is (4,); expected (5,)": lambda: rays(near=zeros(4)),
