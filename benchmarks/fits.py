@@ -16,7 +16,7 @@ from benchmarks.turns import Budget, Figures, in_turns
 from polyfield.data.scene import Scene
 from polyfield.fitting.metrics.images import psnr
 from polyfield.fitting.metrics.views import evaluate
-from polyfield.rendering.radiance import fused
+from polyfield.rendering import fused
 from polyfield.rendering.radiance import rendering as volume
 from polyfield.rendering.radiance.rendering import Rendering
 from polyfield.rendering.renderers import RadianceRenderer

@@ -44,7 +44,7 @@ from polyfield.fitting.rays.ray_objective import RayObjective
 from polyfield.fitting.rays.visible import visible
 from polyfield.fitting.schedule import Length
 from polyfield.kernels import Levels, adam, interpolate, uniform
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.sampling import cascades
 

@@ -24,7 +24,7 @@ from polyfield.kernels import (
     uniform,
     weighted,
 )
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.rendering import render_rays
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 

@@ -20,10 +20,10 @@ from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.fields import SIGNALS, Domain
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.network import Layers
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.pictures.emission import TransferFunction
 from polyfield.rendering.pictures.slices import picture
 from polyfield.rendering.pictures.volume_pictures import emission_picture
-from polyfield.rendering.radiance.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 from polyfield.rendering.surfaces.shape_pictures import surface_picture

@@ -16,6 +16,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels import RaySamples
 
 HUBER_DELTA = 0.3
+_ANY_SIGN = ("low", "high")  # options that need not be above 0
 _NEAR = 0.01  # of the domain's size, added to distances: errors near the surface would dominate without it
 
 
@@ -41,6 +42,15 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
 def entropy(found: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean binary cross entropy of logits against probabilities."""
     return binary_cross_entropy_with_logits(found, wanted)
+
+
+def clamped(found: Tensor, wanted: Tensor, *, low: float = -5.0, high: float = 8.0) -> Tensor:
+    """Return the mean squared error of values clamped to [low, high]; gradients pass the clamp unchanged.
+
+    Fang et al. 2023 (PVD), section 4.3, compare log densities like this: below `low` all is empty, above `high` all is opaque.
+    """
+    held = found + (found.clamp(low, high) - found).detach()
+    return mse_loss(held, wanted.clamp(low, high))
 
 
 def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
@@ -69,6 +79,7 @@ _COMPARISONS: dict[str, Callable[..., Tensor]] = {
     "huber": huber,
     "relative": relative,
     "entropy": entropy,
+    "clamped": clamped,
 }
 MEASURES: dict[str, dict[str, Callable[..., Tensor]]] = {
     "colour": _COMPARISONS,
@@ -105,17 +116,13 @@ class Term:
                 f"loss: measure {self.measure!r:.80} of {self.part} is unknown; "
                 f"expected one of {', '.join(MEASURES[self.part])}"
             )
-        known = [
-            name
-            for name, parameter in inspect.signature(MEASURES[self.part][self.measure]).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        ]
+        known = _defaults(self.part, self.measure)
         for name, value in self.options.items():
             if name not in known:
                 raise PolyfieldError(
                     f"loss: option {name!r:.80} of {self.measure} is unknown; expected {', '.join(known) or 'none'}"
                 )
-            if not (_finite(value) and value > 0):
+            if not (_finite(value) and (value > 0 or name in _ANY_SIGN)):
                 raise PolyfieldError(
                     f"loss: {name} of {self.measure} is {value!r:.80}; expected a number above 0"
                 )
@@ -133,6 +140,11 @@ class Term:
         since, start, until, end = self.weight
         share = min(max((progress - since) / max(until - since, 1e-9), 0.0), 1.0)
         return start + (end - start) * share
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The measure's options, those that are not given with their defaults."""
+        return _defaults(self.part, self.measure) | self.options
 
     def __call__(self, *values: Any) -> Tensor:
         """Return the measure of the values, without the weight."""
@@ -163,6 +175,12 @@ class Term:
                 f'loss: options of {part} are {options!r:.200}; expected an object of numbers, such as {{"delta": 0.3}}'
             )
         return Term(part, measure, tuple(weight) if isinstance(weight, list) else weight, options)
+
+
+def _defaults(part: str, measure: str) -> dict[str, float]:
+    """Return the options of a measure with their defaults."""
+    parameters = inspect.signature(MEASURES[part][measure]).parameters.items()
+    return {name: found.default for name, found in parameters if found.kind is found.KEYWORD_ONLY}
 
 
 def _finite(value: Any) -> bool:

@@ -7,11 +7,11 @@
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.operations import (
     Composite,
-    FusedRadiance,
-    QueuedRadiance,
+    FusedKernel,
+    QueuedKernel,
     adam,
     composite,
-    fused_radiance,
+    fused_field,
     gather,
     interpolate,
     march,
@@ -23,13 +23,13 @@ from polyfield.kernels.samples import RaySamples
 
 __all__ = [
     "Composite",
-    "FusedRadiance",
+    "FusedKernel",
     "Levels",
-    "QueuedRadiance",
+    "QueuedKernel",
     "RaySamples",
     "adam",
     "composite",
-    "fused_radiance",
+    "fused_field",
     "gather",
     "interpolate",
     "march",

@@ -126,24 +126,43 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> None:
 
 
 def points_of_radiance(points: Tensor) -> None:
-    _shape("fused_radiance: points", points, (None, 3))
+    _shape("fused_field: points", points, (None, 3))
     if points.dtype != torch.float32:
-        raise PolyfieldError(f"fused_radiance: points is of {points.dtype}; expected torch.float32")
+        raise PolyfieldError(f"fused_field: points is of {points.dtype}; expected torch.float32")
 
 
-def radiance_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any]]) -> None:
+def points_and_targets(
+    points: Tensor, directions: Tensor | None, targets: Mapping[str, tuple[Tensor, int]]
+) -> None:
+    """Check the points of a fused kernel. Targets come with the width of their rows."""
+    _shape("fused_field: points", points, (None, None))
+    given = {name: pair for name, pair in targets.items()}
+    given["points"] = points, points.shape[1]
+    if directions is not None:
+        given["directions"] = directions, 3
+    elif "colour" in targets:
+        raise PolyfieldError("fused_field: colours need directions (N, 3), and there are none")
+    for name, (tensor, width) in given.items():
+        _shape(f"fused_field: {name}", tensor, (len(points), width))
+        if tensor.dtype != torch.float32:
+            raise PolyfieldError(f"fused_field: {name} is of {tensor.dtype}; expected torch.float32")
+
+
+def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | None]) -> None:
     if len(steps) != len(tensors):
         raise PolyfieldError(
-            f"fused_radiance: {len(steps)} steps; expected {len(tensors)}, one for each table and each layer"
+            f"fused_field: {len(steps)} steps; expected {len(tensors)}, one for each table and each layer"
         )
     for tensor, step in zip(tensors, steps):
+        if step is None:
+            continue
         for name in ("mean", "square"):
-            _lies_plain(f"fused_radiance: {name}", step[name], tensor.shape, torch.float32)
+            _lies_plain(f"fused_field: {name}", step[name], tensor.shape, torch.float32)
         if isinstance(step["step"], int) and step["step"] < 1:
-            raise PolyfieldError(f"fused_radiance: step is {step['step']}; expected 1 or more")
+            raise PolyfieldError(f"fused_field: step is {step['step']}; expected 1 or more")
 
 
-def fused_radiance(
+def fused_field(
     groups: Groups,
     frequencies: int | None,
     density: Sequence[Tensor],
@@ -152,30 +171,36 @@ def fused_radiance(
     centre: Sequence[float],
     axes: Sequence[Sequence[float]],
 ) -> None:
-    if len(centre) != 3 or [len(axis) for axis in axes] != [3, 3, 3]:
+    dimensions = len(centre)
+    if dimensions not in (2, 3) or [len(axis) for axis in axes] != [dimensions] * dimensions:
         raise PolyfieldError(
-            f"fused_radiance: centre {centre}, axes {axes}; expected (3,) and (3, 3) numbers"
+            f"fused_field: centre {centre}, axes {axes}; expected (D,) and (D, D) numbers, D 2 or 3"
         )
-    codes = sum(_group(f"fused_radiance: groups[{index}]", group) for index, group in enumerate(groups))
-    codes += 0 if frequencies is None else 3 * (1 + 2 * frequencies)
-    latent = _layers("fused_radiance: density", density, (), codes)
-    outputs = _layers("fused_radiance: colour", colour, (), latent + degree**2)
+    codes = sum(
+        _group(f"fused_field: groups[{index}]", group, dimensions) for index, group in enumerate(groups)
+    )
+    codes += 0 if frequencies is None else dimensions * (1 + 2 * frequencies)
+    latent = _layers("fused_field: density", density, (), codes)
+    if not colour:
+        return
+    outputs = _layers("fused_field: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
-            f"fused_radiance: {latent} latent numbers and {outputs} colours; expected at least 1 and exactly 3"
+            f"fused_field: {latent} latent numbers and {outputs} colours; expected at least 1 and exactly 3"
         )
 
 
-def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -> int:
+def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]], dimensions: int) -> int:
     """Check a group of tables whose codes are multiplied or summed. Return the number of codes."""
     if not factors:
         raise PolyfieldError(f"{name}: no table; expected one or more")
     width = factors[0][1].count * factors[0][0].shape[-1]
     for index, (table, levels, axes) in enumerate(factors):
         _shape(f"{name}[{index}]: table", table, (levels.entries, None))
-        if len(axes) != levels.dimensions or not {*axes} <= {0, 1, 2}:
+        if len(axes) != levels.dimensions or not {*axes} <= {*range(dimensions)}:
             raise PolyfieldError(
-                f"{name}[{index}]: axes are {(*axes,)}; expected {levels.dimensions} different axes, each 0, 1 or 2"
+                f"{name}[{index}]: axes are {(*axes,)}; expected {levels.dimensions} different axes, each from 0 to "
+                f"{dimensions - 1}"
             )
         if table.numel() >= 1 << 32:
             raise PolyfieldError(
@@ -191,19 +216,19 @@ def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]]) -
 
 def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor, int]) -> None:
     """Check the rays of a fused kernel. `others` are tensors with the width of their rows."""
-    _shape("fused_radiance: origins", rays["origins"], (None, 3))
+    _shape("fused_field: origins", rays["origins"], (None, 3))
     count = len(rays["origins"])
-    _lattice("fused_radiance", (), occupied, rays["step"], rays["cone"])
-    _shape("fused_radiance: jitter", rays["jitter"], (count,))
+    _lattice("fused_field", (), occupied, rays["step"], rays["cone"])
+    _shape("fused_field: jitter", rays["jitter"], (count,))
     given = {name: (rays[name], 3) for name in ("origins", "directions")} | others
     for name, (tensor, width) in given.items():
-        _shape(f"fused_radiance: {name}", tensor, (count, width))
+        _shape(f"fused_field: {name}", tensor, (count, width))
     for name, tensor in {
         "jitter": rays["jitter"],
         **{name: each for name, (each, _) in given.items()},
     }.items():
         if tensor.dtype != torch.float32:
-            raise PolyfieldError(f"fused_radiance: {name} is of {tensor.dtype}; expected torch.float32")
+            raise PolyfieldError(f"fused_field: {name} is of {tensor.dtype}; expected torch.float32")
 
 
 def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:
@@ -222,7 +247,9 @@ def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: 
 def _bank(name: str, tensor: Tensor, shape: str) -> tuple[int, ...]:
     """Return the bank axis as (B,), or () without one."""
     if tensor.dim() not in (2, 3) or (tensor.dim() == 3 and not len(tensor)):
-        raise PolyfieldError(f"{name} is {_text(tensor)}; expected {shape}, or (B, {shape[1:]} for a bank of B fields")
+        raise PolyfieldError(
+            f"{name} is {_text(tensor)}; expected {shape}, or (B, {shape[1:]} for a bank of B fields"
+        )
     return tuple(tensor.shape[:-2])
 
 

@@ -145,8 +145,8 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
     return implementation("gather", index)(parts, index)
 
 
-class FusedRadiance(Protocol):
-    """A radiance field whose training step and pictures are one call each.
+class FusedKernel(Protocol):
+    """A field whose training step, values and pictures are one call each.
 
     rays hold origins and unit directions (R, 3) in the world, jitter (R,), the distance `near` from which
     they are sampled, and `step` and `cone` as in `march`. occupied (K, G, G, G) bool is in the domain's local
@@ -175,6 +175,26 @@ class FusedRadiance(Protocol):
         loss and gradients are finite. No gradients are returned then.
         """
 
+    def train_points(
+        self,
+        points: Tensor,
+        directions: Tensor | None,
+        *,
+        targets: Mapping[str, Tensor],
+        terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
+        steps: Sequence[Mapping[str, Any] | None] = (),
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
+        """Return figures, squared errors and gradients of the values at world points (N, D).
+
+        targets are by part: "raw" (N, C), "features" (N, L), the latent vector, and "colour" (N, 3), which needs unit
+        directions (N, 3). Terms are (part, measure, weight, options) as in `fitting.losses`; the loss is their
+        weighted sum. The squared errors (N,) are of the first term, means over the channels; of entropy, those of
+        probabilities. Figures, gradients and steps are as in `train`. A step of None leaves its layer as it is.
+        """
+
+    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return latent vectors (N, L) at world points (N, D), and with directions (N, 3) colours (N, 3)."""
+
     # float16 copies (E, F) of the tables, read by the kernel. Code that changes a table must update its copy.
     halves: Sequence[Tensor]
 
@@ -192,7 +212,7 @@ class FusedRadiance(Protocol):
 
 
 @runtime_checkable
-class QueuedRadiance(FusedRadiance, Protocol):
+class QueuedKernel(FusedKernel, Protocol):
     """A fused radiance field that the host need not wait for.
 
     Shapes are fixed; only the device knows the counts.
@@ -229,10 +249,10 @@ class QueuedRadiance(FusedRadiance, Protocol):
         """
 
 
-def fused_radiance(
+def fused_field(
     groups: Groups,
     density: Sequence[Tensor],
-    colour: Sequence[Tensor],
+    colour: Sequence[Tensor] = (),
     *,
     summed: bool,
     frequencies: int | None = None,
@@ -245,7 +265,7 @@ def fused_radiance(
     per_length: float,
     least_transmittance: float,
     least_share: float,
-) -> FusedRadiance | None:
+) -> FusedKernel | None:
     """Return the field as one kernel, or None if the form in use has no kernel for it.
 
     A factor (table, levels, axes), with table (E, F), has the codes interpolate(table, unit[:, axes],
@@ -254,17 +274,18 @@ def fused_radiance(
     of p = 2 unit - 1.
 
     The density network maps codes to a latent vector. The colour network maps the latent vector and the
-    direction's degree^2 spherical harmonics to 3 numbers. Their weights are (out, in) for each layer.
+    direction's degree^2 spherical harmonics to 3 numbers. Their weights are (out, in) for each layer. Without a colour
+    network the latent vector is the field's values, at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
 
-    A world point x is at p = axes (x - centre) in the domain's local frame, with centre (3,) and axes (3, 3).
+    A world point x is at p = axes (x - centre) in the domain's local frame, with centre (D,) and axes (D, D).
     Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Density is
     exp(clamp(latent_0, low, high)) * per_length.
 
     Samples with a transmittance below least_transmittance are left out. Samples that weigh less than
     least_share of their ray's mean have no colour, but still absorb light.
     """
-    checks.fused_radiance(groups, frequencies, density, colour, degree, centre, axes)
-    make = offered("fused_radiance", *(table for group in groups for table, _, _ in group), *density, *colour)
+    checks.fused_field(groups, frequencies, density, colour, degree, centre, axes)
+    make = offered("fused_field", *(table for group in groups for table, _, _ in group), *density, *colour)
     return make and make(
         groups,
         density,

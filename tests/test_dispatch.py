@@ -35,7 +35,7 @@ def test_a_gpu_takes_triton_when_it_is_asked_to(monkeypatch):
 def test_a_gpu_and_a_cpu_without_kernels_take_the_reference(monkeypatch, without):
     monkeypatch.delenv("POLYFIELD_KERNELS", raising=False)
     assert dispatch.form(CUDA) == dispatch.form(CPU) == "reference"
-    assert dispatch.offered("fused_radiance", torch.zeros(1)) is None
+    assert dispatch.offered("fused_field", torch.zeros(1)) is None
 
 
 def test_triton_runs_on_a_cpu_if_it_is_interpreted(monkeypatch):
@@ -91,7 +91,7 @@ def test_double_precision_is_computed_in_double_precision(monkeypatch):
 def test_the_environment_overrides(monkeypatch):
     monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
     assert dispatch.form(CPU) == "reference"
-    assert dispatch.offered("fused_radiance", torch.zeros(1)) is None
+    assert dispatch.offered("fused_field", torch.zeros(1)) is None
     monkeypatch.setenv("POLYFIELD_KERNELS", "native")
     assert dispatch.form(CPU) == "native"
 

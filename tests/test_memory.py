@@ -15,7 +15,7 @@ from polyfield.fitting.tasks import task
 from polyfield.fitting.tasks.memory import predict, predict_on_gpu
 from polyfield.fitting.tasks.scene_task import SceneTask
 from polyfield.fitting.warm import warm
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 
 
 class TestMemory:

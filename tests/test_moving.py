@@ -16,7 +16,7 @@ from polyfield.fitting.runs.run import Run
 from polyfield.fitting.schedule import Length
 from polyfield.fitting.tasks.scene_task import SceneTask
 from polyfield.progress import silent
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.sampling import Lattice
 
 SMALL = {"levels": 3, "log2_size": 12, "coarsest": 8, "finest": 32, "width": 16}

@@ -7,8 +7,8 @@ from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.errors import PolyfieldError
 from polyfield.fields import SIGNALS, Domain, FieldSpec, Meaning, create
 from polyfield.fields.context import FieldContext
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance import pictures as radiance_pictures
-from polyfield.rendering.radiance.fused import FusedField
 from polyfield.rendering.renderers import RENDERERS, RadianceRenderer, renderer_of
 from polyfield.rendering.turntable import turntable
 

@@ -51,7 +51,9 @@ def test_given_options_stay():
     found = suited(spec, None, 100_000)
     assert found.options["resolution"] == 50 and 85_000 < stored_bytes(found) <= 100_000
     fixed = dataclasses.replace(spec, options={"rank": 96})
-    with pytest.raises(PolyfieldError, match="--bytes 1000: cp takes .* omit the option 'rank', or give more bytes"):
+    with pytest.raises(
+        PolyfieldError, match="--bytes 1000: cp takes .* omit the option 'rank', or give more bytes"
+    ):
         suited(fixed, None, 1000)
     with pytest.raises(PolyfieldError, match="--bytes 100: the smallest cp takes"):
         suited(spec, None, 100)

@@ -15,6 +15,7 @@ from polyfield.fitting.objective import Moment, Outcome
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.points.source import PointSource, Targets
 from polyfield.fitting.runs import restoring
+from polyfield.rendering.fused import FusedField
 
 POINTS = (1 << 12, 1 << 15)  # of a step, at first and at the end
 COUNTS: tuple[str, ...] = ("points", "skipped")
@@ -22,7 +23,10 @@ RANGES: dict[str, tuple[float, float]] = {}
 
 
 class PointObjective:
-    """Compares raw values, features or colours, whichever the loss has terms of."""
+    """Compares raw values, features or colours, whichever the loss has terms of.
+
+    The fused step is taken where the field has a plan.
+    """
 
     counts = COUNTS
     ranges = RANGES
@@ -39,22 +43,22 @@ class PointObjective:
         check(loss, source.parts)
         self._field, self._optimiser, self._source = field, optimiser, source
         self._seed, self._loss = seed, tuple(loss)
+        self._fused = FusedField.of(field)
 
     def descend(self, moment: Moment) -> Outcome:
         first, last = POINTS
         progress = moment.progress
         count = round(first * (last / first) ** progress / 256) * 256
         targets = self._source.draw(count, seed=self._seed, step=moment.step)
+        rate = moment.rate(self._field.learning_rate)
         self._optimiser.clear()
-        values = self._compared(targets)
-        loss = total(self._loss, values, progress)
-        penalty = self._field.penalties()
-        (loss if penalty is None else loss + penalty).backward()
-        value = float(loss.detach())
-        bad = not (math.isfinite(value) and self._optimiser.finite())
+        value, errors, finite, moved = self._gradients(targets, rate, progress)
+        bad = not (math.isfinite(value) and finite)
         if not bad:
-            self._optimiser.step(moment.rate(self._field.learning_rate))
-        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part])
+            if moved:
+                self._optimiser.step_count += 1
+            else:
+                self._optimiser.step(rate, self._fused.halves if self._fused else None)
         self._source.learn(targets, errors)
         return Outcome(
             1,
@@ -62,6 +66,34 @@ class PointObjective:
             {"points": count, "skipped": int(bad)},
             moment.bad_in_a_row + 1 if bad else 0,
         )
+
+    def _gradients(self, targets: Targets, rate: float, progress: float) -> tuple[float, Tensor, bool, bool]:
+        """Compute the gradients of the loss, or update the parameters if one kernel does both.
+
+        Returns the loss, squared errors (N,), whether all gradients are finite, and whether parameters were updated.
+        """
+        penalty = self._field.penalties()
+        if self._fused:
+            moves = penalty is None
+            parts = {"raw": targets.raw, "features": targets.features, "colour": targets.colour}
+            done, errors = self._fused.train_points(
+                targets.points,
+                {part: wanted for part, wanted in parts.items() if wanted is not None},
+                [(term.part, term.measure, term.weight_at(progress), term.settings) for term in self._loss],
+                [self._optimiser.arguments(tensor, rate) for tensor in self._fused.tensors] if moves else (),
+            )
+            value, finite = done["loss"], done["finite"]
+            if penalty is not None:
+                penalty.backward()  # adds to the gradients that the kernel left
+                value, finite = value + float(penalty.detach()), self._optimiser.finite()
+            return value, errors, finite, moves
+        values = self._compared(targets)
+        loss = total(self._loss, values, progress)
+        if penalty is not None:
+            loss = loss + penalty
+        loss.backward()
+        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part])
+        return float(loss.detach()), errors, self._optimiser.finite(), False
 
     def _compared(self, targets: Targets) -> dict[str, tuple[Any, ...]]:
         """Return what the field says and what it should, for each part of the loss that the source has."""
@@ -91,7 +123,7 @@ class PointObjective:
         return {"error": math.sqrt(mse)}
 
     def follow(self) -> None:
-        """The objective holds none of the field's tensors."""
+        self._fused = FusedField.of(self._field)
 
     def tensors(self) -> dict[str, Tensor]:
         return restoring.joined(source=self._source.tensors())
@@ -103,4 +135,6 @@ class PointObjective:
         return {"source": self._source.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
+        if self._fused:
+            self._fused.refresh()
         self._source.restore(restoring.part(tensors, "source"), state["source"])

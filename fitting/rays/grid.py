@@ -12,7 +12,7 @@ from polyfield.fields import Points, StoredField
 from polyfield.fitting.objective import Moment
 from polyfield.fitting.runs import restoring
 from polyfield.kernels import uniform
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.sampling import Lattice, cascades
 

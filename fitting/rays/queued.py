@@ -18,7 +18,7 @@ from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.rays.batch_size import BatchSize
 from polyfield.fitting.rays.source import RaySource
 from polyfield.kernels.graphs import Graphs
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.sampling import MarchingSampler
 

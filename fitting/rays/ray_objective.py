@@ -20,7 +20,7 @@ from polyfield.fitting.rays.grid import KeptGrid
 from polyfield.fitting.rays.queued import TOTALS, QueuedSteps
 from polyfield.fitting.rays.source import POOL, Batch, RayPool, RaySource
 from polyfield.fitting.runs import restoring
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.rendering import render_rays
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler, Sampler, sampler_for

@@ -9,12 +9,12 @@ from polyfield.kernels.cuda.composite import composite, transmittance
 from polyfield.kernels.cuda.interpolate import interpolate
 from polyfield.kernels.cuda.march import march
 from polyfield.kernels.cuda.philox import random_bits, weighted
-from polyfield.kernels.cuda.radiance import fused_radiance
+from polyfield.kernels.cuda.radiance import fused_field
 
 __all__ = [
     "adam",
     "composite",
-    "fused_radiance",
+    "fused_field",
     "interpolate",
     "march",
     "random_bits",

@@ -28,8 +28,8 @@ _FEATURES = (2, 4, 8)
 _MOST_WIDTH = 64
 
 
-class FusedRadiance:
-    """An implementation of `operations.QueuedRadiance`.
+class FusedKernel:
+    """An implementation of `operations.QueuedKernel`.
 
     It reads its tensors at every call, so they may be trained.
     """
@@ -86,7 +86,7 @@ class FusedRadiance:
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         checks.radiance_rays(rays, occupied, target=(target, 4), background=(background, 3))
         if steps:
-            checks.radiance_steps([self._table, *self._passes.weights], steps)
+            checks.field_steps([self._table, *self._passes.weights], steps)
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
         kept = self._passes.keep(marched, weights, capacity and capacity[1])
@@ -211,7 +211,7 @@ class FusedRadiance:
             )
 
 
-def fused_radiance(
+def fused_field(
     groups: Groups,
     density: Sequence[Tensor],
     colour: Sequence[Tensor],
@@ -219,7 +219,7 @@ def fused_radiance(
     summed: bool,
     frequencies: int | None,
     **settings: Any,
-) -> FusedRadiance | None:
+) -> FusedKernel | None:
     """Return the fused form of one table over all three axes, or None for other groups or frequencies."""
     if [len(group) for group in groups] != [1] or frequencies is not None:
         return None
@@ -233,4 +233,4 @@ def fused_radiance(
         and max(size_of(density), size_of(colour)) <= MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (table, *layers))
     )
-    return FusedRadiance(FieldPasses(table, levels, density, colour, **settings)) if fits else None
+    return FusedKernel(FieldPasses(table, levels, density, colour, **settings)) if fits else None

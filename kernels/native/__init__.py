@@ -12,17 +12,17 @@ from polyfield import _core
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.native.adam import adam
 from polyfield.kernels.native.composite import composite, transmittance
+from polyfield.kernels.native.fused import fused_field
 from polyfield.kernels.native.gather import gather
 from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
 from polyfield.kernels.native.philox import random_bits, weighted
-from polyfield.kernels.native.radiance import fused_radiance
 
 __all__ = [
     "adam",
     "composite",
-    "fused_radiance",
+    "fused_field",
     "gather",
     "interpolate",
     "march",

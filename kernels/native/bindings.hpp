@@ -62,6 +62,6 @@ inline Network network_of(const Layers& weights, const Layers& biases, bool sine
     return network;
 }
 
-void bind_radiance(nb::module_& m);  // after Grid, Occupancy and Adam, which it takes
+void bind_field(nb::module_& m);  // after Grid, Occupancy and Adam, which it takes
 
 }  // namespace polyfield

@@ -86,7 +86,7 @@ static inline void look_up(const Factor& factor, int l, const float* const* x, i
 }
 
 // One level of each of a group's factors: (factors, STRIP, features).
-static inline void look_up_factors(const RadianceField& field, const Group& group, int l, const float* const* x, int count,
+static inline void look_up_factors(const FusedField& field, const Group& group, int l, const float* const* x, int count,
                                    float* codes) {
     const int features = field.factor[group.first].grid.features;
     for (int f = 0; f < group.factors; ++f)
@@ -109,19 +109,19 @@ template <class Body> static inline void for_strips(const float* const* x, int c
 
 // The point itself, p = 2 x - 1, its sines and its cosines, sin(2^k pi p) and cos(2^k pi p), octave by octave.
 template <class P>
-static void frequency_code(const RadianceField& field, const float* const* x, int count, typename P::Value* codes, int width) {
-    const int half = 3 * field.frequencies, end = field.frequency_column + 3 + 2 * half;
+static void frequency_code(const FusedField& field, const float* const* x, int count, typename P::Value* codes, int width) {
+    const int axes = field.dimensions, half = axes * field.frequencies, end = field.frequency_column + axes + 2 * half;
     for (int i = 0; i < count; i += W) {
         auto put = [&](int column, vf v) {
             for (int p = 0; p < least(W, count - i); ++p) codes[size_t(i + p) * width + column] = P::value(v[p]);
         };
-        for (int d = 0; d < 3; ++d) {
+        for (int d = 0; d < axes; ++d) {
             const vf centred = load(x[d] + i) * 2.f - 1.f;
             int column = field.frequency_column + d;
             put(column, centred);
             float octave = 3.14159265f;
             for (int k = 0; k < field.frequencies; ++k, octave *= 2) {
-                column += 3;
+                column += axes;
                 put(column, vsin(centred * octave));
                 put(column + half, vcos(centred * octave));
             }
@@ -132,7 +132,7 @@ static void frequency_code(const RadianceField& field, const float* const* x, in
 
 // Codes of `count` points as rows of `width` values.
 template <class P>
-static void look_up_codes(const RadianceField& field, const float* const* x, int count, typename P::Value* codes, int width,
+static void look_up_codes(const FusedField& field, const float* const* x, int count, typename P::Value* codes, int width,
                           Buffer& strip) {
     if (field.frequencies >= 0) frequency_code<P>(field, x, count, codes, width);
     for (int g = 0; g < field.groups; ++g) {
@@ -192,7 +192,7 @@ static inline void keep_rows(const float* from, int stride, int features, int co
 
 // Keeps what gradients (rows, width) to codes mean for every factor's code. Factors' codes are looked up once more: few of the
 // rows that are evaluated come so far.
-static void keep_gradients(const RadianceField& field, const float* to_codes, int width, int begin, int rows, Buffer& strip,
+static void keep_gradients(const FusedField& field, const float* to_codes, int width, int begin, int rows, Buffer& strip,
                            Trace& trace) {
     const float* x[3] = {trace.x[0] + begin, trace.x[1] + begin, trace.x[2] + begin};
     for (int g = 0; g < field.groups; ++g) {

@@ -1,6 +1,6 @@
 // The native extension as Python sees it, polyfield._core: arrays in, the kernels of the instruction set in use, arrays out.
 //
-// This file binds the single operations; radiance_bindings.cpp binds the fused radiance.
+// This file binds the single operations; field_bindings.cpp binds the fused radiance.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -213,5 +213,5 @@ NB_MODULE(_core, m) {
         return kernels->random_updates(limits_memory.reserve(bytes * threads()), bytes, count);
     }, "bytes"_a, "count"_a, "About so many, of 16 bytes each; every thread in as many bytes of its own.");
 
-    bind_radiance(m);
+    bind_field(m);
 }

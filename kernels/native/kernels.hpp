@@ -76,16 +76,18 @@ struct Group {
     int column;  // of its code in that of the field
 };
 
-// A field of the form code -> density network -> colour network; fields/plan.py has the equations.
-struct RadianceField {
+// A field of the form code -> density network -> colour network, or, of values, code -> network; fields/plan.py has the
+// equations.
+struct FusedField {
     int groups, factors;
     const Group* group;
     const Factor* factor;  // group by group
     bool summed;
     int kept;  // numbers of the gradients to all factors' codes
+    int dimensions;   // of a point, 2 or 3
     int frequencies;  // octaves of sines and cosines of the point, behind all groups' codes; below 0 for no such code
     int frequency_column;
-    Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics
+    Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics; of values, it is empty
     int degree;  // of the harmonics, degree^2 numbers
     int harmonics() const { return degree * degree; }
     float centre[3], axes[9];  // local = axes (world - centre)
@@ -111,10 +113,8 @@ struct TensorStep {
     float *parameter, *mean, *square;
 };
 
-struct Training {
-    const float *target, *background;  // (count, 4) premultiplied, (count, 3)
-    float huber;
-    float* errors;      // (count,) squared, mean over the channels, overwritten
+// Where gradients go.
+struct Descent {
     // Of the tables and the layers, density network first; null where they stay. Taken if there are samples, and loss and
     // gradients are finite.
     const TensorStep* steps;
@@ -122,6 +122,34 @@ struct Training {
     float* const* to_table;   // (entries, features) of each, overwritten unless the tables move
     float* to_density[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
+};
+
+struct Training : Descent {
+    const float *target, *background;  // (count, 4) premultiplied, (count, 3)
+    float huber;
+    float* errors;      // (count,) squared, mean over the channels, overwritten
+};
+
+// What is compared at points, and how: fitting/losses.py has the equations.
+enum Part { RAW, FEATURES, COLOUR, PARTS };
+enum Measure { SQUARES, HUBER, RELATIVE, ENTROPY, CLAMPED };
+
+struct PointTerm {
+    Part part;
+    Measure measure;
+    float weight, low, high;  // of CLAMPED the range; of HUBER, high is delta
+};
+
+struct QueryPoints {
+    int64_t count;
+    const float *points, *directions;  // (count, dimensions) and (count, 3) in the world; directions may be null
+};
+
+struct PointTraining : Descent {
+    int terms;
+    const PointTerm* term;
+    const float* target[PARTS];  // (count, channels) of each part, or null
+    float* errors;  // (count,) squared, of the first term, mean over the channels, overwritten
 };
 
 struct Picture {
@@ -164,9 +192,12 @@ struct Kernels {
     void (*gather)(int parts, const uint8_t* const* data, const int64_t* ends, int64_t bytes, const int64_t* index,
                    int64_t count, uint8_t* out);
     void (*halve)(int64_t count, const float* from, uint16_t* to);
-    Losses (*train)(const RadianceField&, const WorldRays&, const Occupancy&, const Training&);
-    void (*density)(const RadianceField&, const float* points, int64_t count, float* out);
-    Losses (*render)(const RadianceField&, const WorldRays&, const Occupancy&, const Picture&);
+    Losses (*train)(const FusedField&, const WorldRays&, const Occupancy&, const Training&);
+    Losses (*train_points)(const FusedField&, const QueryPoints&, const PointTraining&);
+    // Latent vectors (count, outputs of the density network), and colours (count, 3) where there are directions.
+    void (*evaluate)(const FusedField&, const QueryPoints&, float* latent, float* colour);
+    void (*density)(const FusedField&, const float* points, int64_t count, float* out);
+    Losses (*render)(const FusedField&, const WorldRays&, const Occupancy&, const Picture&);
     // The machine's limits: each does about `count` on all threads and returns how many it did.
     int64_t (*multiply_adds)(int64_t count, bool brain);                    // 0 if it has no bfloat16
     int64_t (*random_reads)(void* memory, int64_t bytes, int64_t count);    // of 8 bytes each

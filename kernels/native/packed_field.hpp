@@ -1,4 +1,4 @@
-// A radiance field as its kernels read it, and the memory that they work in.
+// A field as its kernels read it, and the memory that they work in.
 #pragma once
 #include "network.hpp"
 
@@ -7,7 +7,7 @@ namespace POLYFIELD_VARIANT {
 
 // Memory of one worker's tile, for its rows and for what is done with them. Kept from call to call, which take turns.
 struct Scratch {
-    Buffer rows[15 + MAX_LAYERS], work[12 + MAX_LAYERS], strip;
+    Buffer rows[15 + MAX_LAYERS], work[13 + MAX_LAYERS], strip;
 };
 static inline Scratch& scratch_of(int worker) {
     static Scratch* all[MAX_THREADS];
@@ -17,9 +17,10 @@ static inline Scratch& scratch_of(int worker) {
 
 // A field's networks, packed, with the harmonics' part of the first colour layer apart.
 template <class P> struct PackedField {
-    explicit PackedField(const RadianceField& field)
+    explicit PackedField(const FusedField& field)
         : field(field), density(field.density, field.density.sizes[0]),
           colour(field.colour, field.density.sizes[field.density.layers]) {
+        if (!colour.count) return;
         int latent = field.density.sizes[field.density.layers], width = padded(colour.out[0]);
         float* weights = room<float>(buffer_, size_t(field.harmonics()) * width);
         for (int h = 0; h < field.harmonics(); ++h)
@@ -28,9 +29,9 @@ template <class P> struct PackedField {
         harmonic_weights = weights;
     }
 
-    const RadianceField& field;
+    const FusedField& field;
     PackedNetwork<P> density, colour;
-    const float* harmonic_weights;  // (harmonics, padded first colour width)
+    const float* harmonic_weights = nullptr;  // (harmonics, padded first colour width)
 
 private:
     Buffer buffer_;

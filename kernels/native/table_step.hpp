@@ -34,7 +34,7 @@ private:
 static inline int columns_of(const Grid& grid) { return grid.features % LINE ? grid.features : LINE; }
 static inline int64_t slices_of(const Grid& grid) { return int64_t(grid.levels) * (grid.features / columns_of(grid)); }
 
-static inline Slice slice_of(const RadianceField& field, int64_t index, int64_t part, int64_t parts) {
+static inline Slice slice_of(const FusedField& field, int64_t index, int64_t part, int64_t parts) {
     int f = 0;
     for (; index >= slices_of(field.factor[f].grid); ++f) index -= slices_of(field.factor[f].grid);
     const Grid& grid = field.factor[f].grid;
@@ -106,13 +106,13 @@ static inline void move_slice(const TensorStep& step, uint16_t* half, const Slic
 }
 
 // Adds all traces' gradients to the tables', or moves tables by them slice by slice, so that gradients stay in cache.
-static void traces_to_tables(const RadianceField& field, Trace* const* traces, const Training& training, bool moves) {
+static void traces_to_tables(const FusedField& field, Trace* const* traces, const Descent& descent, bool moves) {
     static Buffer gradients[MAX_THREADS], lines[MAX_THREADS];  // zero between calls
     int64_t slices = 0;
     for (int f = 0; f < field.factors; ++f) slices += slices_of(field.factor[f].grid);
-    if (!slices || (training.steps && !moves)) return;
+    if (!slices || (descent.steps && !moves)) return;
     const int64_t parts = (threads() + slices - 1) / slices;
-    if (training.steps) {  // all memory first: a table must not stay half moved for want of it
+    if (descent.steps) {  // all memory first: a table must not stay half moved for want of it
         int64_t longest = 0;
         for (int64_t task = 0; task < slices * parts; ++task) {
             const Slice slice = slice_of(field, task / parts, task % parts, parts);
@@ -126,15 +126,15 @@ static void traces_to_tables(const RadianceField& field, Trace* const* traces, c
     parallel(slices * parts, [&](int64_t task, int worker) {
         const Slice slice = slice_of(field, task / parts, task % parts, parts);
         const int64_t count = slice.rows() * slice.columns;
-        const int features = slice.grid().features, stride = training.steps ? slice.columns : features;
-        const TensorStep* step = training.steps ? training.steps + slice.tensor : nullptr;
+        const int features = slice.grid().features, stride = descent.steps ? slice.columns : features;
+        const TensorStep* step = descent.steps ? descent.steps + slice.tensor : nullptr;
         float* gradient;
         uint8_t* touched = nullptr;
         if (step) {
             gradient = room<float>(gradients[worker], count);
             if (step->adam.sparse) touched = room<uint8_t>(lines[worker], (count + LINE - 1) / LINE);
         } else {
-            gradient = training.to_table[slice.tensor] + slice.at();
+            gradient = descent.to_table[slice.tensor] + slice.at();
             if (slice.columns == features) memset(gradient, 0, size_t(count) * 4);
             else for (int64_t row = 0; row < slice.rows(); ++row) memset(gradient + row * stride, 0, slice.columns * 4);
         }
@@ -144,7 +144,7 @@ static void traces_to_tables(const RadianceField& field, Trace* const* traces, c
                 for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
                     add_trace<D, F>(*trace, slice, stride, gradient - ptrdiff_t(slice.low) * stride, touched);
         });
-        if (step) move_slice(*step, training.half[slice.tensor], slice, count, gradient, touched);
+        if (step) move_slice(*step, descent.half[slice.tensor], slice, count, gradient, touched);
     });
 }
 

@@ -18,7 +18,7 @@ constexpr int TILE_RAYS = 128;
 constexpr int SAMPLES = 4;  // of a ray at a time at first: more would often lie behind the surface
 constexpr int BLOCK = 192;  // rows that go through a network at once
 
-static inline LocalRay local_ray(const RadianceField& field, const float* origin, const float* direction) {
+static inline LocalRay local_ray(const FusedField& field, const float* origin, const float* direction) {
     float from[3], towards[3];
     for (int i = 0; i < 3; ++i) {
         const float* axis = field.axes + i * 3;
@@ -61,6 +61,15 @@ public:
         evaluate_rows(rows_, end_);
         return sigma_;
     }
+
+    // At most TILE_RAYS points of the world as rows, each a ray of its own. Latent vectors follow, and colours where there are
+    // directions.
+    void begin(const PackedField<P>& packed, const QueryPoints& given, int64_t first, int count, Scratch& scratch);
+    void evaluate_points();
+    void copy_values(float* latent, float* colour) const;
+
+    // Losses of the points, and the gradients to colours and latent vectors that follow from them.
+    void compare(const PointTraining& training, int64_t points, Losses& losses);
 
     // Up to `samples` further ones of every ray that goes on, as rows [rows_, end_); no more rows than all rays have at first.
     void march(const Occupancy& grid, int samples) {
@@ -189,8 +198,9 @@ private:
         packed_ = &packed, scratch_ = &scratch;
         code_width_ = padded(packed.density.in[0]);
         latent_width_ = padded(packed.density.out[packed.density.count - 1]);
-        colour_start_ = padded(packed.colour.out[0]);
+        colour_start_ = packed.colour.count ? padded(packed.colour.out[0]) : 0;
         rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
+        directions_ = nullptr, to_raw_ = to_latent_ = nullptr, to_rgb_ = nullptr;
     }
 
     // Room for that many rows; what is there stays.
@@ -223,7 +233,7 @@ private:
     }
 
     void evaluate_rows(int begin, int end) {
-        const RadianceField& field_ = packed_->field;
+        const FusedField& field_ = packed_->field;
         const PackedNetwork<P>& density_ = packed_->density;
         for (int i = begin; i < end; i += BLOCK) {
             int rows = int(least(BLOCK, end - i));
@@ -314,7 +324,7 @@ private:
     Walk* walks_;
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
-    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *harmonics_, *colour_start_rows_;
+    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *to_latent_, *harmonics_, *colour_start_rows_;
     int32_t *ray_, *next_row_;
     Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
 };

@@ -45,7 +45,7 @@ inline void Tile<P>::compare(const Training& training, float scale, Losses& loss
 template <class P>
 inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena, Trace**& trace) {
     if (!rows_) return true;
-    const RadianceField& field_ = packed_->field;
+    const FusedField& field_ = packed_->field;
     const PackedNetwork<P>& colour_ = packed_->colour;
     int filled = (rows_ + W - 1) / W * W;
     Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
@@ -61,12 +61,13 @@ inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_har
     float worst = 0;
     for (int i = 0; i < rows_; i += BLOCK)
         worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
+    *trace = here;
+    trace = &here->next;
+    if (!to_rgb_) return worst == 0;
     // The harmonics are the ray's, so one product a ray stands for all its samples.
     const int harmonics = field_.harmonics();
     product<Single>(colour_.out[0], harmonics, count_, Operand<Single>{ray_sums, 1, colour_start_}, harmonics_, harmonics,
                     FromZero{}, AddToFloats{to_harmonic_weights, harmonics});
-    *trace = here;
-    trace = &here->next;
     return worst == 0;
 }
 
@@ -82,9 +83,9 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
     Value* to_in = room<Value>(room_of[2], size_t(BLOCK) * widest);
     float* floats = room<float>(room_of[3], size_t(BLOCK) * most(code_width_, latent_width_));
 
-    int last = colour_.count - 1;
-    memcpy(to_out, to_rgb_ + size_t(begin) * 16, size_t(rows) * 16 * sizeof(Value));
-    for (int l = last; l >= 0; --l) {
+    if (to_rgb_) memcpy(to_out, to_rgb_ + size_t(begin) * 16, size_t(rows) * 16 * sizeof(Value));
+    else memset(floats, 0, size_t(rows) * latent_width_ * 4);
+    for (int l = to_rgb_ ? colour_.count - 1 : -1; l >= 0; --l) {
         const Value* x = l ? hidden_colour_[l - 1] + size_t(begin) * padded(colour_.in[l])
                            : latent_ + size_t(begin) * latent_width_;
         if (l == 0) sum_by_ray(to_out, begin, rows, ray_sums);
@@ -96,7 +97,10 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
     }
     for (int r = 0; r < rows; ++r) {
         float* row = floats + size_t(r) * latent_width_;
-        row[0] += to_raw_[begin + r];
+        if (to_raw_) row[0] += to_raw_[begin + r];
+        if (to_latent_)
+            for (int k = 0; k < latent_width_; k += W)
+                store(row + k, load(row + k) + load(to_latent_ + size_t(begin + r) * latent_width_ + k));
         for (int k = 0; k < latent_width_; k += W) P::store_values(to_out + size_t(r) * latent_width_ + k, load(row + k));
     }
     for (int l = density_.count - 1; l >= 0; --l) {
@@ -104,6 +108,7 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
                            : code_ + size_t(begin) * code_width_;
         density_.layer_to_weights(l, x, to_out, rows, pairs, to_density + density_.gradient_offset[l]);
         if (l) density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
+        else if (!packed_->field.kept) return 0;  // no table wants them, and what is not finite is in the weights' gradients
         else density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
         Value* swap = to_out;
         to_out = to_in, to_in = swap;

@@ -6,6 +6,7 @@
 #include "limits.hpp"
 #include "march.hpp"
 #include "network.hpp"
+#include "points.hpp"
 #include "radiance.hpp"
 #include "random.hpp"
 
@@ -13,7 +14,7 @@ namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
 #if defined(__AVX512BF16__)
-typedef Brain Networks;  // of the fused radiance kernels; the operation `mlp` is always in single precision
+typedef Brain Networks;  // of fused radiance; values, and the operation `mlp`, are in single precision
 #else
 typedef Single Networks;
 #endif
@@ -22,6 +23,16 @@ constexpr bool READS_HALF = true;
 #else
 constexpr bool READS_HALF = false;
 #endif
+
+static Losses train_points(const FusedField& field, const QueryPoints& points, const PointTraining& training) {
+    return field.colour.layers ? train_points_with<Networks>(field, points, training)
+                               : train_points_with<Single>(field, points, training);
+}
+
+static void evaluate(const FusedField& field, const QueryPoints& points, float* latent, float* colour) {
+    if (field.colour.layers) evaluate_with<Networks>(field, points, latent, colour);
+    else evaluate_with<Single>(field, points, latent, colour);
+}
 
 }  // namespace POLYFIELD_VARIANT
 
@@ -49,6 +60,8 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::gather,
     POLYFIELD_VARIANT::halve,
     POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::train_points,
+    POLYFIELD_VARIANT::evaluate,
     POLYFIELD_VARIANT::density_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::multiply_adds,

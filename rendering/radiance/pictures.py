@@ -10,7 +10,7 @@ from polyfield.cameras.rays import Rays
 from polyfield.fields import Field
 from polyfield.progress import Progress, silent
 from polyfield.rendering.finite import not_finite
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.queued import QueuedPictures
 from polyfield.rendering.radiance.rendering import Rendering, render_rays
 from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler

@@ -10,7 +10,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels.graphs import Graphs
 from polyfield.progress import Progress
 from polyfield.rendering.finite import not_finite
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.sampling import MarchingSampler
 
 RAYS_AT_ONCE = 1 << 17

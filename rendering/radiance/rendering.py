@@ -11,7 +11,7 @@ from polyfield.cameras.rays import Rays
 from polyfield.fields import Field, Points
 from polyfield.fields.points import FieldOutput
 from polyfield.kernels import RaySamples, composite, transmittance
-from polyfield.rendering.radiance.fused import LEAST_SHARE, LEAST_TRANSMITTANCE
+from polyfield.rendering.fused import LEAST_SHARE, LEAST_TRANSMITTANCE
 from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler, refuse_culling
 
 

@@ -17,7 +17,7 @@ from polyfield.kernels import (
     RaySamples,
     adam,
     composite,
-    fused_radiance,
+    fused_field,
     interpolate,
     march,
     mlp,
@@ -120,7 +120,7 @@ def fused(groups: Groups, features: int, summed: bool, contraction: bool):
         [(torch.randn(levels.entries, features, generator=rng) * 2, levels, axes) for levels, axes in group]
         for group in groups
     ]
-    kernel = fused_radiance(
+    kernel = fused_field(
         filled,
         density,
         colour,

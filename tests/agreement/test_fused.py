@@ -8,7 +8,7 @@ from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain, FieldSpec, Points, StoredField, create
 from polyfield.kernels import uniform
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.rendering import render_rays
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler

@@ -12,7 +12,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, create
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.kernels import adam
-from polyfield.rendering.radiance.fused import FusedField
+from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 

@@ -22,7 +22,7 @@ from polyfield.fitting.rays.photographs import Photographs
 from polyfield.fitting.rays.queued import QueuedSteps
 from polyfield.fitting.rays.ray_objective import RayObjective
 from polyfield.fitting.schedule import Length
-from polyfield.kernels import adam, fused_radiance, uniform
+from polyfield.kernels import adam, fused_field, uniform
 from polyfield.rendering.radiance import queued
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.rendering import render_rays
@@ -45,7 +45,7 @@ def problem():
     table = torch.rand(LEVELS.entries, 4, generator=rng) - 0.5
     sizes = ((16, 16), (16, 16)), ((16, 32), (3, 16))
     density, colour = ([torch.randn(*s, generator=rng) / s[1] ** 0.5 for s in net] for net in sizes)
-    kernel = fused_radiance(
+    kernel = fused_field(
         [[(table, LEVELS, (0, 1, 2))]],
         density,
         colour,

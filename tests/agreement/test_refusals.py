@@ -12,7 +12,7 @@ from polyfield.kernels import (
     Levels,
     adam,
     composite,
-    fused_radiance,
+    fused_field,
     gather,
     interpolate,
     march,
@@ -62,7 +62,7 @@ TABLE = (zeros(8, 4), CUBE, (0, 1, 2))
 def radiance(
     groups=((TABLE,),), density=((32, 4), (16, 32)), colour=((32, 32), (3, 32)), centre=(0.0, 0.0, 0.0)
 ):
-    return fused_radiance(
+    return fused_field(
         groups,
         [zeros(*shape) for shape in density],
         [zeros(*shape) for shape in colour],
@@ -84,8 +84,8 @@ REFUSED = {
     "interpolate: table is (79,); expected (E, F), or (B, E, F) for a bank of B fields": lambda: interpolate(
         zeros(ROWS), zeros(1, 2), LEVELS
     ),
-    "interpolate: table is (0, 79, 2); expected (E, F), or (B, E, F) for a bank of B fields": lambda: interpolate(
-        zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS
+    "interpolate: table is (0, 79, 2); expected (E, F), or (B, E, F) for a bank of B fields": lambda: (
+        interpolate(zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS)
     ),
     "interpolate: points is (5, 3); expected (any, 2)": lambda: interpolate(
         zeros(ROWS, 2), zeros(5, 3), LEVELS
@@ -102,7 +102,9 @@ REFUSED = {
     "mlp: 2 biases for 1 weights; expected as many": lambda: mlp(
         zeros(5, 3), [zeros(4, 3)], [zeros(4), zeros(4)]
     ),
-    "mlp: x is (3,); expected (N, I), or (B, N, I) for a bank of B fields": lambda: mlp(zeros(3), [zeros(4, 3)]),
+    "mlp: x is (3,); expected (N, I), or (B, N, I) for a bank of B fields": lambda: mlp(
+        zeros(3), [zeros(4, 3)]
+    ),
     "march: origins is (5, 2); expected (any, 3)": lambda: rays(origins=zeros(5, 2)),
     "march: directions is (4, 3); expected (5, 3)": lambda: rays(directions=zeros(4, 3)),
     "march: near is (4,); expected (5,)": lambda: rays(near=zeros(4)),
@@ -132,42 +134,38 @@ REFUSED = {
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
     "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
     "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
-    "fused_radiance: groups[0][1]: table is (7, 4); expected (8, any)": lambda: radiance(
+    "fused_field: groups[0][1]: table is (7, 4); expected (8, any)": lambda: radiance(
         [[TABLE, (zeros(7, 4), CUBE, (0, 1, 2))]]
     ),
-    "fused_radiance: groups[1]: no table; expected one or more": lambda: radiance([[TABLE], []]),
-    "fused_radiance: groups[0][0]: axes are (0, 1); expected 3 different axes, each 0, 1 or 2": lambda: (
+    "fused_field: groups[1]: no table; expected one or more": lambda: radiance([[TABLE], []]),
+    "fused_field: groups[0][0]: axes are (0, 1); expected 3 different axes, each from 0 to 2": lambda: (
         radiance([[(zeros(8, 4), CUBE, (0, 1))]])
     ),
-    "fused_radiance: groups[0][0]: axes are (1, 2, 3); expected 3 different axes, each 0, 1 or 2": lambda: (
+    "fused_field: groups[0][0]: axes are (1, 2, 3); expected 3 different axes, each from 0 to 2": lambda: (
         radiance([[(zeros(8, 4), CUBE, (1, 2, 3))]])
     ),
-    "fused_radiance: groups[0][1]: 1 levels of 2 features; expected 4 numbers, as the first table gives": lambda: (
+    "fused_field: groups[0][1]: 1 levels of 2 features; expected 4 numbers, as the first table gives": lambda: (
         radiance([[TABLE, (zeros(8, 2), CUBE, (0, 1, 2))]])
     ),
-    "fused_radiance: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (3,) and "
-    "(3, 3) numbers": lambda: radiance(centre=(0.0, 1.0)),
-    "fused_radiance: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
-    "fused_radiance: density[1] is (16, 31); expected (any, 32)": lambda: radiance(
-        density=((32, 4), (16, 31))
-    ),
-    "fused_radiance: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
-    "fused_radiance: 16 latent numbers and 4 colours; expected at least 1 and exactly 3": lambda: radiance(
+    "fused_field: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (D,) and "
+    "(D, D) numbers, D 2 or 3": lambda: radiance(centre=(0.0, 1.0)),
+    "fused_field: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
+    "fused_field: density[1] is (16, 31); expected (any, 32)": lambda: radiance(density=((32, 4), (16, 31))),
+    "fused_field: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
+    "fused_field: 16 latent numbers and 4 colours; expected at least 1 and exactly 3": lambda: radiance(
         colour=((32, 32), (4, 32))
     ),
 }
 
 
 FUSED = {
-    "fused_radiance: origins is (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
-    "fused_radiance: directions is (4, 3); expected (5, 3)": {"directions": zeros(4, 3)},
-    "fused_radiance: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
-    "fused_radiance: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {
-        "occupied": torch.ones(4, 4, 4).bool()
-    },
-    "fused_radiance: target is (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
-    "fused_radiance: background is (3,); expected (5, 3)": {"background": zeros(3)},
-    "fused_radiance: jitter is of torch.float64; expected torch.float32": {"jitter": zeros(5).double()},
+    "fused_field: origins is (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
+    "fused_field: directions is (4, 3); expected (5, 3)": {"directions": zeros(4, 3)},
+    "fused_field: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
+    "fused_field: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {"occupied": torch.ones(4, 4, 4).bool()},
+    "fused_field: target is (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
+    "fused_field: background is (3,); expected (5, 3)": {"background": zeros(3)},
+    "fused_field: jitter is of torch.float64; expected torch.float32": {"jitter": zeros(5).double()},
 }
 
 
@@ -204,8 +202,8 @@ def test_rays_that_do_not_fit_a_fused_kernel(native_form, message):
 
 def test_points_that_do_not_fit_a_fused_kernel(native_form):
     for points, message in (
-        (zeros(4, 2), "fused_radiance: points is (4, 2); expected (any, 3)"),
-        (zeros(4, 3).double(), "fused_radiance: points is of torch.float64; expected torch.float32"),
+        (zeros(4, 2), "fused_field: points is (4, 2); expected (any, 3)"),
+        (zeros(4, 3).double(), "fused_field: points is of torch.float64; expected torch.float32"),
     ):
         with pytest.raises(PolyfieldError) as refused:
             radiance().density(points)
@@ -215,13 +213,13 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"mean": zeros(8, 2)}, "fused_radiance: mean is (8, 2); expected (8, 4)"),
+        ({"mean": zeros(8, 2)}, "fused_field: mean is (8, 2); expected (8, 4)"),
         (
             {"square": zeros(8, 4).double()},
-            "fused_radiance: square is of torch.float64; expected torch.float32, contiguous",
+            "fused_field: square is of torch.float64; expected torch.float32, contiguous",
         ),
-        ({"step": 0}, "fused_radiance: step is 0; expected 1 or more"),
-        (None, "fused_radiance: 4 steps; expected 5, one for each table and each layer"),
+        ({"step": 0}, "fused_field: step is 0; expected 1 or more"),
+        (None, "fused_field: 4 steps; expected 5, one for each table and each layer"),
     ],
 )
 def test_steps_that_do_not_fit(native_form, changes, message):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from polyfield.cameras.rays import Rays
-from polyfield.fields import Field, StoredField
+from polyfield.fields import Field, Points, StoredField
 from polyfield.fields.plan import ColourNetwork
-from polyfield.kernels import FusedRadiance, QueuedRadiance, fused_radiance
-from polyfield.rendering.radiance.sampling import MarchingSampler
+from polyfield.kernels import FusedKernel, QueuedKernel, fused_field
+
+if TYPE_CHECKING:
+    from polyfield.rendering.radiance.sampling import MarchingSampler
 
 # Samples with less transmittance than this are left out, in training and in pictures.
 LEAST_TRANSMITTANCE = 1e-3
@@ -23,29 +25,37 @@ LEAST_SHARE = 0.1
 class FusedField:
     """A field's fused kernel. It reads the field's own tensors, so it follows them while they are trained."""
 
-    def __init__(self, tensors: Sequence[Tensor], tables: int, kernel: FusedRadiance) -> None:
-        """Take the kernel's tensors, of which the first `tables` are tables."""
+    def __init__(self, tensors: Sequence[Tensor], tables: int, colours: int, kernel: FusedKernel) -> None:
+        """Take the kernel's tensors: tables first, the layers of the colour network last."""
         self._kernel = kernel
         self.tensors = tuple(tensors)
+        self._colours = colours
         self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
 
     @staticmethod
     def of(field: Field) -> FusedField | None:
         """Return the fused form of a field, or None if there is no kernel for its plan on its device."""
         plan = field.plan() if isinstance(field, StoredField) else None
-        if plan is None or plan.meaning.moving or not isinstance(plan.head, ColourNetwork):
+        if plan is None or plan.meaning.moving:
             return None
+        if not (
+            isinstance(plan.head, ColourNetwork) or (plan.head is None and not plan.meaning.kind.directional)
+        ):
+            return None
+        colour, degree = (
+            (plan.head.layers, plan.head.degree) if isinstance(plan.head, ColourNetwork) else ((), 0)
+        )
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
         domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
-        kernel = fused_radiance(
+        kernel = fused_field(
             tables,
             plan.trunk,
-            plan.head.layers,
+            colour,
             summed=plan.summed,
             frequencies=plan.frequencies,
-            degree=plan.head.degree,
+            degree=degree,
             centre=domain.centre,
-            axes=domain.turn(torch.eye(3)).T.tolist(),
+            axes=domain.turn(torch.eye(domain.dimensions)).T.tolist(),
             contraction=domain.kind == "contraction",
             low=low,
             high=high,
@@ -54,8 +64,8 @@ class FusedField:
             least_share=LEAST_SHARE,
         )
         flat = [table for group in tables for table, _, _ in group]
-        tensors = [*flat, *plan.trunk, *plan.head.layers]
-        return FusedField(tensors, len(flat), kernel) if kernel else None
+        tensors = [*flat, *plan.trunk, *colour]
+        return FusedField(tensors, len(flat), len(colour), kernel) if kernel else None
 
     def train(
         self,
@@ -67,7 +77,7 @@ class FusedField:
         huber: float,
         steps: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[dict[str, Any], Tensor]:
-        """Return a step's figures and squared errors, as in `FusedRadiance.train`.
+        """Return a step's figures and squared errors, as in `FusedKernel.train`.
 
         The gradients are left on `tensors`; with `steps`, the tensors are moved instead.
         """
@@ -83,27 +93,60 @@ class FusedField:
             tensor.grad = gradient
         return figures, errors
 
+    def train_points(
+        self,
+        points: Points,
+        targets: Mapping[str, Tensor],
+        terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
+        steps: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[dict[str, Any], Tensor]:
+        """Return a step's figures and squared errors, as in `FusedKernel.train_points`.
+
+        The gradients are left on `tensors`; with `steps`, the tensors are moved instead. Without a term of colours, the
+        colour network rests.
+        """
+        compared = {part for part, *_ in terms}
+        coloured = "colour" in compared
+        resting = 0 if coloured else self._colours
+        moves: list[Mapping[str, Any] | None] = [*steps]
+        if steps and resting:
+            moves[-resting:] = [None] * resting
+        figures, errors, gradients = self._kernel.train_points(
+            points.x,
+            points.directions if coloured else None,
+            targets={part: targets[part] for part in compared},
+            terms=terms,
+            steps=moves,
+        )
+        for index, (tensor, gradient) in enumerate(zip(self.tensors, gradients)):
+            tensor.grad = gradient if index < len(self.tensors) - resting else None
+        return figures, errors
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor | None]:
+        """Return latent vectors (N, F) and, where there are directions, colours (N, 3)."""
+        return self._kernel.evaluate(points.x, points.directions)
+
     @property
     def queues(self) -> bool:
         """Whether the kernel's steps can be queued."""
-        return isinstance(self._kernel, QueuedRadiance)
+        return isinstance(self._kernel, QueuedKernel)
 
     def queue(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Queue a step without waiting, with the options of `QueuedRadiance.queue`.
+        """Queue a step without waiting, with the options of `QueuedKernel.queue`.
 
         Return figures and errors.
         """
-        assert isinstance(self._kernel, QueuedRadiance)
+        assert isinstance(self._kernel, QueuedKernel)
         figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
         return figures, errors
 
     def queue_picture(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler, **options: Any
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Queue part of a picture without waiting, and return what `QueuedRadiance.queue_picture` returns."""
-        assert isinstance(self._kernel, QueuedRadiance)
+        """Queue part of a picture without waiting, and return what `QueuedKernel.queue_picture` returns."""
+        assert isinstance(self._kernel, QueuedKernel)
         return self._kernel.queue_picture(_walk(rays, jitter, sampler), sampler.occupied, **options)
 
     def density(self, local: Tensor) -> Tensor:
@@ -117,7 +160,7 @@ class FusedField:
     def render(
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
-        """Return what `FusedRadiance.render` returns for these rays."""
+        """Return what `FusedKernel.render` returns for these rays."""
         return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
 
 

@@ -1,4 +1,4 @@
-"""Whole radiance fields: gradients of a step, and pictures, in one call each."""
+"""Whole fields: gradients of a step along rays or at points, values, and pictures, in one call each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
 
+# As the enumerations in kernels.hpp.
+_PARTS = ("raw", "features", "colour")
+_MEASURES = ("squares", "huber", "relative", "entropy", "clamped")
 _MOST_CODES = 256  # numbers
 _MOST_WEIGHTS = 1 << 20  # gradients are summed in 64 chunks, each with its own memory
 
 
-class FusedRadiance:
-    """An implementation of `operations.FusedRadiance`.
+class FusedKernel:
+    """An implementation of `operations.FusedKernel`.
 
     It reads its tensors at every call, so they may be trained.
     """
@@ -37,7 +40,7 @@ class FusedRadiance:
         self._tables = [table for group in groups for table, _, _ in group]
         self.halves = [torch.empty(table.shape, dtype=torch.float16) for table in self._tables]
         halves = iter(self.halves)
-        self._native = _core.Radiance(
+        self._native = _core.Field(
             [
                 [
                     (grid(levels, table.shape[1]), plain(table), next(halves).view(torch.uint16), list(own))
@@ -54,6 +57,7 @@ class FusedRadiance:
         self._tensors = [*self._tables, *density, *colour]
         self._settled = False
         self.refresh()
+        self._latent, self._radiance = len(density[-1]), bool(colour)
         self._to_tables: list[Tensor] = []
         self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
         self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
@@ -74,13 +78,7 @@ class FusedRadiance:
             target=(target, 4),
             background=(background, 3),
         )
-        to_density, to_colour = self._to_networks
         errors = torch.empty(len(target))
-        if steps:
-            checks.radiance_steps(self._tensors, steps)
-            self._settle(steps)
-        elif not self._to_tables:
-            self._to_tables = [like(table) for table in self._tables]
         figures = self._native.train(
             **_arrays(rays),
             grid=self._packed(occupied),
@@ -88,17 +86,73 @@ class FusedRadiance:
             background=array(background),
             huber=huber,
             errors=array(errors),
-            to_tables=[array(gradient) for gradient in self._to_tables],
-            steps=[_step(**step) for step in steps],
-            to_density=[array(gradient) for gradient in to_density],
-            to_colour=[array(gradient) for gradient in to_colour],
+            **self._descent(steps),
         )
-        return figures, errors, [] if steps else [*self._to_tables, *to_density, *to_colour]
+        return figures, errors, [] if steps else self._gradients()
 
-    def _settle(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def train_points(
+        self,
+        points: Tensor,
+        directions: Tensor | None,
+        *,
+        targets: Mapping[str, Tensor],
+        terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
+        steps: Sequence[Mapping[str, Any] | None] = (),
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
+        widths = {"raw": 1 if self._radiance else self._latent, "features": self._latent, "colour": 3}
+        checks.points_and_targets(
+            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
+        )
+        errors = torch.empty(len(points))
+        figures = self._native.train_points(
+            points=array(points),
+            directions=None if directions is None else array(directions),
+            targets=[array(targets[part]) if part in targets else None for part in _PARTS],
+            terms=[
+                (_PARTS.index(part), _MEASURES.index(measure), weight, *_limits(options))
+                for part, measure, weight, options in terms
+            ],
+            errors=array(errors),
+            **self._descent(steps),
+        )
+        return figures, errors, [] if steps else self._gradients()
+
+    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        checks.points_and_targets(points, directions, {})
+        latent = torch.empty(len(points), self._latent)
+        colour = torch.empty(0 if directions is None else len(points), 3)
+        self._native.evaluate(
+            points=array(points),
+            directions=None if directions is None else array(directions),
+            latent=array(latent),
+            colour=array(colour),
+        )
+        return latent, None if directions is None else colour
+
+    def _descent(self, steps: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+        """Return where a step's gradients go."""
+        if steps:
+            checks.field_steps(self._tensors, steps)
+            self._settle(steps)
+        elif not self._to_tables:
+            self._to_tables = [like(table) for table in self._tables]
+        to_density, to_colour = self._to_networks
+        return {
+            "to_tables": [array(gradient) for gradient in self._to_tables],
+            "steps": [step and _step(**step) for step in steps],
+            "to_density": [array(gradient) for gradient in to_density],
+            "to_colour": [array(gradient) for gradient in to_colour],
+        }
+
+    def _gradients(self) -> list[Tensor]:
+        to_density, to_colour = self._to_networks
+        return [*self._to_tables, *to_density, *to_colour]
+
+    def _settle(self, steps: Sequence[Mapping[str, Any] | None]) -> None:
         """Prepare tables and moments for random access."""
         if not self._settled:
             for table, half, step in zip(self._tables, self.halves, steps):
+                assert step is not None
                 for tensor in (table, step["mean"], step["square"], half.view(torch.float32)):
                     _core.settle(plain(tensor))
             self._settled = True
@@ -137,13 +191,18 @@ def _step(mean: Tensor, square: Tensor, **numbers: Any) -> tuple[_core.Adam, Any
     return adam_settings(**numbers), array(mean), array(square)
 
 
+def _limits(options: Mapping[str, float]) -> tuple[float, float]:
+    """Return the two numbers of a measure: a range, or nothing and delta."""
+    return options.get("low", 0.0), options.get("high", options.get("delta", 0.0))
+
+
 def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
     return {name: array(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
 
 
-def fused_radiance(
+def fused_field(
     groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
-) -> FusedRadiance | None:
+) -> FusedKernel | None:
     tables = [table for group in groups for table, _, _ in group]
     alike = all(
         (levels.count, table.shape[1]) == (group[0][1].count, group[0][0].shape[1])
@@ -151,7 +210,7 @@ def fused_radiance(
         for table, levels, _ in group
     )
     fits = (
-        settings["degree"] % 4 == 0
+        (settings["degree"] % 4 == 0 or not colour)
         and alike
         and max(map(len, groups), default=0) <= _core.MAX_FACTORS
         and all(table.shape[1] % 2 == 0 for table in tables)
@@ -160,4 +219,4 @@ def fused_radiance(
         and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (*tables, *density, *colour))
     )
-    return FusedRadiance(groups, density, colour, **settings) if fits else None
+    return FusedKernel(groups, density, colour, **settings) if fits else None

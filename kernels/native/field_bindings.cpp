@@ -1,8 +1,10 @@
-// The fused radiance as Python sees it, polyfield._core.Radiance: it keeps a field's tensors, trains them and draws pictures.
+// A fused field as Python sees it, polyfield._core.Field: it keeps a field's tensors, trains them and draws pictures.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -21,8 +23,8 @@ WorldRays world_rays_of(const Floats& origins, const Floats& directions, const F
 // and its axes.
 typedef std::vector<std::tuple<const GridOf*, Floats, Halves, std::vector<int>>> GroupOf;
 
-// A radiance field whose tensors live elsewhere and may change between calls.
-struct RadianceOf {
+// A field whose tensors live elsewhere and may change between calls.
+struct FieldOf {
     std::vector<GroupOf> given;  // keeps the arrays
     Layers density, colour;
     std::vector<std::vector<Level>> levels;
@@ -30,9 +32,9 @@ struct RadianceOf {
     std::vector<Factor> factors;
     std::vector<float*> tables;
     std::vector<uint16_t*> halves;
-    RadianceField field{};
+    FusedField field{};
 
-    RadianceOf(const std::vector<GroupOf>& given, bool summed, int frequencies, Layers density, Layers colour, int degree,
+    FieldOf(const std::vector<GroupOf>& given, bool summed, int frequencies, Layers density, Layers colour, int degree,
                const std::vector<float>& centre, const std::vector<float>& axes, bool contraction, float low, float high,
                float per_length, float least_transmittance, float least_share)
         : given(given), density(density), colour(colour) {
@@ -57,14 +59,18 @@ struct RadianceOf {
         field.groups = int(groups.size()), field.group = groups.data(), field.summed = summed;
         field.factors = int(factors.size()), field.factor = factors.data();
         field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
+        field.dimensions = int(centre.size());
         field.degree = degree, field.contraction = contraction;
-        std::copy_n(centre.begin(), 3, field.centre), std::copy_n(axes.begin(), 9, field.axes);
+        for (int i = 0; i < field.dimensions; ++i) {
+            field.centre[i] = centre[i];
+            std::copy_n(axes.begin() + i * field.dimensions, field.dimensions, field.axes + i * 3);
+        }
         field.low = low, field.high = high, field.per_length = per_length;
         field.least_transmittance = least_transmittance, field.least_share = least_share;
     }
 
     // The field as it is read now: in half precision only if the instruction set in use does.
-    const RadianceField& now() {
+    const FusedField& now() {
         for (size_t f = 0; f < factors.size(); ++f) factors[f].half_table = kernels->reads_half ? halves[f] : nullptr;
         return field;
     }
@@ -84,6 +90,36 @@ struct RadianceOf {
     }
 };
 
+// What a step does with gradients: it returns them, or moves the tensors. Keeps what a Descent points to.
+struct Moves {
+    std::vector<float*> tables;
+    std::vector<TensorStep> steps;
+
+    typedef std::vector<std::optional<std::tuple<const Adam*, Floats, Floats>>> Given;  // none where a tensor stays
+
+    Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_colour,
+          Descent& descent) {
+        for (const Floats& each : to_tables) tables.push_back(const_cast<float*>(each.data()));
+        for (const auto& step : given) {
+            if (!step) {
+                steps.push_back({});
+                continue;
+            }
+            const auto& [adam, mean, square] = *step;
+            steps.push_back({*adam, field.tensor(steps.size()), mean.data(), square.data()});
+        }
+        descent.to_table = tables.data();
+        descent.steps = steps.empty() ? nullptr : steps.data();
+        descent.half = field.halves.data();
+        for (size_t l = 0; l < to_density.size(); ++l) descent.to_density[l] = to_density[l].data();
+        for (size_t l = 0; l < to_colour.size(); ++l) descent.to_colour[l] = to_colour[l].data();
+    }
+};
+
+QueryPoints points_of(const Floats& points, const std::optional<Floats>& directions) {
+    return {int64_t(points.shape(0)), points.data(), directions ? directions->data() : nullptr};
+}
+
 nb::dict figures(const Losses& losses) {
     nb::dict d;
     d["loss"] = losses.loss;
@@ -93,17 +129,17 @@ nb::dict figures(const Losses& losses) {
 
 }  // namespace
 
-void bind_radiance(nb::module_& m) {
-    nb::class_<RadianceOf>(m, "Radiance")
+void bind_field(nb::module_& m) {
+    nb::class_<FieldOf>(m, "Field")
         .def(nb::init<const std::vector<GroupOf>&, bool, int, Layers, Layers, int, const std::vector<float>&,
                       const std::vector<float>&, bool, float, float, float, float, float>(),
              "groups"_a.noconvert(), "summed"_a, "frequencies"_a, "density"_a.noconvert(), "colour"_a.noconvert(),
              "degree"_a, "centre"_a, "axes"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
-        .def("train", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+        .def("train", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
                          float cone, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, const Layers& to_tables,
-                         const std::vector<std::tuple<const Adam*, Floats, Floats>>& steps, const Layers& to_density,
+                         const Moves::Given& steps, const Layers& to_density,
                          const Layers& to_colour) {
             Losses losses;
             {
@@ -111,16 +147,7 @@ void bind_radiance(nb::module_& m) {
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
-                std::vector<float*> tables;
-                for (const Floats& each : to_tables) tables.push_back(const_cast<float*>(each.data()));
-                training.to_table = tables.data();
-                std::vector<TensorStep> moves;
-                for (const auto& [adam, mean, square] : steps)
-                    moves.push_back({*adam, self.tensor(moves.size()), mean.data(), square.data()});
-                training.steps = moves.empty() ? nullptr : moves.data();
-                training.half = self.halves.data();
-                for (size_t l = 0; l < to_density.size(); ++l) training.to_density[l] = to_density[l].data();
-                for (size_t l = 0; l < to_colour.size(); ++l) training.to_colour[l] = to_colour[l].data();
+                Moves moves(self, to_tables, steps, to_density, to_colour, training);
                 losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
                                         training);
             }
@@ -130,15 +157,40 @@ void bind_radiance(nb::module_& m) {
            "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_tables"_a.noconvert(),
            "steps"_a.noconvert(), "to_density"_a.noconvert(),
            "to_colour"_a.noconvert())
-        .def("refresh", [](RadianceOf& self) {
+        .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions,
+                                const std::vector<std::optional<Floats>>& targets,
+                                const std::vector<std::tuple<int, int, float, float, float>>& terms, Floats errors,
+                                const Layers& to_tables, const Moves::Given& steps, const Layers& to_density,
+                                const Layers& to_colour) {
+            Losses losses;
+            {
+                Call call;
+                PointTraining training{};
+                for (int part = 0; part < PARTS; ++part) training.target[part] = targets[part] ? targets[part]->data() : nullptr;
+                std::vector<PointTerm> given;
+                for (const auto& [part, measure, weight, low, high] : terms)
+                    given.push_back({Part(part), Measure(measure), weight, low, high});
+                training.terms = int(given.size()), training.term = given.data();
+                training.errors = errors.data();
+                Moves moves(self, to_tables, steps, to_density, to_colour, training);
+                losses = kernels->train_points(self.now(), points_of(points, directions), training);
+            }
+            return figures(losses);
+        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
+           "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_colour"_a.noconvert())
+        .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, Floats latent, Floats colour) {
+            Call call;
+            kernels->evaluate(self.now(), points_of(points, directions), latent.data(), colour.data());
+        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "latent"_a.noconvert(), "colour"_a.noconvert())
+        .def("refresh", [](FieldOf& self) {
             Call call;
             self.refresh();
         }, "Takes note that tables have changed.")
-        .def("density", [](RadianceOf& self, Floats points, Floats out) {
+        .def("density", [](FieldOf& self, Floats points, Floats out) {
             Call call;
             kernels->density(self.now(), points.data(), int64_t(out.size()), out.data());
         }, "points"_a.noconvert(), "out"_a.noconvert())
-        .def("render", [](RadianceOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
+        .def("render", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
                           float cone, const OccupancyOf& grid, Floats colour, Floats opacity, Floats depth) {
             Losses losses;
             {
