@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.api.report import say, showing
 from polyfield.api.results import plain
-from polyfield.api.sources import open_again
+from polyfield.api.tasks import open_again
 from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:

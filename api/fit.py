@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.api.evaluate import measured
 from polyfield.api.report import say, showing
-from polyfield.api.sources import absolute, open_again, open_task
+from polyfield.api.sources import absolute, open_task
+from polyfield.api.tasks import open_again
 
 if TYPE_CHECKING:
     from polyfield.fitting.fit import Fit
@@ -134,16 +135,16 @@ def fit(
     )
     device_of(device)
     task = open_task(os.fspath(source), signal, downscale, kind=kind, box=config.centre_and_half)
-    config = replace(config, signal=task.meaning.signal)
-    return _begin(config, task, None if out is None else Path(out))
+    return begin(config, task, None if out is None else Path(out))
 
 
-def _begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
+def begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
+    """Begin the fit of a configuration in a new run folder, and finish it."""
     from polyfield.fitting.runs.devices import machine
     from polyfield.fitting.runs.run import Run
 
     fitting = _prepare(config, task, resumed=False)
-    config = replace(config, spec=fitting.field.spec.to_json())
+    config = replace(config, signal=task.meaning.signal, spec=fitting.field.spec.to_json())
     run = Run.create(  # only now: a fit that is refused leaves no folder
         out,
         source_name=task.name,

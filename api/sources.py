@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyfield.api.report import say, showing
 from polyfield.errors import PolyfieldError, shown
-from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
     from polyfield.data.placement import Box
     from polyfield.data.scene import Scene
-    from polyfield.fitting.runs.config import FitConfig
     from polyfield.fitting.tasks.task import Task
 
 BUILT_IN = {"demo": "still", "demo-moving": "moving"}
@@ -56,27 +53,6 @@ def open_task(
     if box is not None:
         raise PolyfieldError(f"--box: {shown(source)} is a {read_as}; only scenes take a box")
     return _OPEN[read_as](source, signal, downscale)
-
-
-def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | None) -> Task:
-    """Return the task that a run was begun with, at another path if `source` is one.
-
-    Raises PolyfieldError if the source has changed, or is no longer there.
-    """
-    place = config.source if source is None else os.fspath(source)
-    if place not in BUILT_IN and not os.path.exists(place):
-        raise PolyfieldError(
-            f"{shown(place)}: no such file or folder; if the source was moved, give its path by --source"
-        )
-    task = open_task(place, config.signal, config.downscale, kind=config.kind, box=config.centre_and_half)
-    now, then = task.summary(), run.scene
-    for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
-        if now[key] != then.get(key):
-            raise PolyfieldError(
-                f"{run.path / 'scene.json'}: {key} of {shown(place)} differs from the run's: the source has "
-                "changed; restore it, or begin a new run"
-            )
-    return task
 
 
 def open_scene(source: str, downscale: int, box: Box | None = None) -> Scene:

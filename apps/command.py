@@ -65,6 +65,7 @@ def _run(arguments: list[str]) -> int:
 
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
+        "convert": verbs.convert,
         "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,
@@ -75,7 +76,10 @@ def _run(arguments: list[str]) -> int:
         refuse_unknown_kernels()
     try:
         result: dict[str, Any] = tyro.extras.subcommand_cli_from_dict(
-            named, prog="polyfield", description="Fit neural fields and look at them.", args=arguments
+            named,
+            prog="polyfield",
+            description="Fit neural fields, convert them and look at them.",
+            args=arguments,
         )
         status = result.pop("exit_status", 0)
         print(json.dumps(plain(result), indent=2))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Source = Annotated[str, tyro.conf.arg(metavar="[SOURCE]")]
 Kind = Annotated[str | None, tyro.conf.arg(name="as")]  # `as` is a word of Python's own
 RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+Teacher = Annotated[str, tyro.conf.arg(metavar="TEACHER")]
 FieldSource = Annotated[Path, tyro.conf.arg(metavar="RUN|FIELD")]
 Scene = Annotated[str | None, tyro.conf.arg(metavar="[SCENE]")]
 
@@ -81,6 +82,70 @@ def fit(
             downscale=downscale,
             bytes=bytes,
             options=options,
+            seed=seed,
+            device=device,
+            deterministic=deterministic,
+            out=out,
+            save_seconds=save_seconds,
+        )
+    )
+
+
+def convert(
+    teacher: Teacher,
+    /,
+    *,
+    to: str = "mlp",
+    steps: int | None = None,
+    seconds: float | None = None,
+    bytes: int | None = None,
+    options: dict[str, int | str] | None = None,
+    stages: tuple[float, float] = (0.05, 0.8),
+    hard: tuple[str, ...] = ("poses", "rays", "points"),
+    init_head: bool = True,
+    signal: str | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    deterministic: bool = False,
+    out: Path | None = None,
+    save_seconds: float = 30.0,
+) -> dict[str, Any]:
+    """Fit a field of any architecture to another field, then measure it against that field. No photograph is needed.
+
+    Args:
+        teacher: A run's folder, a .field file, a mesh, or a Python function as module:function.
+        to: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
+        steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
+        seconds: Seconds of training; give this or --steps. 120 if neither is given.
+        bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
+        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow.
+        hard: What is taught more often where the student is wrong: some of poses, rays and points.
+        init_head: Begin with the teacher's colour network if the new field has one of the same shape.
+        signal: Of a function: what its values are, such as sdf or radiance.
+        box: Of a function: centre and half size of its domain, x y z h.
+        seed: All randomness follows from it.
+        device: cpu, cuda, or auto: cuda if there is a GPU.
+        deterministic: As in fit.
+        out: The run's folder, new or empty. runs/TEACHER-TO-N if not given.
+        save_seconds: Seconds between checkpoints.
+    """
+    from polyfield.api.convert import convert
+
+    return _result(
+        convert(
+            teacher,
+            to=to,
+            steps=steps,
+            seconds=seconds,
+            bytes=bytes,
+            options=options,
+            stages=stages,
+            hard=hard,
+            init_head=init_head,
+            signal=signal,
+            box=box,
             seed=seed,
             device=device,
             deterministic=deterministic,

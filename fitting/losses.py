@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 
 from polyfield.errors import PolyfieldError
 from polyfield.kernels import RaySamples
@@ -21,36 +21,45 @@ _NEAR = 0.01  # of the domain's size, added to distances: errors near the surfac
 
 
 def squares(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean squared error."""
-    return mse_loss(found, wanted)
+    """Return the squared error of each number."""
+    return (found - wanted).square()
 
 
 def huber(found: Tensor, wanted: Tensor, *, delta: float = HUBER_DELTA) -> Tensor:
-    """Return the mean Huber loss (Huber 1964): squares below delta, linear above."""
-    return huber_loss(found, wanted, delta=delta)
+    """Return the Huber loss of each number (Huber 1964): squares below delta, linear above."""
+    return huber_loss(found, wanted, delta=delta, reduction="none")
 
 
 def relative(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean of (error / (|wanted| + 0.01))^2, for distances in units of the domain's size.
+    """Return (error / (|wanted| + 0.01))^2 of each number, for distances in units of the domain's size.
 
     Mueller et al. 2022, section 5.2, use the absolute value instead of the square. That favours fields that are flat
     near the surface, and so have noisy normals.
     """
-    return ((found - wanted) / (wanted.abs() + _NEAR)).square().mean()
+    return ((found - wanted) / (wanted.abs() + _NEAR)).square()
 
 
 def entropy(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean binary cross entropy of logits against probabilities."""
-    return binary_cross_entropy_with_logits(found, wanted)
+    """Return the binary cross entropy of each logit against its probability."""
+    return binary_cross_entropy_with_logits(found, wanted, reduction="none")
 
 
 def clamped(found: Tensor, wanted: Tensor, *, low: float = -5.0, high: float = 8.0) -> Tensor:
-    """Return the mean squared error of values clamped to [low, high]; gradients pass the clamp unchanged.
+    """Return the squared errors of values clamped to [low, high]; gradients pass the clamp unchanged.
 
     Fang et al. 2023 (PVD), section 4.3, compare log densities like this: below `low` all is empty, above `high` all is opaque.
     """
     held = found + (found.clamp(low, high) - found).detach()
-    return mse_loss(held, wanted.clamp(low, high))
+    return (held - wanted.clamp(low, high)).square()
+
+
+def opacity(found: Tensor, wanted: Tensor, *, length: float) -> Tensor:
+    """Return the squared error of each opacity, 1 - exp(-length exp(raw)), of a step through a density.
+
+    length is in the domain's density unit, as raw densities are.
+    """
+    depth, goal = (length * raw.clamp(max=15).exp() for raw in (found, wanted))
+    return (torch.exp(-goal) - torch.exp(-depth)).square()
 
 
 def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
@@ -80,6 +89,7 @@ _COMPARISONS: dict[str, Callable[..., Tensor]] = {
     "relative": relative,
     "entropy": entropy,
     "clamped": clamped,
+    "opacity": opacity,
 }
 MEASURES: dict[str, dict[str, Callable[..., Tensor]]] = {
     "colour": _COMPARISONS,
@@ -146,9 +156,10 @@ class Term:
         """The measure's options, those that are not given with their defaults."""
         return _defaults(self.part, self.measure) | self.options
 
-    def __call__(self, *values: Any) -> Tensor:
-        """Return the measure of the values, without the weight."""
-        return MEASURES[self.part][self.measure](*values, **self.options)
+    def __call__(self, found: Any, wanted: Any, weight: Tensor | None = None) -> Tensor:
+        """Return the mean of the measure, without the term's weight. weight (N,) multiplies the losses of the points."""
+        losses = MEASURES[self.part][self.measure](found, wanted, **self.options)
+        return (losses if weight is None else losses * weight[:, None]).mean()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""

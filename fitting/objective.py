@@ -82,6 +82,11 @@ class Stages:
             for key, limits in stage.ranges.items()
         }
 
+    @property
+    def last(self) -> Objective:
+        """The objective of the last stage."""
+        return self._stages[-1][1]
+
     def descend(self, moment: Moment) -> Outcome:
         left = [stage for until, stage in self._stages if moment.progress < until]
         stage = left[0] if left else self._stages[-1][1]

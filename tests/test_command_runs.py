@@ -45,7 +45,7 @@ class TestFit:
         } <= names
         assert (fitted / "run" / "renders" / "test-views.png").stat().st_size > 1000
         config = json.loads((fitted / "run" / "config.json").read_text())
-        assert config["schema"] == 3 and config["steps"] == STEPS and config["field"] == "hashgrid"
+        assert config["schema"] == 4 and config["steps"] == STEPS and config["field"] == "hashgrid"
         steps = [
             json.loads(line)["step"] for line in (fitted / "run" / "metrics.jsonl").read_text().splitlines()
         ]

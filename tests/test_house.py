@@ -16,11 +16,12 @@ FLOORS = [
     "rendering",
     "demo",
     "fitting",
+    "distill",
     "export",
     "api",
     "apps",
 ]  # from the bottom
-LIGHT = {"files", "kernels", "cameras", "fields", "rendering", "fitting"}
+LIGHT = {"files", "kernels", "cameras", "fields", "rendering", "fitting", "distill"}
 ALLOWED_IN_LIGHT = {"torch", "numpy", "safetensors", "polyfield"} | set(sys.stdlib_module_names)
 LONGEST = 400  # lines of a file
 FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]

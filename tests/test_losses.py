@@ -47,12 +47,12 @@ def test_distortion_of_no_samples_is_zero():
 
 def test_measures_are_their_formulas():
     found, wanted = torch.tensor([[0.5], [-2.0]]), torch.tensor([[0.0], [1.0]])
-    assert float(squares(found, wanted)) == pytest.approx((0.25 + 9) / 2)
-    assert float(huber(found, wanted, delta=1.0)) == pytest.approx((0.125 + 2.5) / 2)
-    assert float(relative(found, wanted)) == pytest.approx((50**2 + (3 / 1.01) ** 2) / 2)
+    assert float(squares(found, wanted).mean()) == pytest.approx((0.25 + 9) / 2)
+    assert float(huber(found, wanted, delta=1.0).mean()) == pytest.approx((0.125 + 2.5) / 2)
+    assert float(relative(found, wanted).mean()) == pytest.approx((50**2 + (3 / 1.01) ** 2) / 2)
     probability = found.sigmoid()
     expected = -(wanted * probability.log() + (1 - wanted) * (1 - probability).log()).mean()
-    assert float(entropy(found, wanted)) == pytest.approx(float(expected), rel=1e-6)
+    assert float(entropy(found, wanted).mean()) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_ramp_is_flat_outside_and_linear_between():

@@ -50,7 +50,7 @@ def run(tmp_path) -> Run:
 def test_a_run_that_was_created_opens(run):
     opened = Run.open(run.path)
     assert opened == run
-    assert opened.config == {"schema": 3, "version": polyfield.__version__, "seed": 3, "steps": None}
+    assert opened.config == {"schema": 4, "version": polyfield.__version__, "seed": 3, "steps": None}
     assert opened.scene == {"frames": ["a"]}
     assert opened.renders.is_dir() and opened.exports.is_dir()
     assert opened.field_path == run.path / "field.field"
@@ -112,13 +112,13 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
         ("config.json", None, "holds no config.json; expected the folder of a run"),
         (
             "config.json",
-            '{"schema": 4, "version": "9.1"}',
+            '{"schema": 5, "version": "9.1"}',
             "schema 4; this polyfield reads 3; use the version '9.1'",
         ),
         ("config.json", "{}", "schema None"),
         ("config.json", "[]", "is not a JSON object"),
-        ("config.json", '{"schema": 3, "lr": NaN}', "line 1: found NaN"),
-        ("config.json", '{"schema": 3', "not valid JSON"),
+        ("config.json", '{"schema": 4, "lr": NaN}', "line 1: found NaN"),
+        ("config.json", '{"schema": 4', "not valid JSON"),
         ("scene.json", None, "no such file"),
         ("scene.json", "3", "is not a JSON object"),
     ],

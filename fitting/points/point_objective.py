@@ -29,7 +29,6 @@ class PointObjective:
     """
 
     counts = COUNTS
-    ranges = RANGES
 
     def __init__(
         self,
@@ -39,14 +38,17 @@ class PointObjective:
         *,
         seed: int,
         loss: Sequence[Term],
+        points: tuple[int, int] = POINTS,
     ) -> None:
+        """points are the numbers of a step, at first and at the end."""
         check(loss, source.parts)
         self._field, self._optimiser, self._source = field, optimiser, source
-        self._seed, self._loss = seed, tuple(loss)
-        self._fused = FusedField.of(field)
+        self._seed, self._loss, self._points = seed, tuple(loss), points
+        self.ranges = {f"source.{key}": limits for key, limits in source.ranges.items()}
+        self.fused = FusedField.of(field)
 
     def descend(self, moment: Moment) -> Outcome:
-        first, last = POINTS
+        first, last = self._points
         progress = moment.progress
         count = round(first * (last / first) ** progress / 256) * 256
         targets = self._source.draw(count, seed=self._seed, step=moment.step)
@@ -58,7 +60,7 @@ class PointObjective:
             if moved:
                 self._optimiser.step_count += 1
             else:
-                self._optimiser.step(rate, self._fused.halves if self._fused else None)
+                self._optimiser.step(rate, self.fused.halves if self.fused else None)
         self._source.learn(targets, errors)
         return Outcome(
             1,
@@ -73,26 +75,27 @@ class PointObjective:
         Returns the loss, squared errors (N,), whether all gradients are finite, and whether parameters were updated.
         """
         penalty = self._field.penalties()
-        if self._fused:
+        if self.fused:
             moves = penalty is None
             parts = {"raw": targets.raw, "features": targets.features, "colour": targets.colour}
-            done, errors = self._fused.train_points(
+            done, errors = self.fused.train_points(
                 targets.points,
                 {part: wanted for part, wanted in parts.items() if wanted is not None},
                 [(term.part, term.measure, term.weight_at(progress), term.settings) for term in self._loss],
-                [self._optimiser.arguments(tensor, rate) for tensor in self._fused.tensors] if moves else (),
+                [self._optimiser.arguments(tensor, rate) for tensor in self.fused.tensors] if moves else (),
+                targets.weights,
             )
             value, finite = done["loss"], done["finite"]
             if penalty is not None:
                 penalty.backward()  # adds to the gradients that the kernel left
                 value, finite = value + float(penalty.detach()), self._optimiser.finite()
             return value, errors, finite, moves
-        values = self._compared(targets)
+        values = {part: (*pair, targets.weights.get(part)) for part, pair in self._compared(targets).items()}
         loss = total(self._loss, values, progress)
         if penalty is not None:
             loss = loss + penalty
         loss.backward()
-        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part])
+        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part][:2])
         return float(loss.detach()), errors, self._optimiser.finite(), False
 
     def _compared(self, targets: Targets) -> dict[str, tuple[Any, ...]]:
@@ -123,7 +126,7 @@ class PointObjective:
         return {"error": math.sqrt(mse)}
 
     def follow(self) -> None:
-        self._fused = FusedField.of(self._field)
+        self.fused = FusedField.of(self._field)
 
     def tensors(self) -> dict[str, Tensor]:
         return restoring.joined(source=self._source.tensors())
@@ -135,6 +138,6 @@ class PointObjective:
         return {"source": self._source.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
-        if self._fused:
-            self._fused.refresh()
+        if self.fused:
+            self.fused.refresh()
         self._source.restore(restoring.part(tensors, "source"), state["source"])

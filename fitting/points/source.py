@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,12 +20,16 @@ class Targets:
     raw: Tensor | None = None  # (N, C) values before the transform; of occupancy 0 or 1
     features: Tensor | None = None  # (N, F)
     colour: Tensor | None = None  # (N, C)
+    weights: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # (N,) of each point in the loss of a part; absent: all 1
 
 
 class PointSource(ABC):
     """Points with what a field should say there. Pictures, shapes and volumes are such; a teacher is another."""
 
     parts: tuple[str, ...] = ("raw",)  # of a loss that its targets hold
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of the numbers in its state
 
     @abstractmethod
     def draw(self, count: int, *, seed: int, step: int) -> Targets:

@@ -34,10 +34,21 @@ class KeptGrid:
     The grid of a moving field keeps the largest density over random times.
     """
 
-    def __init__(self, field: StoredField, seed: int, visible: Tensor | None) -> None:
-        """Make the grid of a field. visible is as in `OccupancyGrid.update`."""
+    def __init__(
+        self, field: StoredField, seed: int, visible: Tensor | None, occupied: Tensor | None = None
+    ) -> None:
+        """Make the grid of a field. visible is as in `OccupancyGrid.update`.
+
+        occupied (K, G, G, G) bool are the cells that the grid begins with; no others are occupied later.
+        """
         self._field, self._seed, self._visible = field, seed, visible
-        self.grid = OccupancyGrid(cascades(field.meaning.domain), _RESOLUTIONS[0][1], field.device)
+        self._begun_with = occupied
+        if occupied is None:
+            self.grid = OccupancyGrid(cascades(field.meaning.domain), _RESOLUTIONS[0][1], field.device)
+        else:
+            self._visible = occupied
+            self.grid = OccupancyGrid(occupied.shape[0], occupied.shape[-1], field.device)
+            self.grid.occupied = occupied.clone()
         self.seconds = 0.0  # time of all updates except queued ones, whose time is not known
 
     def steps_to_update(self, step: int) -> int:
@@ -54,7 +65,7 @@ class KeptGrid:
         resolution = max(cells for since, cells in _RESOLUTIONS if moment.progress >= since)
         if self.grid.cascades > 1:
             resolution = min(resolution, _UNBOUNDED_CELLS)
-        if resolution <= self.grid.resolution:
+        if resolution <= self.grid.resolution or resolution % self.grid.resolution:
             return False
         self.grid.refine(resolution)
         return True
@@ -75,6 +86,7 @@ class KeptGrid:
             return fused.density(local) if fused else self._density(local)
 
         options: dict[str, Any] = {"seed": self._seed, "cells": _LOOKED_AT, "visible": self._visible}
+        options["skips"] = self._begun_with is not None
         if queue is not None:
             queue.update(self.grid, density, steps, **options)
             return
@@ -105,7 +117,8 @@ class KeptGrid:
     def allowed_shapes(self) -> dict[str, set[str]]:
         """Return the shapes that the grid's tensors may have in a checkpoint."""
         shapes: dict[str, set[str]] = {name: set() for name in self.grid.tensors()}
-        for _, cells in _RESOLUTIONS:
+        begun = () if self._begun_with is None else (self._begun_with.shape[-1],)
+        for cells in (*begun, *(cells for _, cells in _RESOLUTIONS)):
             for name, tensor in OccupancyGrid(self.grid.cascades, cells, "meta").tensors().items():
                 shapes[name].add(restoring.shape(tensor))
         return shapes

@@ -55,7 +55,6 @@ class RayObjective:
     """
 
     counts = TOTALS
-    ranges = RANGES
 
     def __init__(
         self,
@@ -67,12 +66,13 @@ class RayObjective:
         seed: int,
         loss: Sequence[Term] = LOSS,
         visible: Tensor | None = None,
+        occupied: Tensor | None = None,
         deterministic: bool = False,
     ) -> None:
         """Make an objective for a field and a source.
 
         lattice is the finest one. visible (K, V, V, V) bool are the cells that may be occupied, or None for
-        all.
+        all. occupied (K, G, G, G) bool are the cells that the occupancy grid begins with, and never leaves.
 
         Raises PolyfieldError for a loss of other parts than PARTS, and if deterministic steps are
         requested on a GPU that has none for this field.
@@ -80,9 +80,14 @@ class RayObjective:
         check(loss, PARTS)
         self._field, self._optimiser, self._source = field, optimiser, source
         self.lattice, self._loss, self._seed = lattice, tuple(loss), seed
-        self._kept = KeptGrid(field, seed, visible)
+        self._kept = KeptGrid(field, seed, visible, occupied)
         self._pool = RayPool(source, seed)
-        self._fused = FusedField.of(field)
+        self.ranges = RANGES | {
+            f"drawn.{when}.{key}": limits
+            for when in ("source", "drawn_from")
+            for key, limits in source.ranges.items()
+        }
+        self.fused = FusedField.of(field)
         self._queue: QueuedSteps | None = None
         self.deterministic = deterministic
         # The general path needs far more memory per sample.
@@ -107,8 +112,8 @@ class RayObjective:
     @property
     def _queues(self) -> bool:
         """Whether the host can queue steps without waiting."""
-        one_kernel = self._fused is not None and self._fused.queues and self._huber is not None
-        return one_kernel and self._field.penalties() is None
+        one_kernel = self.fused is not None and self.fused.queues and self._huber is not None
+        return one_kernel and self._field.penalties() is None and not self._source.waits
 
     def sampler(self, progress: float) -> Sampler:
         """Return the sampler at this progress."""
@@ -128,14 +133,14 @@ class RayObjective:
         return self._step(moment)
 
     def follow(self) -> None:
-        self._fused = FusedField.of(self._field)
+        self.fused = FusedField.of(self._field)
         self._close_queue()
 
     # -- one step, with a wait for its outcome
 
     def _step(self, moment: Moment) -> Outcome:
         progress = moment.progress
-        self._kept.update(moment, self._lattice_at(progress), self._fused)
+        self._kept.update(moment, self._lattice_at(progress), self.fused)
         self._optimiser.clear()
         rate = moment.rate(self._field.learning_rate)
         batch = self._pool.take(self._rays)
@@ -146,7 +151,7 @@ class RayObjective:
             if moved:
                 self._optimiser.step_count += 1
             else:
-                self._optimiser.step(rate, self._fused.halves if self._fused else None)
+                self._optimiser.step(rate, self.fused.halves if self.fused else None)
         self._source.learn(batch, errors)
         counts = {"rays": self._rays, "evaluated": evaluated, "shaded": shaded, "skipped": int(bad)}
         mse = float((errors / batch.odds).mean())
@@ -166,10 +171,10 @@ class RayObjective:
         """
         sampler, penalty = self.sampler(progress), self._field.penalties()
         huber = self._huber
-        if self._fused and huber is not None and isinstance(sampler, MarchingSampler):
+        if self.fused and huber is not None and isinstance(sampler, MarchingSampler):
             moves = penalty is None
-            tensors = self._fused.tensors if moves else ()
-            done, errors = self._fused.train(
+            tensors = self.fused.tensors if moves else ()
+            done, errors = self.fused.train(
                 batch.rays,
                 batch.jitter,
                 sampler,
@@ -203,7 +208,7 @@ class RayObjective:
         if self._kept.refine(moment):
             self._close_queue()  # captured graphs read the old grid
         queue = self._open_queue(moment)
-        self._kept.update(moment, self._lattice_at(moment.progress), self._fused, queue)
+        self._kept.update(moment, self._lattice_at(moment.progress), self.fused, queue)
         sampler = self.sampler(moment.progress)
         assert isinstance(sampler, MarchingSampler)
         ahead = self._kept.steps_to_update(moment.step)
@@ -223,9 +228,9 @@ class RayObjective:
     def _open_queue(self, moment: Moment) -> QueuedSteps:
         """Return a queue that continues from this moment."""
         if self._queue is None:
-            assert self._fused is not None and self._huber is not None
+            assert self.fused is not None and self._huber is not None
             self._queue = QueuedSteps(
-                self._fused,
+                self.fused,
                 self._optimiser,
                 self._source,
                 self._size,
@@ -265,8 +270,8 @@ class RayObjective:
         }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
-        if self._fused:
-            self._fused.refresh()
+        if self.fused:
+            self.fused.refresh()
         self._kept.restore(restoring.part(tensors, "grid"), state["grid_updates"], state["grid_seconds"])
         self._pool.restore(restoring.part(tensors, "rays"), state["drawn"])
         self._rays = state["rays"]

@@ -9,7 +9,7 @@ import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -38,6 +38,9 @@ class Batch:
 
 class RaySource(ABC):
     """Rays with their targets. Photographs are one source; a teacher's pictures are another."""
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of the numbers in its state
+    waits: bool = False  # whether drawing makes the host wait for a GPU, so that steps cannot be queued
 
     @abstractmethod
     def draw(self, count: int, *, seed: int, step: int | Tensor) -> Batch:

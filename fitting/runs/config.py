@@ -37,6 +37,7 @@ class FitConfig:
     bytes: int | None = None  # the most that the field may store
     loss: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # terms; the source's own if empty
     spec: dict[str, Any] | None = None  # of the field that was built
+    conversion: dict[str, Any] | None = None  # how a field is taught, where the source is one
 
     def __post_init__(self) -> None:
         if not isinstance(self.deterministic, bool):
@@ -99,6 +100,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bytes": (int, type(None)),
     "loss": (list,),
     "spec": (dict, type(None)),
+    "conversion": (dict, type(None)),
 }
 
 

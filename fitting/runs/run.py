@@ -23,7 +23,7 @@ from polyfield.files.atomic import open_file, read_stream, refusal, sync_folder,
 from polyfield.files.locks import one_at_a_time
 from polyfield.files.strict_json import json_file, json_text, parse_json, read_json, write_json
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)

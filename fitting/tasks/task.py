@@ -43,7 +43,7 @@ class Evaluation:
 class Task(ABC):
     """Subclasses say what the source is, what a field of it is compared with, and how it is measured."""
 
-    objective_ranges: ClassVar[dict[str, tuple[float, float]]]  # of the objective's state
+    objective_ranges: dict[str, tuple[float, float]]  # of the objective's state
     counts: ClassVar[tuple[str, ...]]  # of the objective
 
     name: str  # of the source

@@ -94,6 +94,43 @@ def density_kernel(
 
 
 @triton.jit
+def points_kernel(
+    unit,
+    total,
+    table,
+    levels,
+    weights,
+    codes,
+    latent,
+    LEVELS: tl.constexpr,
+    F: tl.constexpr,
+    SIZES: tl.constexpr,
+    STRIDES: tl.constexpr,
+    PADDED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write codes (C, K) and latent vectors (C, SIZES[-1]) of points (C, 3) of the unit cube."""
+    LAYERS: tl.constexpr = len(STRIDES)
+    CODE: tl.constexpr = PADDED[0]
+    kind = codes.dtype.element_ty
+    layers = network(weights, SIZES, STRIDES, PADDED, kind)
+    count, block = tl.load(total), tl.program_id(0)
+    while block * BLOCK < count:
+        i = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        inside = i < count
+        x = tl.load(unit + i * 3, mask=inside, other=0.0)
+        y = tl.load(unit + i * 3 + 1, mask=inside, other=0.0)
+        z = tl.load(unit + i * 3 + 2, mask=inside, other=0.0)
+        code = encode(x, y, z, inside, table, levels, LEVELS, CODE // F, F).to(kind)
+        tl.store(codes + i[:, None] * CODE + tl.arange(0, CODE)[None, :], code, mask=inside[:, None])
+        _, out = forward(code, layers, LAYERS)
+        column = tl.arange(0, PADDED[LAYERS])[None, :]
+        there = inside[:, None] & (column < SIZES[LAYERS])
+        tl.store(latent + i[:, None] * SIZES[LAYERS] + column, out, mask=there)
+        block += tl.num_programs(0)
+
+
+@triton.jit
 def rows_of_inputs(inputs, sample, k, inside, WIDTH: tl.constexpr, PICKS: tl.constexpr):
     """Return rows k (BLOCK,) of a network's inputs (C, WIDTH), or with PICKS the rows that `sample` has there."""
     i = k

@@ -1,4 +1,4 @@
-"""A radiance field's passes over packed samples: march all, keep some, and go backward through these."""
+"""A field's passes: over packed samples, of which it marches all and keeps some, or over points; and backward through both networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.cuda.corners import geometry
-from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel, latent_kernel
+from polyfield.kernels.cuda.field import (
+    backward_kernel,
+    colour_kernel,
+    density_kernel,
+    latent_kernel,
+    points_kernel,
+)
 from polyfield.kernels.cuda.launch import is_hopper, launch, processors
 from polyfield.kernels.cuda.layers import backward_rows, padded, rows_of, size_of
 from polyfield.kernels.cuda.march import launch_march
@@ -67,7 +73,10 @@ class FieldPasses:
         features, latent = table.shape[1], len(density[-1])
         code = max(triton.next_power_of_2(levels.count) * features, 16)
         sizes = (levels.count * features, *(len(weight) for weight in density))
-        c_sizes = (latent + _HARMONICS, *(len(weight) for weight in colour))
+        c_sizes = (
+            latent + _HARMONICS,
+            *(len(weight) for weight in colour),
+        )  # of values, one that is not used
         self._to_latent: dict[str, Any] = {
             "SIZES": sizes,
             "STRIDES": sizes[:-1],
@@ -86,6 +95,7 @@ class FieldPasses:
         self._deepest, self._share = -float(torch.tensor(least_transmittance).log()), least_share
         # Where the colour network's weights begin among all.
         self._split = sum(weight.numel() for weight in self._density)
+        self.latent, self.coloured = latent, bool(colour)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -230,21 +240,72 @@ class FieldPasses:
         The row has one more number, which is not finite if a gradient to a code is not.
         """
         density, colour = weights[: self._split], weights[self._split :]
-        to_seen, of_colour = self._backward(kept, kept.inputs, colour, to_colour, to_raw, self._to_colour)
-        to_codes, of_density = self._backward(kept, marched.codes, density, to_seen, to_raw, self._to_latent)
+        to_seen, of_colour = self._backward(kept.total, kept.inputs, colour, to_colour, self._to_colour)
+        picks = (kept.sample, to_raw)
+        to_codes, of_density = self._backward(
+            kept.total, marched.codes, density, to_seen, self._to_latent, picks
+        )
+        return to_codes, torch.cat((of_density[:-1], of_colour[:-1], of_density[-1:] + of_colour[-1:]))
+
+    def points(
+        self, x: Tensor, directions: Tensor | None, weights: Tensor, total: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return unit coordinates (N, 3), codes, latent vectors (N, L), and the colour network's inputs and colours.
+
+        Without directions the last two are empty.
+        """
+        count, latent = len(x), self._to_latent["SIZES"][-1]
+        local, scratch = torch.empty(2, count, 3, device=x.device)
+        spans = torch.empty(2, count, device=x.device)
+        harmonics = x.new_empty(count, _HARMONICS, dtype=self.kind)
+        seen_from = x if directions is None else directions
+        where = (x.contiguous(), seen_from.contiguous(), self._frame, total, local, scratch, *spans)
+        launch(rays_kernel, count, RAYS, *where, harmonics, count, 0.0, 1.0)
+        unit = local * 0.5 + 0.5
+        if self._contraction:
+            reach = local.abs().amax(1, keepdim=True).clamp(min=1.0)
+            unit = local * ((2 - 1 / reach) / reach / 4) + 0.5
+        codes = x.new_empty(count, self._code, dtype=self.kind)
+        vector = x.new_empty(count, latent)
+        table = {"LEVELS": self.levels.count, "F": self.table.shape[1]}
+        arguments = (unit, total, self.half, self._geometry, weights[: self._split], codes, vector)
+        self._launch(points_kernel, count, self._rows[0], *arguments, **table, **self._to_latent)
+        coloured = 0 if directions is None else count
+        inputs, colour = codes.new_zeros(coloured, self._seen), x.new_empty(coloured, 3)
+        if coloured:
+            inputs[:, :latent] = vector.to(self.kind)
+            inputs[:, latent : latent + _HARMONICS] = harmonics
+            of_colour = (inputs, total, weights[self._split :], colour)
+            self._launch(colour_kernel, count, self._rows[1], *of_colour, **self._to_colour)
+        return unit, codes, vector, inputs, colour
+
+    def backward_points(
+        self, total: Tensor, codes: Tensor, inputs: Tensor, weights: Tensor, to_latent: Tensor, to_rgb: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `backward` returns, from gradients to latent vectors (N, L) and to colours before their sigmoid."""
+        density, colour = weights[: self._split], weights[self._split :]
+        of_colour = weights.new_zeros(len(colour) + 1)
+        if len(inputs):
+            to_seen, of_colour = self._backward(total, inputs, colour, to_rgb, self._to_colour)
+            to_latent = to_latent + to_seen[:, : to_latent.shape[1]].float()
+        to_codes, of_density = self._backward(total, codes, density, to_latent, self._to_latent)
         return to_codes, torch.cat((of_density[:-1], of_colour[:-1], of_density[-1:] + of_colour[-1:]))
 
     def _backward(
         self,
-        kept: Kept,
+        total: Tensor,
         inputs: Tensor,
         weights: Tensor,
         to_outputs: Tensor,
-        to_raw: Tensor,
         network: dict[str, Any],
+        picks: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return gradients to the inputs of one network (S, K), and in one row those to its weights and their fault."""
-        size = len(kept.t)
+        """Return gradients to the inputs of one network (S, K), and in one row those to its weights and their fault.
+
+        picks are the rows of the inputs (S,), and what is added to the gradient to the first output (S,).
+        """
+        size = len(to_outputs)
+        sample, to_raw = picks or (total, to_outputs)
         to_inputs = inputs.new_empty(size, inputs.shape[1])
         parts = weights.new_zeros(_PROGRAMS * processors(weights.device), len(weights) + 1)
         self._launch(
@@ -252,8 +313,8 @@ class FieldPasses:
             size,
             backward_rows(self.kind, network["PADDED"], is_hopper(weights.device)),
             inputs,
-            kept.sample,
-            kept.total,
+            sample,
+            total,
             weights,
             to_outputs,
             to_raw,
@@ -261,7 +322,7 @@ class FieldPasses:
             parts,
             len(weights) + 1,
             OUTPUTS=to_outputs.shape[1],
-            PICKS=network is self._to_latent,
+            PICKS=picks is not None,
             **network,
         )
         return to_inputs, parts.sum(0)

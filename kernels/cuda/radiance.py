@@ -1,6 +1,6 @@
-"""Whole radiance fields: a training step, or a picture, as a queue of kernels.
+"""Whole fields: a training step along rays or at points, or a picture, as a queue of kernels.
 
-The host need not wait for it.
+The host need not wait for steps along rays and for pictures.
 Rays are marched through the occupancy grid to packed samples. The samples' densities decide which of them are
 kept. Kept samples get colours and are compared along their rays; gradients then go back through the networks
 to the table. Only the device knows the number of samples. Buffers have a given capacity, or the host waits to
@@ -10,6 +10,7 @@ read that number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from polyfield.kernels import checks
 from polyfield.kernels.checks import Groups
 from polyfield.kernels.cuda.adam import corrections, move
+from polyfield.kernels.cuda.compared import compared
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
 from polyfield.kernels.cuda.interpolate import add_to_table
 from polyfield.kernels.cuda.launch import launch
@@ -70,6 +72,58 @@ class FusedKernel:
         )
         del figures["rays"], figures["moved"]
         return {name: figure.item() for name, figure in figures.items()}, errors, gradients
+
+    def train_points(
+        self,
+        points: Tensor,
+        directions: Tensor | None,
+        *,
+        targets: Mapping[str, Tensor],
+        terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
+        weights: Mapping[str, Tensor] = MappingProxyType({}),
+        steps: Sequence[Mapping[str, Any] | None] = (),
+    ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
+        passes, count = self._passes, len(points)
+        widths = {"raw": 1 if passes.coloured else passes.latent, "features": passes.latent, "colour": 3}
+        checks.points_and_targets(
+            points, directions, {name: (t, widths[name]) for name, t in targets.items()}, weights
+        )
+        if steps:
+            checks.field_steps([self._table, *passes.weights], steps)
+        layers = torch.cat([weight.flatten() for weight in passes.weights])
+        total = torch.full((1,), count, device=points.device)
+        unit, codes, vector, inputs, colour = passes.points(points, directions, layers, total)
+        found = {"raw": vector[:, : widths["raw"]], "features": vector, "colour": colour}
+        loss, errors, slopes = compared(found, targets, terms, weights)
+        to_latent = torch.zeros_like(vector)
+        for part in slopes.keys() - {"colour"}:
+            to_latent[:, : widths[part]] += slopes[part]
+        to_rgb = slopes["colour"] * colour * (1 - colour) if "colour" in slopes else colour
+        to_codes, to_weights = passes.backward_points(total, codes, inputs, layers, to_latent, to_rgb)
+        scale = torch.full((1,), 1 / count, device=points.device)
+        finite = to_weights.sum()[None].isfinite()
+        moves = finite & loss.isfinite()
+        to_table = self._gradients(deterministic=False)
+        add_to_table(to_codes[None], unit[None], passes.levels, to_table[None], total)
+        figures = {"loss": loss.item(), "evaluated": 0, "shaded": count, "finite": bool(finite)}
+        split = to_weights[:-1].split([weight.numel() for weight in passes.weights])
+        if not steps:
+            return figures, errors, self._taken(to_table, split, scale)
+        self._move([to_table, *split], steps, scale, moves.float())
+        return figures, errors, []
+
+    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        checks.points_and_targets(points, directions, {}, {})
+        weights = torch.cat([weight.flatten() for weight in self._passes.weights])
+        total = torch.full((1,), len(points), device=points.device)
+        _, _, vector, _, colour = self._passes.points(points, directions, weights, total)
+        return vector, None if directions is None else colour
+
+    def _taken(self, to_table: Tensor, split: Sequence[Tensor], scale: Tensor) -> list[Tensor]:
+        """Return the gradients; the next step gets a new buffer for those of the table."""
+        self._to_table = None
+        weights = self._passes.weights
+        return [to_table * scale, *(x.view(w.shape) * scale for x, w in zip(split, weights))]
 
     def queue(
         self,
@@ -131,12 +185,7 @@ class FusedKernel:
         }
         split = to_weights[:-1].split([weight.numel() for weight in self._passes.weights])
         if not steps:
-            found = [
-                to_table * scale,
-                *(x.view(w.shape) * scale for x, w in zip(split, self._passes.weights)),
-            ]
-            self._to_table = None
-            return figures, errors, found
+            return figures, errors, self._taken(to_table, split, scale)
         self._move([to_table, *split], steps, scale, moves.float())
         return figures, errors, []
 
@@ -186,13 +235,20 @@ class FusedKernel:
         return figures, colour, opacity, depth
 
     def _move(
-        self, gradients: Sequence[Tensor], steps: Sequence[Mapping[str, Any]], scale: Tensor, moves: Tensor
+        self,
+        gradients: Sequence[Tensor],
+        steps: Sequence[Mapping[str, Any] | None],
+        scale: Tensor,
+        moves: Tensor,
     ) -> None:
-        """Take Adam's step for the table, which clears its gradients, and for every layer."""
+        """Take Adam's step for the table, which clears its gradients, and for every layer that has one."""
         tensors = [self._table, *self._passes.weights]
+        found, number = None, None
         for place, (tensor, gradient, step) in enumerate(zip(tensors, gradients, steps, strict=True)):
-            if not place or step["step"] is not steps[place - 1]["step"]:
-                found = corrections(step["betas"], step["step"])
+            if step is None:
+                continue
+            if found is None or step["step"] is not number:
+                found, number = corrections(step["betas"], step["step"]), step["step"]
             move(
                 tensor,
                 gradient,
@@ -214,7 +270,7 @@ class FusedKernel:
 def fused_field(
     groups: Groups,
     density: Sequence[Tensor],
-    colour: Sequence[Tensor],
+    colour: Sequence[Tensor] = (),
     *,
     summed: bool,
     frequencies: int | None,
@@ -226,7 +282,7 @@ def fused_field(
     table, levels, axes = groups[0][0]
     layers = (*density, *colour)
     fits = (
-        settings["degree"] == 4
+        (settings["degree"] == 4 or not colour)
         and tuple(axes) == (0, 1, 2)
         and table.shape[1] in _FEATURES
         and max(levels.count * table.shape[1], *map(len, layers)) <= _MOST_WIDTH

@@ -6,6 +6,8 @@
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
+constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number, and the floats of all chunks beyond it
+
 static inline void move_layer(const TensorStep& step, const Network& network, int l, const float* gradient) {
     move_range(step.adam, int64_t(network.sizes[l]) * network.sizes[l + 1], gradient, step.parameter, step.mean, step.square,
                nullptr);
@@ -42,7 +44,9 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     float* gradients = room<float>(gradients_buffer, numbers * CHUNKS);
     Trace* traces[CHUNKS] = {};
     Losses losses[CHUNKS];
-    const int64_t tiles = (count + size - 1) / size, chunks = most(1, least(CHUNKS, tiles));
+    // Fewer chunks where their gradients are large: clearing and adding them would take longer than the tiles.
+    const int64_t few = most(FEW_CHUNKS, CHUNK_NUMBERS / int64_t(numbers));
+    const int64_t tiles = (count + size - 1) / size, chunks = most(1, least(least(CHUNKS, few), tiles));
     parallel(chunks, [&](int64_t chunk, int worker) {
         Losses& sums = losses[chunk];
         sums = Losses{0, 0, 0, true};

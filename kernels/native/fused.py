@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from polyfield.kernels.native.interpolate import grid
 
 # As the enumerations in kernels.hpp.
 _PARTS = ("raw", "features", "colour")
-_MEASURES = ("squares", "huber", "relative", "entropy", "clamped")
+_MEASURES = ("squares", "huber", "relative", "entropy", "clamped", "opacity")
 _MOST_CODES = 256  # numbers
 _MOST_WEIGHTS = 1 << 20  # gradients are summed in 64 chunks, each with its own memory
 
@@ -97,17 +98,19 @@ class FusedKernel:
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
+        weights: Mapping[str, Tensor] = MappingProxyType({}),
         steps: Sequence[Mapping[str, Any] | None] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         widths = {"raw": 1 if self._radiance else self._latent, "features": self._latent, "colour": 3}
         checks.points_and_targets(
-            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
+            points, directions, {name: (t, widths[name]) for name, t in targets.items()}, weights
         )
         errors = torch.empty(len(points))
         figures = self._native.train_points(
             points=array(points),
             directions=None if directions is None else array(directions),
             targets=[array(targets[part]) if part in targets else None for part in _PARTS],
+            weights=[array(weights[part]) if part in weights else None for part in _PARTS],
             terms=[
                 (_PARTS.index(part), _MEASURES.index(measure), weight, *_limits(options))
                 for part, measure, weight, options in terms
@@ -118,7 +121,7 @@ class FusedKernel:
         return figures, errors, [] if steps else self._gradients()
 
     def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        checks.points_and_targets(points, directions, {})
+        checks.points_and_targets(points, directions, {}, {})
         latent = torch.empty(len(points), self._latent)
         colour = torch.empty(0 if directions is None else len(points), 3)
         self._native.evaluate(
@@ -192,8 +195,10 @@ def _step(mean: Tensor, square: Tensor, **numbers: Any) -> tuple[_core.Adam, Any
 
 
 def _limits(options: Mapping[str, float]) -> tuple[float, float]:
-    """Return the two numbers of a measure: a range, or nothing and delta."""
-    return options.get("low", 0.0), options.get("high", options.get("delta", 0.0))
+    """Return the two numbers of a measure: a range, or nothing and its one option."""
+    if "low" in options:
+        return options["low"], options["high"]
+    return 0.0, next(iter(options.values()), 0.0)
 
 
 def _arrays(rays: dict[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,8 @@ public:
         float* bias_at = static_cast<float*>(biases_.reserve(biases * 4));
         gradient_size = 0;
         for (int l = 0; l < count; ++l) {
-            int columns = network.sizes[l];
-            const float* w = network.weight[l];
-            forward_[l] = pack(at, in[l], out[l], [&](int k, int j) { return w[j * columns + k]; });
-            at += size_t(padded(in[l])) * padded(out[l]);
-            backward_[l] = pack(at, out[l], in[l], [&](int k, int j) { return w[k * columns + j]; });
-            at += size_t(padded(in[l])) * padded(out[l]);
+            forward_[l] = at, at += size_t(padded(in[l])) * padded(out[l]);
+            backward_[l] = at, at += size_t(padded(in[l])) * padded(out[l]);
             bias[l] = nullptr;
             if (network.bias[l]) {
                 memcpy(bias_at, network.bias[l], out[l] * 4);
@@ -41,6 +37,15 @@ public:
             gradient_offset[l] = gradient_size;
             gradient_size += size_t(out[l]) * padded(in[l]);
         }
+        auto fill = [&](int64_t task, int) {
+            const int l = int(task / 2), columns = network.sizes[l];
+            const float* w = network.weight[l];
+            if (task % 2) pack(backward_[l], out[l], in[l], [&](int k, int j) { return w[k * columns + j]; });
+            else pack(forward_[l], in[l], out[l], [&](int k, int j) { return w[j * columns + k]; });
+        };
+        constexpr size_t MANY = 1 << 15;  // elements that are worth the threads' attention
+        if (elements > MANY) parallel(2 * count, fill);
+        else for (int task = 0; task < 2 * count; ++task) fill(task, 0);
     }
 
     // One layer of rows x, of padded width, to whatever `end` does with the sums.
@@ -82,17 +87,16 @@ public:
     size_t gradient_offset[MAX_LAYERS], gradient_size;
 
 private:
-    template <class Weight> static const Element* pack(Element* to, int in, int out, const Weight& weight) {
-        Value* values = reinterpret_cast<Value*>(to);
-        for (int k = 0; k < padded(in); ++k)
-            for (int j = 0; j < padded(out); ++j)
-                values[(size_t(k / P::group) * padded(out) + j) * P::group + k % P::group] =
-                    P::value(k < in && j < out ? weight(k, j) : 0.f);
-        return to;
+    template <class Weight> static void pack(Element* to, int in, int out, const Weight& weight) {
+        const int rows = padded(in), columns = padded(out);
+        for (int k = 0; k < rows; ++k) {
+            Value* values = reinterpret_cast<Value*>(to) + size_t(k / P::group) * columns * P::group + k % P::group;
+            for (int j = 0; j < columns; ++j) values[j * P::group] = P::value(k < in && j < out ? weight(k, j) : 0.f);
+        }
     }
 
     Buffer elements_, biases_;
-    const Element *forward_[MAX_LAYERS], *backward_[MAX_LAYERS];
+    Element *forward_[MAX_LAYERS], *backward_[MAX_LAYERS];
 };
 
 // Rows (rows, width) to rows of a padded width.
@@ -161,8 +165,11 @@ static void mlp(const Network& network, const float* x, int64_t count, float* ou
 
 // Sums parts (parts, size) into the first, always in the same order.
 static inline void add_parts(float* parts, int64_t count, size_t size) {
-    for (int64_t part = 1; part < count; ++part)
-        for (size_t k = 0; k < size; ++k) parts[k] += parts[part * size + k];
+    constexpr int64_t NUMBERS = 1 << 12;
+    parallel_ranges(int64_t(size), NUMBERS, [&](int64_t first, int64_t last, int) {
+        for (int64_t part = 1; part < count; ++part)
+            for (int64_t k = first; k < last; ++k) parts[k] += parts[part * int64_t(size) + k];
+    });
 }
 
 // to_x may be null; so may to_bias. Activations are computed anew, which costs less than to keep them.

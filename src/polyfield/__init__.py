@@ -5,7 +5,7 @@
 >>> field = polyfield.load(result.run)  # doctest: +SKIP
 
 Names are loaded when they are first used, so that ``import polyfield`` is fast. The layers, from the bottom: `files`,
-`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `export`, `api`, `apps`. A layer imports only from
+`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `export`, `api`, `apps`. A layer imports only from
 the layers below it.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:
+    from polyfield.api.convert import convert
     from polyfield.api.evaluate import evaluate
     from polyfield.api.fields import create, load, renderer, save
     from polyfield.api.fit import FitResult, fit, resume
@@ -57,6 +58,7 @@ _MODULES = {
     "StoredField": "polyfield.fields",
     "Term": "polyfield.fitting.losses",
     "ValueTransform": "polyfield.fields",
+    "convert": "polyfield.api.convert",
     "create": "polyfield.api.fields",
     "evaluate": "polyfield.api.evaluate",
     "fit": "polyfield.api.fit",
@@ -83,6 +85,7 @@ __all__ = [
     "StoredField",
     "Term",
     "ValueTransform",
+    "convert",
     "create",
     "evaluate",
     "fit",

@@ -20,7 +20,13 @@ from triton.compiler import ASTSource
 
 from polyfield.kernels.cuda.adam import adam_kernel
 from polyfield.kernels.cuda.composite import composite_backward_kernel, composite_kernel, transmittance_kernel
-from polyfield.kernels.cuda.field import backward_kernel, colour_kernel, density_kernel, latent_kernel
+from polyfield.kernels.cuda.field import (
+    backward_kernel,
+    colour_kernel,
+    density_kernel,
+    latent_kernel,
+    points_kernel,
+)
 from polyfield.kernels.cuda.interpolate import (
     interpolate_kernel,
     interpolate_to_points_kernel,
@@ -106,6 +112,7 @@ KERNELS = {
         _GRID,
     ),
     picture_kernel: (_OF_RAYS, _RAYS),
+    points_kernel: (_OF_FIELD, _DENSITY | {"LEVELS": 8, "F": 4, "BLOCK": 128}),
     random_bits_kernel: (_OF_DRAWING | {"out": INDICES}, {"BLOCK": 256}),
     rays_kernel: (_OF_RAYS | {"harmonics": HALF} | _numbers("least", "reach"), _RAYS),
     transmittance_kernel: (_OF_RAYS, _RAYS),
@@ -115,6 +122,7 @@ _WARPS = {
     colour_kernel: 8,
     density_kernel: 8,
     latent_kernel: 8,
+    points_kernel: 8,
     interpolate_kernel: 4,
     interpolate_to_points_kernel: 4,
     interpolate_to_table_kernel: 4,

@@ -32,6 +32,7 @@ FIELDS = {
         {"frequencies": 4, "width": 32},
         (Term("raw", "squares"),),
     ),
+    "distance in a hash grid": ("sdf", "hashgrid", BOX, 1, SMALL, (Term("raw", "relative"),)),
     "distance": ("sdf", "triplane", BOX, 1, {"resolution": 20, "features": 8}, (Term("raw", "relative"),)),
     "occupancy": (
         "occupancy",
@@ -57,7 +58,10 @@ TOLERANCES = {
     "native-avx2": 2e-2,
     "native-avx512": 2e-2,
     "native-avx512bf16": 2e-1,
+    "cuda-float32": 1e-3,
+    "cuda-float16": 5e-2,
 }
+ON_GPU = ("radiance", "density alone", "distance in a hash grid")  # one table over all three axes
 
 
 def made(name: str) -> tuple[StoredField, tuple[Term, ...]]:
@@ -98,7 +102,17 @@ def general(field: StoredField, points: Points, targets: dict, loss: tuple[Term,
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("count", [9, 700])
 def test_a_step(name, count, native_form, monkeypatch):
-    monkeypatch.setenv("POLYFIELD_KERNELS", "native")
+    one_step(name, count, native_form, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ON_GPU)
+def test_a_step_on_a_gpu(name, fused_form, monkeypatch):
+    if fused_form.startswith("cuda"):
+        one_step(name, 70, fused_form, monkeypatch)
+
+
+def one_step(name, count, fused_form, monkeypatch):
+    monkeypatch.setenv("POLYFIELD_KERNELS", fused_form.partition("-")[0])
     field, loss = made(name)
     points, targets = inputs(field, count)
     fused = FusedField.of(field)
@@ -112,26 +126,29 @@ def test_a_step(name, count, native_form, monkeypatch):
     expected = general(field, points, targets, loss)
     expected.backward()
     assert figures["finite"] and figures["shaded"] == count and errors.shape == (count,)
-    assert figures["loss"] == pytest.approx(float(expected.detach()), rel=TOLERANCES[native_form])
+    assert figures["loss"] == pytest.approx(float(expected.detach()), rel=TOLERANCES[fused_form])
     for key, parameter in field.named_parameters():
         if parameter.grad is None:
             assert found[key] is None, key
             continue
         scale = parameter.grad.norm()
         assert scale > 0, key
-        assert (found[key] - parameter.grad).norm() < TOLERANCES[native_form] * scale, key
+        assert (found[key] - parameter.grad).norm() < TOLERANCES[fused_form] * scale, key
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_values(name, native_form, monkeypatch):
-    monkeypatch.setenv("POLYFIELD_KERNELS", "native")
+def test_values(name, fused_form, monkeypatch):
+    form = fused_form.partition("-")[0]
+    if form == "cuda" and name not in ON_GPU:
+        pytest.skip("the form does not take it")
+    monkeypatch.setenv("POLYFIELD_KERNELS", form)
     field, _ = made(name)
-    points, _ = inputs(field, 300)
+    points, _ = inputs(field, 100)
     fused = FusedField.of(field)
     latent, colour = fused.evaluate(points)
     monkeypatch.setenv("POLYFIELD_KERNELS", "reference")
     features = field.features(points)
-    tolerance = TOLERANCES[native_form]
+    tolerance = TOLERANCES[fused_form]
     assert (latent - features.vector).norm() < tolerance * features.vector.norm()
     if points.directions is None:
         assert colour is None

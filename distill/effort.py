@@ -1,0 +1,31 @@
+"""Effort: how often a teacher's answers are used again, so that most of the time goes to the student."""
+
+from __future__ import annotations
+
+import math
+
+from polyfield.fields import Field, StoredField
+
+_READ = 40  # multiplications that take as long as reading one row of a table
+_GENERAL = 4  # times that a field without a plan takes longer
+_MOST = 64
+
+
+def effort(field: Field) -> float:
+    """Return about how many multiplications a point of a field takes."""
+    plan = field.plan() if isinstance(field, StoredField) else None
+    if plan is None:
+        stored = sum(p.numel() for p in field.parameters()) if isinstance(field, StoredField) else 0
+        return _GENERAL * max(min(stored, 1 << 18), 1 << 15)
+    reads = sum(factor.levels.count << len(factor.axes) for group in plan.groups for factor in group)
+    colour = getattr(plan.head, "layers", ())
+    return _READ * reads + sum(layer.numel() for layer in (*plan.trunk, *colour))
+
+
+def uses(teacher: Field, student: Field, samples: float) -> int:
+    """Return how often each of a teacher's answers is used, so that the teacher has less than a third of the time.
+
+    samples are those that a teacher evaluates for one that it hands out. A student's step takes three times its effort.
+    """
+    share = samples * effort(teacher) / (3 * effort(student))
+    return min(max(math.ceil(2 * share), 1), _MOST)

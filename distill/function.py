@@ -1,0 +1,103 @@
+"""FunctionField: a Python function over points as a field, so that it can be a teacher."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Field, Meaning
+from polyfield.fields.points import Features, FieldOutput, Points
+
+
+class FunctionField(Field):
+    """Values of a function of source points (N, D).
+
+    It returns values (N,) or (N, C): distances, probabilities of being inside, colours. Of radiance it takes directions
+    (N, 3) too, and returns densities (N,) and colours (N, 3).
+    """
+
+    def __init__(self, function: Callable[..., Any], meaning: Meaning, name: str) -> None:
+        self._function, self.meaning, self._name = function, meaning, name
+
+    def features(self, points: Points) -> Features:
+        """Return raw values; of radiance, colours behind the raw density."""
+        x = self.meaning.domain.to_source(points.x)
+        if not self.meaning.kind.directional:
+            raw = self.meaning.transform.inverse(
+                self._checked(self._function(x), len(x), self.meaning.channels)
+            )
+            return Features(raw[:, 0] if raw.shape[1] == 1 else None, raw)
+        directions = points.directions if points.directions is not None else _ahead(x)
+        answer = self._function(x, directions)
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            raise PolyfieldError(
+                f"{self._name}: returned {type(answer).__name__}; expected densities and colours"
+            )
+        density = self._checked(answer[0], len(x), 1)
+        colour = self._checked(answer[1], len(x), 3)
+        raw = self.meaning.transform.inverse(density * self.meaning.domain.density_unit)
+        return Features(raw[:, 0], torch.cat((raw, colour), 1))
+
+    def head(self, features: Features, points: Points) -> FieldOutput:
+        if self.meaning.kind.directional:
+            assert features.raw is not None
+            density = self.density(features.raw)
+            return FieldOutput(raw=features.raw, density=density, colour=features.vector[:, 1:4])
+        values, output = self.meaning.transform(features.vector), self.meaning.kind.output
+        return FieldOutput(
+            raw=features.raw,
+            distance=values[:, 0] if output == "distance" else None,
+            occupancy=values[:, 0] if output == "occupancy" else None,
+            colour=values if output == "colour" else None,
+        )
+
+    def _checked(self, values: Any, count: int, channels: int) -> Tensor:
+        """Return values (count, channels) float32. Raises PolyfieldError for any other answer of the function."""
+        try:
+            found = torch.as_tensor(values).detach().float()
+        except (TypeError, ValueError, RuntimeError):
+            raise PolyfieldError(
+                f"{self._name}: returned {type(values).__name__}; expected an array"
+            ) from None
+        if found.dim() == 1:
+            found = found[:, None]
+        if found.shape != (count, channels):
+            raise PolyfieldError(
+                f"{self._name}: returned the shape {tuple(found.shape)} for {count} points; expected ({count}, {channels})"
+            )
+        if not torch.isfinite(found).all():
+            raise PolyfieldError(f"{self._name}: returned values that are not finite")
+        return found
+
+
+def _ahead(x: Tensor) -> Tensor:
+    """Return one direction (N, 3) for densities, which do not depend on it."""
+    return torch.tensor([0.0, 0.0, 1.0]).expand(len(x), 3)
+
+
+def function_of(text: str) -> tuple[Callable[..., Any], bytes]:
+    """Return the function that `module:function` names, looked up from the present folder too, and its module's source.
+
+    Raises PolyfieldError if there is none.
+    """
+    module, _, name = text.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+        source = inspect.getsource(inspect.getmodule(found) or found).encode()
+    except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
+        raise PolyfieldError(f"{text:.200}: no such function: {error!s:.200}") from None
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise PolyfieldError(f"{text:.200}: is no function")
+    return found, source

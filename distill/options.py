@@ -1,0 +1,54 @@
+"""Conversion: the options of a conversion beside those of any fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from polyfield.errors import PolyfieldError
+
+LEVELS = ("poses", "rays", "points")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How a field is taught. Raises PolyfieldError if an option makes no sense.
+
+    >>> Conversion().hard
+    ('poses', 'rays', 'points')
+    """
+
+    # The shares of the fit at which the stage of features and the stage of samples end; rendered colours follow.
+    stages: tuple[float, float] = (0.05, 0.8)
+    hard: tuple[str, ...] = LEVELS  # what is taught more often where the student is wrong, of LEVELS
+    init_head: bool = True  # begin with the teacher's colour network where both have the same shape
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(s, int | float) and not isinstance(s, bool) for s in self.stages)
+        if len(self.stages) != 2 or not numbers or not all(map(math.isfinite, self.stages)):
+            raise PolyfieldError(f"--stages {self.stages!r:.80}: expected two numbers from 0 to 1")
+        if not 0 <= self.stages[0] <= self.stages[1] <= 1:
+            raise PolyfieldError(
+                f"--stages {self.stages[0]:g} {self.stages[1]:g}: expected two numbers from 0 to 1, the smaller one first"
+            )
+        for level in self.hard:
+            if level not in LEVELS:
+                raise PolyfieldError(f"--hard {level!r:.80}: expected some of {', '.join(LEVELS)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that `from_json` takes back."""
+        return {**asdict(self), "stages": list(self.stages), "hard": list(self.hard)}
+
+    @staticmethod
+    def from_json(data: Any) -> Conversion:
+        """Return the options that `to_json` wrote. Raises PolyfieldError for anything else."""
+        match data:
+            case {
+                "stages": [first, second],
+                "hard": [*hard],
+                "init_head": bool(init_head),
+                **rest,
+            } if not rest and all(isinstance(level, str) for level in hard):
+                return Conversion((first, second), tuple(hard), init_head)
+        raise PolyfieldError(f"config.json: conversion is {data!r:.200}; expected stages, hard and init_head")

@@ -1,0 +1,185 @@
+"""RadianceConversion: a radiance field taught by another, from features to samples to rendered colours.
+
+Progressive volume distillation (Fang et al. 2023, PVD) with active learning (Fang et al. 2024, PVD-AL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from polyfield.cameras.cameras import Cameras
+from polyfield.distill import teacher_points, teacher_rays
+from polyfield.distill.effort import uses
+from polyfield.distill.options import Conversion
+from polyfield.distill.poses import Poses, around
+from polyfield.distill.task import ConversionTask, Taught, copy_head
+from polyfield.distill.teacher import Teacher
+from polyfield.distill.teacher_points import TeacherPoints
+from polyfield.distill.teacher_rays import TeacherRays
+from polyfield.distill.together import Together
+from polyfield.fields import Field, FieldSpec, StoredField
+from polyfield.fields.context import FieldContext
+from polyfield.fitting.fit import Fit
+from polyfield.fitting.losses import Term
+from polyfield.fitting.metrics.images import mean, psnr, to_8_bits
+from polyfield.fitting.objective import Objective, Stages
+from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.points.point_objective import PointObjective
+from polyfield.fitting.rays.ray_objective import RayObjective
+from polyfield.fitting.runs.config import FitConfig
+from polyfield.fitting.runs.devices import device_of
+from polyfield.fitting.tasks.memory import Memory, predict, predict_on_gpu
+from polyfield.fitting.tasks.task import Evaluation, MakeObjective
+from polyfield.progress import Progress
+from polyfield.rendering.radiance.sampling import Lattice
+from polyfield.rendering.renderers import RadianceRenderer
+
+# The teacher's and the student's pictures on the background, clipped and rounded to 8 bits, from random poses that neither
+# was trained on; PSNR of each, then the mean.
+PROTOCOL = "polyfield-conversion-1"
+
+CLAMP = (-2.0, 7.0)  # of log densities that are compared: below all is empty, above all is opaque
+_COLOUR, _RAW = 1.0, 0.01  # weights of the losses at samples
+_POINTS = (1 << 10, 1 << 12)  # of a step
+_VIEWS, _PIXELS = 8, 400  # that are compared; along their longest side at most
+_SHEET = 4
+_SEED_OF_VIEWS = 1 << 40
+
+
+class RadianceConversion(ConversionTask):
+    """Stages of one fit: features and densities; densities and colours at samples; rendered colours beside them."""
+
+    counts = ("points", "skipped", "rays", "evaluated", "shaded")
+
+    def __init__(self, taught: Taught, conversion: Conversion) -> None:
+        super().__init__(taught)
+        self.conversion = conversion
+        self.teacher = Teacher(taught.field, taught.context)
+        cameras = taught.context.cameras
+        self.poses = Poses(
+            Cameras.from_json(cameras).to(taught.field.device) if cameras else around(self.meaning.domain),
+            self.teacher.blocked,
+        )
+        self.head_copied = False
+
+    # -- a fit
+
+    def loss(self) -> Sequence[Term]:
+        low, high = CLAMP
+        return (
+            Term("raw", "clamped", _RAW, {"low": low, "high": high}),
+            Term("colour", "squares", _COLOUR),
+        )
+
+    def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
+        def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
+            first, second = self.conversion.stages
+            self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
+            plain, important = (
+                TeacherPoints(
+                    self.teacher,
+                    self.poses,
+                    uses=uses(self.taught.field, field, teacher_points.SAMPLES),
+                    clamp=CLAMP,
+                    important=kept,
+                )
+                for kept in (False, True)
+            )
+            stages: list[tuple[float, Objective]] = []
+            if first > 0 and self._same_features(field):
+                features = (terms[0], Term("features", "squares"))
+                stages.append((first, _points(field, optimiser, plain, config.seed, features)))
+            if second > 0:
+                stages.append((second, _points(field, optimiser, plain, config.seed, terms)))
+            if second < 1:
+                source = important if "points" in self.conversion.hard else plain
+                points = _points(field, optimiser, source, config.seed, terms)
+                stages.append((1.0, Together(self._rays(field, optimiser, config), points)))
+            made = Stages(stages)
+            self.objective_ranges = made.ranges
+            return made
+
+        return make
+
+    def _same_features(self, student: StoredField) -> bool:
+        """Return whether the latent vectors of both mean the same, so that they can be compared."""
+        return self.head_copied
+
+    def _rays(self, field: StoredField, optimiser: Optimiser, config: FitConfig) -> RayObjective:
+        context, hard = self.taught.context, self.conversion.hard
+        source = TeacherRays(
+            self.teacher,
+            self.poses,
+            uses=uses(self.taught.field, field, teacher_rays.SAMPLES),
+            hard_poses="poses" in hard,
+            hard_rays="rays" in hard,
+        )
+        return RayObjective(
+            field,
+            optimiser,
+            source,
+            lattice=Lattice(context.step_size, context.cone, context.near),
+            seed=config.seed,
+            occupied=context.occupancy,
+            deterministic=config.deterministic,
+        )
+
+    def context(self, fit: Fit) -> FieldContext:
+        """Return the teacher's context, with the student's own occupancy where it has been found."""
+        stages = fit.objective
+        assert isinstance(stages, Stages)
+        last = stages.last
+        context = self.taught.context
+        if isinstance(last, Together):
+            context = replace(context, occupancy=last.rays.grid.occupied)
+        return replace(context, source={**context.source, "teacher": self.taught.sha256})
+
+    def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
+        device = torch.device(device_of(config.device))
+        if device.type == "cpu":
+            return predict(spec, pixels=0, fused=True)
+        return predict_on_gpu(spec, pixels=0, fused=True, deterministic=config.deterministic)
+
+    def figures(self, state: dict[str, Any]) -> dict[str, Any]:
+        seconds, totals = max(state["seconds"], 1e-9), state["totals"]
+        return {
+            "points_per_second": totals["points"] / seconds,
+            "rays_per_second": totals["rays"] / seconds,
+            "teacher_share_of_time": self.teacher.seconds / seconds,
+            "head_copied": self.head_copied,
+        }
+
+    # -- what is measured
+
+    def compare(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
+        frame, c2w = self.poses.draw(_VIEWS, seed=_SEED_OF_VIEWS, step=0)
+        cameras = self.poses.at(frame, c2w)
+        cameras = cameras.scaled(max(-(-int(cameras.sizes.max()) // _PIXELS), 1))
+        theirs = RadianceRenderer(self.taught.field, self.taught.context)
+        own = RadianceRenderer(field, context)
+        values, columns = [], []
+        for view in range(_VIEWS):
+            wanted = to_8_bits(theirs.picture(cameras, view).cpu())
+            found = to_8_bits(own.picture(cameras, view).cpu())
+            values.append(psnr(found, wanted))
+            if view < _SHEET:
+                columns.append([wanted, found, 1 - ((found - wanted).abs() * 8).clamp(max=1)])
+            progress((view + 1) / _VIEWS)
+        figures = {"protocol": PROTOCOL, "psnr_to_teacher": mean(values)}
+        return Evaluation(
+            figures,
+            f"PSNR to the teacher {figures['psnr_to_teacher']:.2f} dB over {_VIEWS} random views ({PROTOCOL})",
+            [list(row) for row in zip(*columns, strict=True)],
+            "random views; the teacher, the student, and their difference times eight",
+            "against-teacher.png",
+        )
+
+
+def _points(
+    field: StoredField, optimiser: Optimiser, source: TeacherPoints, seed: int, terms: Sequence[Term]
+) -> PointObjective:
+    return PointObjective(field, optimiser, source, seed=seed, loss=terms, points=_POINTS)

@@ -1,0 +1,21 @@
+"""Look-up in an occupancy grid: where a fit has seen anything."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def occupied_at(occupancy: Tensor, local: Tensor) -> Tensor:
+    """Return whether the cells of points (N, 3) of the domain's local frame are occupied, (N,) bool.
+
+    occupancy (K, R, R, R) bool is indexed [cascade, z, y, x]; cascade k covers [-2^k, 2^k]^3. A point is looked up in the
+    smallest cascade that holds it, and is in none beyond the last.
+    """
+    cascades, cells = occupancy.shape[0], occupancy.shape[-1]
+    far = local.abs().amax(-1)
+    cascade = torch.log2(far.clamp(min=1.0)).ceil().long()
+    held = cascade.clamp(max=cascades - 1)
+    index = ((local / torch.exp2(held.float())[:, None] + 1) * (cells / 2)).long().clamp(0, cells - 1)
+    found = occupancy[held, index[:, 2], index[:, 1], index[:, 0]]
+    return found & (cascade < cascades) & torch.isfinite(far)
