@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyfield.errors import PolyfieldError
+
 if TYPE_CHECKING:
     from polyfield.fields import Domain, Field, StoredField, ValueTransform
     from polyfield.rendering.renderers import Renderer
@@ -62,8 +64,10 @@ def create(
     return create_of(FieldSpec(architecture, meaning, options), seed=seed, device=device)
 
 
-def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> StoredField:
+def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> Field:
     """Return the field of a run's folder or a .field file. Its `context` holds background, occupancy and cameras.
+
+    The field of an edited run is a view; all others are `StoredField`s.
 
     Raises PolyfieldError, in one line that begins with the path, if the file is damaged or of another kind.
 
@@ -77,19 +81,19 @@ def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> StoredField
     >>> field.meaning.signal
     'image'
     """
-    from polyfield.fitting.runs.run import Run
-    from polyfield.fitting.session import open_field
+    from polyfield.api.opening import open_any
+    from polyfield.fitting.runs.devices import device_of
 
-    path = Path(path)
-    field, context = open_field(Run.open(path).field_path if path.is_dir() else path, device)
+    field, context = open_any(Path(path), device_of(device))
     field.context = context
     return field
 
 
-def save(field: StoredField, path: str | os.PathLike[str]) -> None:
+def save(field: Field, path: str | os.PathLike[str]) -> None:
     """Write a field and its context to a .field file, whole or not at all.
 
-    Raises PolyfieldError where that fails; a file that was there is then unchanged.
+    Raises PolyfieldError where that fails, and for a view, which must be converted first. A file that was there is then
+    unchanged.
 
     Examples
     --------
@@ -100,8 +104,11 @@ def save(field: StoredField, path: str | os.PathLike[str]) -> None:
     ...     os.listdir(folder)
     ['volume.field']
     """
+    from polyfield.fields import StoredField
     from polyfield.fields.field_file import save_field
 
+    if not isinstance(field, StoredField):
+        raise PolyfieldError("save: the field is a view without tensors of its own; convert it first")
     save_field(path, field, field.context)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyfield.api.opening import file_of, open_any
 from polyfield.api.report import Bar, say, showing
 from polyfield.errors import PolyfieldError, naming, shown
 
@@ -85,14 +86,14 @@ def render(
     >>> rendered["frames"]
     2
     """
+    from polyfield.fitting.runs.devices import device_of
     from polyfield.fitting.runs.run import Run
-    from polyfield.fitting.session import open_field
     from polyfield.rendering.renderers import renderer_of
 
     source = Path(source)
     run = Run.open(source) if source.is_dir() else None
-    file = run.field_path if run else source
-    field, context = open_field(file, device)
+    file = file_of(source)
+    field, context = open_any(source, device_of(device))
     with naming(file):
         renderer = renderer_of(field, context)
     drawing = _drawing(renderer, file, run, path, frames, size, fps)

@@ -7,14 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyfield.api.opening import EDIT, open_any, sha256_of
 from polyfield.api.report import say
 from polyfield.api.sources import BUILT_IN, open_task
 from polyfield.errors import PolyfieldError, shown
+from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
     from polyfield.distill.task import ConversionTask
     from polyfield.fitting.runs.config import FitConfig
-    from polyfield.fitting.runs.run import Run
     from polyfield.fitting.tasks.task import Task
 
 
@@ -76,16 +77,14 @@ def open_conversion(source: str, config: FitConfig) -> ConversionTask:
 
 def _stored(source: str, device: str) -> object:
     from polyfield.distill.task import Taught
-    from polyfield.fitting.runs.run import Run
-    from polyfield.fitting.session import open_field
+    from polyfield.fitting.runs.devices import device_of
 
     path = Path(source)
     run = Run.open(path) if path.is_dir() else None
-    file = path if run is None else run.field_path
-    field, context = open_field(file, device)
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    task = None if run is None else _own_task(run)
-    return Taught(field, context, f"{path.resolve().name.removesuffix('.field')}", sha256, task)
+    field, context = open_any(path, device_of(device))
+    field.context = context
+    task = None if run is None or EDIT in run.config else _own_task(run)
+    return Taught(field, context, path.resolve().name.removesuffix(".field"), sha256_of(path), task)
 
 
 def _own_task(run: Run) -> Task | None:
@@ -95,6 +94,8 @@ def _own_task(run: Run) -> Task | None:
 
     try:
         for _ in range(100):
+            if EDIT in run.config:
+                return None
             config = FitConfig.of(run.config, str(run.path / "config.json"))
             if config.conversion is None:
                 return open_again(run, config, None)

@@ -66,6 +66,7 @@ def _run(arguments: list[str]) -> int:
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
         "convert": verbs.convert,
+        "edit": verbs.edit,
         "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,

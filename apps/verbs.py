@@ -21,6 +21,8 @@ Kind = Annotated[str | None, tyro.conf.arg(name="as")]  # `as` is a word of Pyth
 RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 Teacher = Annotated[str, tyro.conf.arg(metavar="TEACHER")]
 FieldSource = Annotated[Path, tyro.conf.arg(metavar="RUN|FIELD")]
+Six = tuple[float, float, float, float, float, float]
+Nine = tuple[float, float, float, float, float, float, float, float, float]
 Scene = Annotated[str | None, tyro.conf.arg(metavar="[SCENE]")]
 
 
@@ -153,6 +155,37 @@ def convert(
             save_seconds=save_seconds,
         )
     )
+
+
+def edit(
+    source: FieldSource,
+    /,
+    *,
+    erase: Six | None = None,
+    move: Nine | None = None,
+    copy: Nine | None = None,
+    recolour: Nine | None = None,
+    paste: tuple[str, float, float, float, float, float, float] | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Write a new run whose field is an edited view of another. Convert it to store it.
+
+    A box is its centre and its half sizes, x y z hx hy hz, in the source's coordinates. Edits are made in the order below.
+
+    Args:
+        source: A run's folder or a .field file, of radiance.
+        erase: A box in which nothing is left.
+        move: A box, and the vector by which what is in it is moved.
+        copy: A box, and the vector by which what is in it is copied.
+        recolour: A box, and its new colour, r g b from 0 to 1; the brightness at each point stays.
+        paste: Another run or .field file, and the box in which its field replaces this one.
+        out: The run's folder, new or empty. runs/SOURCE-edited-N if not given.
+    """
+    from polyfield.api.edit import edit
+
+    pasted = None if paste is None else (paste[0], paste[1:])
+    run = edit(source, erase=erase, move=move, copy=copy, recolour=recolour, paste=pasted, out=out)
+    return {"run": str(run)}
 
 
 def resume(run: RunFolder, /, *, generation: int | None = None, source: Path | None = None) -> dict[str, Any]:

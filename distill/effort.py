@@ -6,8 +6,9 @@ import math
 
 from polyfield.fields import Field, StoredField
 
-_READ = 40  # multiplications that take as long as reading one row of a table
+_READ = 80  # multiplications that take as long as reading one row of a table
 _GENERAL = 4  # times that a field without a plan takes longer
+_STUDENT = 5  # times the teacher's time
 _MOST = 64
 
 
@@ -23,9 +24,9 @@ def effort(field: Field) -> float:
 
 
 def uses(teacher: Field, student: Field, samples: float) -> int:
-    """Return how often each of a teacher's answers is used, so that the teacher has less than a third of the time.
+    """Return how often each of a teacher's answers is used, so that the teacher has about a sixth of the time.
 
     samples are those that a teacher evaluates for one that it hands out. A student's step takes three times its effort.
     """
     share = samples * effort(teacher) / (3 * effort(student))
-    return min(max(math.ceil(2 * share), 1), _MOST)
+    return min(max(math.ceil(_STUDENT * share), 1), _MOST)

@@ -15,6 +15,7 @@ from polyfield.kernels import random_bits, uniform
 
 SHARE = 0.1  # of a pool that is hard
 POSES, RAYS = 100, 1 << 16  # that are kept
+NUMBERS = 11  # of a ray: origin, direction, RGBA, jitter
 _TURN = math.pi / 20  # at most, about each axis of the world
 
 
@@ -92,10 +93,10 @@ class HardRays:
 
     def __init__(self, device: torch.device) -> None:
         self.filled = 0  # rays kept
-        self._rays = torch.zeros(RAYS, 10, device=device)  # origin, direction and RGBA
+        self._rays = torch.zeros(RAYS, NUMBERS, device=device)
 
     def mixed_in(self, numbers: Tensor, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """Return rays (R, 10) of which some are hard ones, and their slots (R,), -1 for all others."""
+        """Return rays (R, NUMBERS) of which some are hard ones, and their slots (R,), -1 for all others."""
         slot = torch.full((len(numbers),), -1, dtype=torch.int64, device=numbers.device)
         if self.filled < RAYS:
             return numbers, slot
@@ -109,7 +110,7 @@ class HardRays:
         return numbers, slot
 
     def learn(self, numbers: Tensor, slots: Tensor, errors: Tensor) -> None:
-        """Take rays (R, 10) and their squared errors (R,), and the slots (S,) from which some were drawn."""
+        """Take rays (R, NUMBERS) and their squared errors (R,), and the slots (S,) from which some were drawn."""
         if self.filled < RAYS:
             slots = torch.arange(
                 self.filled, min(self.filled + int(SHARE * len(errors)), RAYS), device=errors.device

@@ -11,20 +11,23 @@ SHARE = 0.3  # of a ray's samples
 LEAST_OPACITY = 0.5  # of rays that have important samples
 
 
-def important(answers: Answers, rays: int) -> Answers:
-    """Return the answers at floor(SHARE n) + 1 samples of largest weight of each ray of n samples.
+def with_important(answers: Answers, rays: int) -> Answers:
+    """Return the answers twice as many, half of them at important samples, which are repeated as often as that takes.
 
-    Rays less opaque than LEAST_OPACITY have none.
+    Those are the floor(SHARE n) + 1 samples of largest weight of each ray of n samples that is at least LEAST_OPACITY opaque.
     """
     opacity = answers.weight.new_zeros(rays).index_add(0, answers.ray, answers.weight)
     kept = largest(answers.weight, answers.ray, rays, SHARE) & (opacity >= LEAST_OPACITY)[answers.ray]
+    rows, found = torch.arange(len(kept), device=kept.device), kept.nonzero()[:, 0]
+    if len(found):
+        rows = torch.cat((rows, found[rows % len(found)]))
     return Answers(
-        answers.points[kept],
-        answers.ray[kept],
-        answers.raw[kept],
-        answers.colour[kept],
-        answers.features[kept],
-        answers.weight[kept],
+        answers.points[rows],
+        answers.ray[rows],
+        answers.raw[rows],
+        answers.colour[rows],
+        answers.features[rows],
+        answers.weight[rows],
     )
 
 

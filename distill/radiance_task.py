@@ -44,7 +44,7 @@ PROTOCOL = "polyfield-conversion-1"
 
 CLAMP = (-2.0, 7.0)  # of log densities that are compared: below all is empty, above all is opaque
 _COLOUR, _RAW = 1.0, 0.01  # weights of the losses at samples
-_POINTS = (1 << 10, 1 << 12)  # of a step
+_POINTS = (1 << 9, 1 << 12)  # of a step
 _VIEWS, _PIXELS = 8, 400  # that are compared; along their longest side at most
 _SHEET = 4
 _SEED_OF_VIEWS = 1 << 40
@@ -53,7 +53,7 @@ _SEED_OF_VIEWS = 1 << 40
 class RadianceConversion(ConversionTask):
     """Stages of one fit: features and densities; densities and colours at samples; rendered colours beside them."""
 
-    counts = ("points", "skipped", "rays", "evaluated", "shaded")
+    counts: tuple[str, ...] = ()  # of the objective that was made last
 
     def __init__(self, taught: Taught, conversion: Conversion) -> None:
         super().__init__(taught)
@@ -79,35 +79,28 @@ class RadianceConversion(ConversionTask):
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
-            plain, important = (
-                TeacherPoints(
-                    self.teacher,
-                    self.poses,
-                    uses=uses(self.taught.field, field, teacher_points.SAMPLES),
-                    clamp=CLAMP,
-                    important=kept,
-                )
-                for kept in (False, True)
+            source = TeacherPoints(
+                self.teacher,
+                self.poses,
+                uses=uses(self.taught.field, field, teacher_points.SAMPLES),
+                important="points" in self.conversion.hard,
             )
+
+            def points(*loss: Term) -> PointObjective:
+                return PointObjective(field, optimiser, source, seed=config.seed, loss=loss, points=_POINTS)
+
             stages: list[tuple[float, Objective]] = []
-            if first > 0 and self._same_features(field):
-                features = (terms[0], Term("features", "squares"))
-                stages.append((first, _points(field, optimiser, plain, config.seed, features)))
+            if first > 0 and self.head_copied:  # latent vectors then mean the same
+                stages.append((first, points(terms[0], Term("features", "squares"))))
             if second > 0:
-                stages.append((second, _points(field, optimiser, plain, config.seed, terms)))
+                stages.append((second, points(*terms)))
             if second < 1:
-                source = important if "points" in self.conversion.hard else plain
-                points = _points(field, optimiser, source, config.seed, terms)
-                stages.append((1.0, Together(self._rays(field, optimiser, config), points)))
+                stages.append((1.0, Together(self._rays(field, optimiser, config), points(*terms))))
             made = Stages(stages)
-            self.objective_ranges = made.ranges
+            self.objective_ranges, self.counts = made.ranges, made.counts
             return made
 
         return make
-
-    def _same_features(self, student: StoredField) -> bool:
-        """Return whether the latent vectors of both mean the same, so that they can be compared."""
-        return self.head_copied
 
     def _rays(self, field: StoredField, optimiser: Optimiser, config: FitConfig) -> RayObjective:
         context, hard = self.taught.context, self.conversion.hard
@@ -125,6 +118,7 @@ class RadianceConversion(ConversionTask):
             lattice=Lattice(context.step_size, context.cone, context.near),
             seed=config.seed,
             occupied=context.occupancy,
+            coarse=False,
             deterministic=config.deterministic,
         )
 
@@ -147,8 +141,8 @@ class RadianceConversion(ConversionTask):
     def figures(self, state: dict[str, Any]) -> dict[str, Any]:
         seconds, totals = max(state["seconds"], 1e-9), state["totals"]
         return {
-            "points_per_second": totals["points"] / seconds,
-            "rays_per_second": totals["rays"] / seconds,
+            "points_per_second": totals.get("points", 0) / seconds,
+            "rays_per_second": totals.get("rays", 0) / seconds,
             "teacher_share_of_time": self.teacher.seconds / seconds,
             "head_copied": self.head_copied,
         }
@@ -177,9 +171,3 @@ class RadianceConversion(ConversionTask):
             "random views; the teacher, the student, and their difference times eight",
             "against-teacher.png",
         )
-
-
-def _points(
-    field: StoredField, optimiser: Optimiser, source: TeacherPoints, seed: int, terms: Sequence[Term]
-) -> PointObjective:
-    return PointObjective(field, optimiser, source, seed=seed, loss=terms, points=_POINTS)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyfield.distill.values import raw_values
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Field, FieldSpec, StoredField
+from polyfield.fields import Field, FieldSpec, Points, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.fit import Fit
 from polyfield.fitting.runs.config import FitConfig
@@ -83,8 +84,8 @@ class ConversionTask(Task):
 @torch.no_grad()
 def _first(field: Field, x: Tensor) -> Tensor:
     """Return a number (N,) for each point: the raw value, or the first of several."""
-    from polyfield.distill.values import raw_values
-
+    if field.meaning.kind.directional:
+        return field.raw(Points(x))
     return raw_values(field, x)[:, 0]
 
 

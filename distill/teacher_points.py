@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.distill.important import important
+from polyfield.distill.important import with_important
 from polyfield.distill.poses import Poses, rays_of
 from polyfield.distill.teacher import Answers, Teacher
 from polyfield.fields import Points
@@ -15,16 +15,16 @@ from polyfield.fitting.points.source import PointSource, Targets
 from polyfield.kernels import random_bits, uniform
 
 POOL = 1 << 18  # samples at least
-SAMPLES = 4.0  # that a teacher evaluates for one that light reaches
-_RAYS, _POSES = 1 << 14, 128  # at a time
-_MOST_TRIES = 64  # times that many rays, before a teacher counts as empty
+SAMPLES = 6.0  # whose evaluation takes as long as finding one that light reaches
+_RAYS, _POSES = 1 << 14, 128  # at a time, of rays and of poses
+_MOST_TRIES = 16  # times that many rays, before a teacher counts as empty
 
 
 class TeacherPoints(PointSource):
     """Samples on random rays through a teacher, in a pool that is shuffled, used `uses` times, and drawn anew.
 
-    Raw densities below `low` and above `high` are held there, in the features too. With `important`, only the samples are
-    handed out that make most of their ray's colour.
+    With `important`, every other sample is one
+    that makes most of its ray's colour.
     """
 
     parts = ("raw", "features", "colour")
@@ -36,11 +36,10 @@ class TeacherPoints(PointSource):
         poses: Poses,
         *,
         uses: int,
-        clamp: tuple[float, float],
         important: bool = False,
     ) -> None:
         self._teacher, self._poses, self._uses = teacher, poses, uses
-        self._clamp, self._important = clamp, important
+        self._important = important
         self._number, self._taken, self._used = -1, 0, 0
         self._pool: Targets | None = None
 
@@ -72,7 +71,7 @@ class TeacherPoints(PointSource):
             _, rays = rays_of(cameras, _RAYS, seed=seed, step=step)
             jitter = uniform((_RAYS,), seed=seed, stream="jitter", step=step, device=rays.origins.device)
             found = self._teacher.answers(rays, jitter)
-            parts.append(important(found, _RAYS) if self._important else found)
+            parts.append(with_important(found, _RAYS) if self._important else found)
             if sum(len(part.raw) for part in parts) >= POOL:
                 break
         x, directions, raw, features, colour = (
@@ -87,8 +86,6 @@ class TeacherPoints(PointSource):
         )
         if not len(x):  # a teacher that is empty: any points of its domain, with the lowest density
             return self._empty(seed)
-        raw = raw.clamp(*self._clamp)
-        features = torch.cat((raw, features[:, 1:]), 1)
         keys = random_bits((len(x),), seed=seed, stream="shuffle", step=self._number, device=x.device)
         order = keys.argsort(stable=True)
         return Targets(Points(x[order], directions[order]), raw[order], features[order], colour[order])
@@ -97,7 +94,7 @@ class TeacherPoints(PointSource):
         domain, device = self._teacher.field.meaning.domain, self._teacher.field.device
         local = uniform((POOL, 3), seed=seed, stream="nowhere", step=self._number, device=device) * 2 - 1
         vector = self._teacher.field.features(Points(domain.to_world(local[:1]))).vector.shape[1]
-        raw = torch.full((POOL, 1), self._clamp[0], device=device)
+        raw = torch.full((POOL, 1), self._teacher.field.meaning.transform.clamp[0], device=device)
         features = torch.zeros(POOL, vector, device=device)
         directions = torch.nn.functional.normalize(local, dim=1)
         return Targets(Points(domain.to_world(local), directions), raw, features, torch.zeros_like(local))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.rays import Rays
-from polyfield.distill.hard import HardPoses, HardRays
+from polyfield.distill.hard import NUMBERS, HardPoses, HardRays
 from polyfield.distill.poses import Poses, rays_of
 from polyfield.distill.teacher import Teacher
 from polyfield.fitting.rays.source import POOL, Batch, RaySource, with_noise
 from polyfield.fitting.runs.restoring import joined, part
 from polyfield.kernels import random_bits, uniform
 
-SAMPLES = 2.0  # that a teacher evaluates for one that a student is trained on
+SAMPLES = 2.0  # whose evaluation takes as long as one of those that a student is trained on
 _POSES = 256  # of a pool
 _MOST_TRIES = 16  # times that many rays, before those that hit something are repeated
 
@@ -47,7 +47,7 @@ class TeacherRays(RaySource):
         self._hard_poses = HardPoses(_POSES, device) if hard_poses else None
         self._hard_rays = HardRays(device) if hard_rays else None
         self._drawn = 0  # pools with pictures, up to the present one
-        self._picture = torch.zeros(POOL, 10, device=device)  # origin, direction and RGBA of a ray
+        self._picture = torch.zeros(POOL, NUMBERS, device=device)
         self._pose = torch.zeros(POOL, dtype=torch.int64, device=device)
 
     @torch.no_grad()
@@ -61,10 +61,12 @@ class TeacherRays(RaySource):
         slot = torch.full_like(pose, -1)
         if self._hard_rays:
             numbers, slot = self._hard_rays.mixed_in(numbers, seed=seed, step=step)
-        rays = Rays(numbers[:, :3].contiguous(), numbers[:, 3:6].contiguous())
+        origins, directions, rgba, jitter = (part.contiguous() for part in numbers.split((3, 3, 4, 1), 1))
         even = torch.ones(count, device=pose.device)
-        batch = with_noise(rays, numbers[:, 6:].contiguous(), even, seed=seed, step=step)
-        return TaughtBatch(**vars(batch), pose=pose, slot=slot)
+        batch = with_noise(Rays(origins, directions), rgba, even, seed=seed, step=step)
+        # The student is evaluated at the very samples that the teacher was.
+        shared = vars(batch) | {"jitter": jitter[:, 0]}
+        return TaughtBatch(**shared, pose=pose, slot=slot)
 
     def _draw_picture(self, seed: int, number: int) -> None:
         frame, c2w = self._poses.draw(_POSES, seed=seed, step=number)
@@ -79,12 +81,12 @@ class TeacherRays(RaySource):
             hit = rgba[:, 3] > 0
             if not hit.any():
                 continue
-            numbers = torch.cat((rays.origins, rays.directions, rgba), 1)
+            numbers = torch.cat((rays.origins, rays.directions, rgba, jitter[:, None]), 1)
             found.append((numbers[hit], pose[hit]))
             if sum(len(part) for _, part in found) >= POOL:
                 break
         if not found:  # nothing is there: rays of nothing
-            found = [(torch.cat((rays.origins, rays.directions, rgba), 1), pose)]
+            found = [(torch.cat((rays.origins, rays.directions, rgba, jitter[:, None]), 1), pose)]
         numbers, poses = (torch.cat(parts) for parts in zip(*found))
         repeated = torch.arange(POOL, device=numbers.device) % len(numbers)
         self._picture, self._pose, self._drawn = numbers[repeated], poses[repeated], number + 1
@@ -96,7 +98,8 @@ class TeacherRays(RaySource):
         if self._hard_poses:
             self._hard_poses.learn(batch.pose[own], errors[own])
         if self._hard_rays:
-            numbers = torch.cat((batch.rays.origins, batch.rays.directions, batch.target), 1)
+            rays = batch.rays
+            numbers = torch.cat((rays.origins, rays.directions, batch.target, batch.jitter[:, None]), 1)
             self._hard_rays.learn(numbers, batch.slot[~own], errors)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 from polyfield.fields.context import FieldContext
 from polyfield.fields.meaning import Meaning
+from polyfield.fields.occupied import occupied_at
 from polyfield.fields.points import Features, FieldOutput, Points
 
 
@@ -51,7 +52,7 @@ class Field(ABC):
     def query(self, x: Tensor, directions: Tensor | None = None, times: Tensor | None = None) -> FieldOutput:
         """Return the values at x (N, D), in the source's coordinates, seen along unit directions (N, 3), at times (N,).
 
-        Differentiable. Raises PolyfieldError for other shapes, and where the signal needs what was not given.
+        Differentiable. In cells that are empty in the context's occupancy grid the density is 0. Raises PolyfieldError for other shapes, and where the signal needs what was not given.
 
         >>> import polyfield
         >>> domain = polyfield.Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -65,7 +66,15 @@ class Field(ABC):
                 f"query: a {self.meaning.signal} field needs directions (N, 3), the viewing direction at each point"
             )
         points = self.points(x, directions, times)
-        return self.head(self.features(points), points)
+        output, empty = self.head(self.features(points), points), self._empty(points)
+        if empty is None or output.raw is None or output.density is None:
+            return output
+        lowest = self.meaning.transform.clamp[0]
+        return replace(
+            output,
+            raw=output.raw.masked_fill(empty, lowest),
+            density=output.density.masked_fill(empty, 0.0),
+        )
 
     def raw_at(self, x: Tensor, times: Tensor | None = None) -> Tensor:
         """Return raw values (N,) at any number of x (N, D) in the source's coordinates, in chunks, without gradients."""
@@ -99,7 +108,18 @@ class Field(ABC):
             raise PolyfieldError(
                 f"raw: this {self.meaning.signal} field has {self.meaning.channels} values a point; use colour_at"
             )
-        return raw
+        empty = self._empty(points)
+        return raw if empty is None else raw.masked_fill(empty, self.meaning.transform.clamp[0])
+
+    def _empty(self, points: Points) -> Tensor | None:
+        """Return whether points are in empty cells of the context's occupancy grid, (N,) bool, or None without one.
+
+        A fit never saw anything there, so a field has no meaningful values: its density is 0.
+        """
+        occupied = self.context.occupancy
+        if occupied is None or points.x.dim() != 2:
+            return None
+        return ~occupied_at(occupied.to(points.x.device), self.meaning.domain.to_local(points.x))
 
     @abstractmethod
     def features(self, points: Points) -> Features:

@@ -75,6 +75,10 @@ class FitConfig:
     @staticmethod
     def of(config: dict[str, Any], where: str) -> FitConfig:
         """Return the options in a run's config.json; `where` names it in errors."""
+        if "edit" in config:
+            raise PolyfieldError(
+                f"{where}: the run is an edited field, which was not fitted; convert it first"
+            )
         names = [field.name for field in dataclasses.fields(FitConfig)]
         if missing := sorted(set(names) - config.keys()):
             raise PolyfieldError(

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class Task(ABC):
     """Subclasses say what the source is, what a field of it is compared with, and how it is measured."""
 
     objective_ranges: dict[str, tuple[float, float]]  # of the objective's state
-    counts: ClassVar[tuple[str, ...]]  # of the objective
+    counts: tuple[str, ...]  # of the objective
 
     name: str  # of the source
     meaning: Meaning  # of a field of it

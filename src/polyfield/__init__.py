@@ -19,6 +19,7 @@ from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:
     from polyfield.api.convert import convert
+    from polyfield.api.edit import edit
     from polyfield.api.evaluate import evaluate
     from polyfield.api.fields import create, load, renderer, save
     from polyfield.api.fit import FitResult, fit, resume
@@ -60,6 +61,7 @@ _MODULES = {
     "ValueTransform": "polyfield.fields",
     "convert": "polyfield.api.convert",
     "create": "polyfield.api.fields",
+    "edit": "polyfield.api.edit",
     "evaluate": "polyfield.api.evaluate",
     "fit": "polyfield.api.fit",
     "load": "polyfield.api.fields",
@@ -87,6 +89,7 @@ __all__ = [
     "ValueTransform",
     "convert",
     "create",
+    "edit",
     "evaluate",
     "fit",
     "load",

@@ -1,0 +1,131 @@
+"""Opening the field of a run, an edited run or a .field file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.errors import PolyfieldError, shown
+from polyfield.fitting.runs.run import Run
+
+if TYPE_CHECKING:
+    from polyfield.distill.edited import Box, RadianceView
+    from polyfield.fields import Field
+    from polyfield.fields.context import FieldContext
+
+EDIT = "edit"  # the key of an edited run's config.json
+_DEEPEST = 32  # edits of edits
+
+
+def file_of(path: Path) -> Path:
+    """Return the file by which a field is known: a .field file, or an edited run's config.json."""
+    if not path.is_dir():
+        return path
+    run = Run.open(path)
+    return path / "config.json" if EDIT in run.config else run.field_path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of `file_of` a field, in hexadecimal digits."""
+    file = file_of(path)
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise PolyfieldError(f"{shown(file)}: no such file") from None
+
+
+def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldContext]:
+    """Return a field and its context. Raises PolyfieldError where the file is damaged, or what was edited has changed."""
+    from polyfield.fitting.session import open_field
+
+    run = Run.open(path) if path.is_dir() else None
+    if run is None or EDIT not in run.config:
+        return open_field(path if run is None else run.field_path, device)
+    if depth >= _DEEPEST:
+        raise PolyfieldError(
+            f"{shown(path)}: is an edit of an edit of more than {_DEEPEST} others; convert it first"
+        )
+    where = f"{shown(path / 'config.json')}: {EDIT}"
+    match run.config[EDIT]:
+        case {"of": str(of), "sha256": str(sha256), "operations": [*operations]}:
+            pass
+        case other:
+            raise PolyfieldError(f"{where} is {other!s:.200}; expected of, sha256 and operations")
+    _unchanged(Path(of), sha256, where)
+    field, context = open_any(Path(of), device, depth + 1)
+    return applied(field, context, operations, device, where, depth)
+
+
+def applied(
+    field: Field, context: FieldContext, operations: list[Any], device: str, where: str, depth: int = 0
+) -> tuple[Field, FieldContext]:
+    """Return a field with edits, and its context with the occupancy grid of what is left."""
+    from polyfield.distill.edited import occupancy_of
+
+    view = whole(field, context)
+    for index, operation in enumerate(operations):
+        view = _applied(view, operation, device, depth, f"{where}: operations[{index}]")
+    if context.occupancy is not None:
+        context = replace(context, occupancy=occupancy_of(view, context.occupancy))
+    return view, context
+
+
+def whole(field: Field, context: FieldContext) -> RadianceView:
+    """Return a field as a view that can be edited. Raises PolyfieldError where it is not radiance at rest."""
+    from polyfield.distill.edited import RadianceView, Whole
+
+    if isinstance(field, RadianceView):
+        return field
+    if not field.meaning.kind.directional or field.meaning.moving:
+        moving = "moving " if field.meaning.moving else ""
+        raise PolyfieldError(
+            f"edit: the field is of {moving}{field.meaning.signal}; expected radiance at rest"
+        )
+    return Whole(field, context)
+
+
+def box_of(numbers: Any, view: RadianceView, where: str) -> Box:
+    """Return the box of six numbers in the source's coordinates, centre and half sizes."""
+    from polyfield.distill.edited import Box
+
+    x, y, z, *half = _numbers(numbers, 6, where)
+    origin = view.meaning.domain.origin
+    return Box((x - origin[0], y - origin[1], z - origin[2]), (half[0], half[1], half[2]))
+
+
+def _applied(view: RadianceView, operation: Any, device: str, depth: int, where: str) -> RadianceView:
+    from polyfield.distill.edited import Erased, Pasted, Recoloured, copied, moved
+
+    kind = operation.get("kind") if isinstance(operation, Mapping) else None
+    if kind not in ("erase", "move", "copy", "recolour", "paste"):
+        raise PolyfieldError(f"{where}: kind is {kind!r:.80}; expected erase, move, copy, recolour or paste")
+    box = box_of(operation.get("box"), view, where)
+    if kind == "erase":
+        return Erased(view, box)
+    if kind == "paste":
+        of = Path(str(operation.get("of")))
+        _unchanged(of, str(operation.get("sha256")), where)
+        return Pasted(view, box, whole(*open_any(of, device, depth + 1)))
+    x, y, z = _numbers(operation.get("colour" if kind == "recolour" else "by"), 3, where)
+    if kind == "recolour":
+        return Recoloured(view, box, (x, y, z))
+    return (moved if kind == "move" else copied)(view, box, (x, y, z))
+
+
+def _unchanged(of: Path, sha256: str, where: str) -> None:
+    if not of.exists():
+        raise PolyfieldError(f"{where}: {shown(of)} is no longer there; restore it, or edit again")
+    if sha256_of(of) != sha256:
+        raise PolyfieldError(
+            f"{where}: {shown(of)} has changed since it was edited; restore it, or edit again"
+        )
+
+
+def _numbers(found: Any, count: int, where: str) -> list[float]:
+    good = isinstance(found, list | tuple) and len(found) == count
+    if not good or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in found):
+        raise PolyfieldError(f"{where}: found {found!s:.120}; expected {count} numbers")
+    return [float(n) for n in found]

@@ -1,0 +1,199 @@
+"""Edited fields: views over radiance fields, with parts erased, moved, copied, recoloured or pasted.
+
+Nothing is stored anew. Converting an edited field bakes the edit into a field of any architecture.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Field, Points
+from polyfield.fields.context import FieldContext
+from polyfield.fields.occupied import occupied_at
+from polyfield.fields.points import Features, FieldOutput
+from polyfield.kernels import uniform
+
+_TRIED = 8  # points of a cell that decide whether it is occupied
+_BRIGHTNESS = (0.2126, 0.7152, 0.0722)  # of linear RGB (ITU-R BT.709)
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box in the world. Raises PolyfieldError if a side is not positive."""
+
+    centre: tuple[float, float, float]
+    half: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        numbers = torch.tensor((*self.centre, *self.half), dtype=torch.float64)
+        if not (torch.isfinite(numbers).all() and min(self.half) > 0):
+            raise PolyfieldError(
+                f"box {(*self.centre, *self.half)}: expected x y z and three half sizes above 0"
+            )
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Return whether points (N, 3) are inside, (N,) bool."""
+        offset = (x - x.new_tensor(self.centre)).abs()
+        return (offset < x.new_tensor(self.half)).all(-1)
+
+    def moved(self, by: tuple[float, float, float]) -> Box:
+        """Return the box at another place."""
+        x, y, z = (c + d for c, d in zip(self.centre, by))
+        return Box((x, y, z), self.half)
+
+
+class RadianceView(Field):
+    """A radiance field that is asked through `look` alone: raw densities, and colours where they are wanted."""
+
+    def __init__(self, of: Field) -> None:
+        self.meaning = of.meaning
+        self._device = of.device
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @abstractmethod
+    def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        """Return raw densities (N,) and, if wanted, colours (N, 3)."""
+
+    @abstractmethod
+    def occupied(self, x: Tensor) -> Tensor:
+        """Return whether anything may be at world points (N, 3), (N,) bool."""
+
+    def features(self, points: Points) -> Features:
+        raw, _ = self.look(points, coloured=False)
+        return Features(raw, raw[:, None])
+
+    def head(self, features: Features, points: Points) -> FieldOutput:
+        raw, colour = self.look(points, coloured=True)
+        return FieldOutput(raw=raw, density=self.density(raw), colour=colour)
+
+    @property
+    def lowest(self) -> float:
+        """The raw density of nothing."""
+        return self.meaning.transform.clamp[0]
+
+
+class Whole(RadianceView):
+    """A fitted field as it is, with nothing where its occupancy grid is empty."""
+
+    def __init__(self, field: Field, context: FieldContext) -> None:
+        super().__init__(field)
+        self._field, self._occupied = field, context.occupancy
+
+    def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        features = self._field.features(points)
+        assert features.raw is not None
+        raw = torch.where(self.occupied(points.x), features.raw, self.lowest)
+        return raw, self._field.head(features, points).colour if coloured else None
+
+    def occupied(self, x: Tensor) -> Tensor:
+        if self._occupied is None:
+            return torch.ones(len(x), dtype=torch.bool, device=x.device)
+        return occupied_at(self._occupied, self.meaning.domain.to_local(x))
+
+
+class Erased(RadianceView):
+    """Nothing in a box."""
+
+    def __init__(self, base: RadianceView, box: Box) -> None:
+        super().__init__(base)
+        self._base, self._box = base, box
+
+    def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        raw, colour = self._base.look(points, coloured)
+        return torch.where(self._box.holds(points.x), self.lowest, raw), colour
+
+    def occupied(self, x: Tensor) -> Tensor:
+        return self._base.occupied(x) & ~self._box.holds(x)
+
+
+class Pasted(RadianceView):
+    """In a box what another field, or the same one elsewhere, has there: that is moved by `by`, a vector (3,)."""
+
+    def __init__(
+        self, base: RadianceView, box: Box, other: RadianceView, by: tuple[float, float, float] = (0.0,) * 3
+    ) -> None:
+        super().__init__(base)
+        self._base, self._box, self._other, self._by = base, box, other, by
+        # Densities of both are per their own unit of length.
+        self._shift = float(
+            torch.tensor(base.meaning.domain.density_unit / other.meaning.domain.density_unit).log()
+        )
+
+    def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        raw, colour = self._base.look(points, coloured)
+        inside = self._box.holds(points.x)
+        if not inside.any():
+            return raw, colour
+        there, other = self._other.look(self._before(points[inside]), coloured)
+        raw = raw.masked_scatter(inside, (there + self._shift).clamp(*self.meaning.transform.clamp))
+        if colour is not None and other is not None:
+            colour = colour.masked_scatter(inside[:, None], other)
+        return raw, colour
+
+    def _before(self, points: Points) -> Points:
+        return replace(points, x=points.x - points.x.new_tensor(self._by))
+
+    def occupied(self, x: Tensor) -> Tensor:
+        moved = self._other.occupied(x - x.new_tensor(self._by))
+        return torch.where(self._box.holds(x), moved, self._base.occupied(x))
+
+
+class Recoloured(RadianceView):
+    """One colour in a box, as bright at each point as the colour that was there."""
+
+    def __init__(self, base: RadianceView, box: Box, colour: tuple[float, float, float]) -> None:
+        super().__init__(base)
+        if not all(0 <= c <= 1 for c in colour):
+            raise PolyfieldError(f"colour {colour}: expected three numbers from 0 to 1")
+        self._base, self._box, self._colour = base, box, colour
+
+    def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        raw, colour = self._base.look(points, coloured)
+        if colour is None:
+            return raw, None
+        new = colour.new_tensor(self._colour)
+        own, wanted = colour @ colour.new_tensor(_BRIGHTNESS), float(new @ new.new_tensor(_BRIGHTNESS))
+        shaded = (new * (own / max(wanted, 1e-3))[:, None]).clamp(0, 1)
+        return raw, torch.where(self._box.holds(points.x)[:, None], shaded, colour)
+
+    def occupied(self, x: Tensor) -> Tensor:
+        return self._base.occupied(x)
+
+
+def moved(base: RadianceView, box: Box, by: tuple[float, float, float]) -> RadianceView:
+    """Return a field with what is in a box at another place, by a vector (3,), and nothing where it was."""
+    return Pasted(Erased(base, box), box.moved(by), base, by)
+
+
+def copied(base: RadianceView, box: Box, by: tuple[float, float, float]) -> RadianceView:
+    """Return a field with what is in a box at another place too, by a vector (3,)."""
+    return Pasted(base, box.moved(by), base, by)
+
+
+@torch.no_grad()
+def occupancy_of(field: RadianceView, like: Tensor) -> Tensor:
+    """Return the occupancy grid of a view, of the shape of `like` (K, R, R, R) bool.
+
+    A cell is occupied if anything may be at one of some random points in it.
+    """
+    cascades, cells = like.shape[0], like.shape[-1]
+    grid = torch.zeros_like(like)
+    middle = torch.arange(cells, device=like.device, dtype=torch.float32)
+    z, y, x = torch.meshgrid(middle, middle, middle, indexing="ij")
+    corner = torch.stack((x, y, z), -1).view(-1, 3)
+    for cascade in range(cascades):
+        for turn in range(_TRIED):
+            step = cascade * _TRIED + turn
+            jitter = uniform(tuple(corner.shape), seed=0, stream="edited", step=step, device=like.device)
+            local = ((corner + jitter) * (2 / cells) - 1) * 2.0**cascade
+            found = field.occupied(field.meaning.domain.to_world(local))
+            grid[cascade] |= found.view(cells, cells, cells)
+    return grid
