@@ -25,7 +25,7 @@ def convert(
     seconds: float | None = None,
     bytes: int | None = None,
     options: Mapping[str, int | str] | None = None,
-    stages: Sequence[float] = (0.05, 0.8),
+    stages: Sequence[float] | None = None,
     hard: Sequence[str] = ("poses", "rays", "points"),
     init_head: bool = True,
     loss: Sequence[Term | Mapping[str, Any]] | None = None,
@@ -55,7 +55,8 @@ def convert(
     options
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
-        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end.
+        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None, those that suit
+        the new field: early ends for tables, late ones for networks.
     hard
         What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
         Fang et al. 2024).
@@ -126,7 +127,8 @@ def convert(
         )
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS
-    conversion = Conversion((*stages,), tuple(hard), init_head)  # type: ignore[arg-type]
+    shares = None if stages is None else tuple(stages)
+    conversion = Conversion(shares, tuple(hard), init_head)  # type: ignore[arg-type]  # it checks their number
     config = FitConfig(
         source=source if is_function(source) else absolute(source),
         field=to,

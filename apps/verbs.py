@@ -102,7 +102,7 @@ def convert(
     seconds: float | None = None,
     bytes: int | None = None,
     options: dict[str, int | str] | None = None,
-    stages: tuple[float, float] = (0.05, 0.8),
+    stages: tuple[float, float] | None = None,
     hard: tuple[str, ...] = ("poses", "rays", "points"),
     init_head: bool = True,
     signal: str | None = None,
@@ -122,7 +122,8 @@ def convert(
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
         bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
         options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
-        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow.
+        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow. Early
+            ends for tables, late ones for networks, if not given.
         hard: What is taught more often where the student is wrong: some of poses, rays and points.
         init_head: Begin with the teacher's colour network if the new field has one of the same shape.
         signal: Of a function: what its values are, such as sdf or radiance.

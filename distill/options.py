@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,17 +20,14 @@ class Conversion:
     """
 
     # The shares of the fit at which the stage of features and the stage of samples end; rendered colours follow.
-    stages: tuple[float, float] = (0.05, 0.8)
+    stages: tuple[float, float] | None = None  # those that suit the new field if None
     hard: tuple[str, ...] = LEVELS  # what is taught more often where the student is wrong, of LEVELS
     init_head: bool = True  # begin with the teacher's colour network where both have the same shape
 
     def __post_init__(self) -> None:
-        numbers = all(isinstance(s, int | float) and not isinstance(s, bool) for s in self.stages)
-        if len(self.stages) != 2 or not numbers or not all(map(math.isfinite, self.stages)):
-            raise PolyfieldError(f"--stages {self.stages!r:.80}: expected two numbers from 0 to 1")
-        if not 0 <= self.stages[0] <= self.stages[1] <= 1:
+        if self.stages is not None and not _are_stages(self.stages):
             raise PolyfieldError(
-                f"--stages {self.stages[0]:g} {self.stages[1]:g}: expected two numbers from 0 to 1, the smaller one first"
+                f"--stages {' '.join(map(str, self.stages)):.80}: expected two numbers from 0 to 1, the smaller one first"
             )
         for level in self.hard:
             if level not in LEVELS:
@@ -38,17 +35,22 @@ class Conversion:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""
-        return {**asdict(self), "stages": list(self.stages), "hard": list(self.hard)}
+        return {**asdict(self), "stages": self.stages and list(self.stages), "hard": list(self.hard)}
 
     @staticmethod
     def from_json(data: Any) -> Conversion:
         """Return the options that `to_json` wrote. Raises PolyfieldError for anything else."""
         match data:
             case {
-                "stages": [first, second],
+                "stages": None | [_, _] as stages,
                 "hard": [*hard],
                 "init_head": bool(init_head),
                 **rest,
             } if not rest and all(isinstance(level, str) for level in hard):
-                return Conversion((first, second), tuple(hard), init_head)
+                return Conversion(None if stages is None else (stages[0], stages[1]), tuple(hard), init_head)
         raise PolyfieldError(f"config.json: conversion is {data!r:.200}; expected stages, hard and init_head")
+
+
+def _are_stages(stages: Sequence[object]) -> bool:
+    numbers = [s for s in stages if isinstance(s, int | float) and not isinstance(s, bool)]
+    return len(numbers) == len(stages) == 2 and 0 <= numbers[0] <= numbers[1] <= 1

@@ -53,15 +53,6 @@ def clamped(found: Tensor, wanted: Tensor, *, low: float = -5.0, high: float = 8
     return (held - wanted.clamp(low, high)).square()
 
 
-def opacity(found: Tensor, wanted: Tensor, *, length: float) -> Tensor:
-    """Return the squared error of each opacity, 1 - exp(-length exp(raw)), of a step through a density.
-
-    length is in the domain's density unit, as raw densities are.
-    """
-    depth, goal = (length * raw.clamp(max=15).exp() for raw in (found, wanted))
-    return (torch.exp(-goal) - torch.exp(-depth)).square()
-
-
 def distortion(samples: RaySamples, weights: Tensor) -> Tensor:
     """Return the mean distortion over R rays of packed samples (C,) with weights (C,).
 
@@ -89,7 +80,6 @@ _COMPARISONS: dict[str, Callable[..., Tensor]] = {
     "relative": relative,
     "entropy": entropy,
     "clamped": clamped,
-    "opacity": opacity,
 }
 MEASURES: dict[str, dict[str, Callable[..., Tensor]]] = {
     "colour": _COMPARISONS,
@@ -156,10 +146,9 @@ class Term:
         """The measure's options, those that are not given with their defaults."""
         return _defaults(self.part, self.measure) | self.options
 
-    def __call__(self, found: Any, wanted: Any, weight: Tensor | None = None) -> Tensor:
-        """Return the mean of the measure, without the term's weight. weight (N,) multiplies the losses of the points."""
-        losses = MEASURES[self.part][self.measure](found, wanted, **self.options)
-        return (losses if weight is None else losses * weight[:, None]).mean()
+    def __call__(self, *values: Any) -> Tensor:
+        """Return the mean of the measure, without the weight."""
+        return MEASURES[self.part][self.measure](*values, **self.options).mean()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""

@@ -135,13 +135,10 @@ def points_and_targets(
     points: Tensor,
     directions: Tensor | None,
     targets: Mapping[str, tuple[Tensor, int]],
-    weights: Mapping[str, Tensor],
 ) -> None:
     """Check the points of a fused kernel. Targets come with the width of their rows."""
     _shape("fused_field: points", points, (None, None))
     given = {name: pair for name, pair in targets.items()}
-    for name, weight in weights.items():
-        _shape(f"fused_field: weights of {name}", weight, (len(points),))
     given["points"] = points, points.shape[1]
     if directions is not None:
         given["directions"] = directions, 3

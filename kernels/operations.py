@@ -6,7 +6,6 @@ All but `gather` take an optional leading bank axis B, for many small fields at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -183,14 +182,13 @@ class FusedKernel(Protocol):
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
-        weights: Mapping[str, Tensor] = MappingProxyType({}),
         steps: Sequence[Mapping[str, Any] | None] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         """Return figures, squared errors and gradients of the values at world points (N, D).
 
         targets are by part: "raw" (N, C), "features" (N, L), the latent vector, and "colour" (N, 3), which needs unit
         directions (N, 3). Terms are (part, measure, weight, options) as in `fitting.losses`; the loss is their
-        weighted sum. weights (N,) by part multiply the points' own losses in it, before the mean over all points. The squared errors (N,) are of the first term, means over the channels; of entropy, those of
+        weighted sum. The squared errors (N,) are of the first term, means over the channels; of entropy, those of
         probabilities. Figures, gradients and steps are as in `train`. A step of None leaves its layer as it is.
         """
 

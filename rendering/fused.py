@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -100,7 +99,6 @@ class FusedField:
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
         steps: Sequence[Mapping[str, Any]] = (),
-        weights: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> tuple[dict[str, Any], Tensor]:
         """Return a step's figures and squared errors, as in `FusedKernel.train_points`.
 
@@ -118,7 +116,6 @@ class FusedField:
             points.directions if coloured else None,
             targets={part: targets[part] for part in compared},
             terms=terms,
-            weights={part: weight for part, weight in weights.items() if part in compared},
             steps=moves,
         )
         for index, (tensor, gradient) in enumerate(zip(self.tensors, gradients)):

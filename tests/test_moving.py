@@ -65,7 +65,7 @@ def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):
     assert task.meaning.moving
     fit = task.begin(config(), silent)
     assert fit.field.encoding.factors()[0][0].axes == (0, 1, 2, 3)
-    assert fit.objective._fused is None and FusedField.of(fit.field) is None
+    assert fit.objective.fused is None and FusedField.of(fit.field) is None
 
 
 def test_it_goes_on_to_the_byte(moving):

@@ -126,11 +126,11 @@ class TestPenalties:
         fits = [self.penalised(monkeypatch, weight) for weight in (1e-4, 1e-4, 0.0)]
         for fit in fits:
             fit.field.encoding.tables[0].data *= 1e3
-            if fit.objective._fused:
-                fit.objective._fused.refresh()
+            if fit.objective.fused:
+                fit.objective.fused.refresh()
         fused, general, without = fits
-        assert fused.objective._fused is not None
-        general.objective._fused = without.objective._fused = None
+        assert fused.objective.fused is not None
+        general.objective.fused = without.objective.fused = None
         for fit in fits:
             fit.step()
         grads = [torch.cat([p.grad.flatten() for p in fit.field.parameters()]) for fit in fits]
@@ -145,7 +145,7 @@ class TestPenalties:
     def test_copies_in_half_precision_follow(self, monkeypatch):
         fit = run(self.penalised(monkeypatch, 1e-2))
         tables = list(fit.field.encoding.tables)
-        for table, half in zip(tables, fit.objective._fused.halves.values(), strict=True):
+        for table, half in zip(tables, fit.objective.fused.halves.values(), strict=True):
             assert torch.equal(half, table.detach().half())
 
     def test_it_pulls_the_tables_down(self, monkeypatch):

@@ -113,7 +113,7 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
         (
             "config.json",
             '{"schema": 5, "version": "9.1"}',
-            "schema 4; this polyfield reads 3; use the version '9.1'",
+            "schema 5; this polyfield reads 4; use the version '9.1'",
         ),
         ("config.json", "{}", "schema None"),
         ("config.json", "[]", "is not a JSON object"),

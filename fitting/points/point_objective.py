@@ -83,19 +83,18 @@ class PointObjective:
                 {part: wanted for part, wanted in parts.items() if wanted is not None},
                 [(term.part, term.measure, term.weight_at(progress), term.settings) for term in self._loss],
                 [self._optimiser.arguments(tensor, rate) for tensor in self.fused.tensors] if moves else (),
-                targets.weights,
             )
             value, finite = done["loss"], done["finite"]
             if penalty is not None:
                 penalty.backward()  # adds to the gradients that the kernel left
                 value, finite = value + float(penalty.detach()), self._optimiser.finite()
             return value, errors, finite, moves
-        values = {part: (*pair, targets.weights.get(part)) for part, pair in self._compared(targets).items()}
+        values = self._compared(targets)
         loss = total(self._loss, values, progress)
         if penalty is not None:
             loss = loss + penalty
         loss.backward()
-        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part][:2])
+        errors = self._squared_errors(self._loss[0].part, *values[self._loss[0].part])
         return float(loss.detach()), errors, self._optimiser.finite(), False
 
     def _compared(self, targets: Targets) -> dict[str, tuple[Any, ...]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -20,9 +19,6 @@ class Targets:
     raw: Tensor | None = None  # (N, C) values before the transform; of occupancy 0 or 1
     features: Tensor | None = None  # (N, F)
     colour: Tensor | None = None  # (N, C)
-    weights: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # (N,) of each point in the loss of a part; absent: all 1
 
 
 class PointSource(ABC):

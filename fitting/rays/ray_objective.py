@@ -67,14 +67,12 @@ class RayObjective:
         loss: Sequence[Term] = LOSS,
         visible: Tensor | None = None,
         occupied: Tensor | None = None,
-        coarse: bool = True,
         deterministic: bool = False,
     ) -> None:
         """Make an objective for a field and a source.
 
         lattice is the finest one. visible (K, V, V, V) bool are the cells that may be occupied, or None for
-        all. occupied (K, G, G, G) bool are the cells that the occupancy grid begins with, and never leaves. With
-        `coarse`, steps along a ray are longer at first.
+        all. occupied (K, G, G, G) bool are the cells that the occupancy grid begins with, and never leaves.
 
         Raises PolyfieldError for a loss of other parts than PARTS, and if deterministic steps are
         requested on a GPU that has none for this field.
@@ -96,7 +94,6 @@ class RayObjective:
         on_gpu = self._queues and field.device.type != "cpu"
         self._size = batch_size.GPU if on_gpu else batch_size.CPU
         self._rays = self._size.first_rays
-        self._coarse = coarse
         if deterministic and field.device.type != "cpu" and not self._queues:
             raise PolyfieldError(
                 f"--deterministic: {field.spec.architecture} has no deterministic kernels on {field.device}; "
@@ -127,8 +124,6 @@ class RayObjective:
 
         Steps are coarse at first, while most of space is still occupied and the field is smooth.
         """
-        if not self._coarse:
-            return self.lattice
         factor = next(factor for until, factor in _STEP_FACTORS if progress <= until)
         return Lattice(self.lattice.step * factor, self.lattice.cone * factor, self.lattice.near)
 

@@ -14,7 +14,6 @@ def compared(
     found: Mapping[str, Tensor],
     wanted: Mapping[str, Tensor],
     terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
-    weights: Mapping[str, Tensor],
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return the loss (1,), the squared errors of the first term (N,), and slopes (N, C) by part.
 
@@ -23,8 +22,6 @@ def compared(
     loss, errors, slopes = None, None, dict[str, Tensor]()
     for part, measure, weight, options in terms:
         value, slope = _measured(measure, found[part], wanted[part], options)
-        if part in weights:
-            value, slope = value * weights[part][:, None], slope * weights[part][:, None]
         own = value.mean()[None] * weight
         loss = own if loss is None else loss + own
         if errors is None:
@@ -51,10 +48,6 @@ def _measured(
     if measure == "entropy":
         value = found.clamp(min=0) - found * wanted + torch.log1p(torch.exp(-found.abs()))
         return value, found.sigmoid() - wanted
-    if measure == "opacity":
-        depth, goal = (options["length"] * x.clamp(max=15).exp() for x in (found, wanted))
-        error = torch.exp(-goal) - torch.exp(-depth)
-        return error.square(), 2 * error * torch.exp(-depth) * depth
     if measure == "clamped":
         low, high = options["low"], options["high"]
         error = found.clamp(low, high) - wanted.clamp(low, high)

@@ -10,7 +10,6 @@ read that number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,13 +79,12 @@ class FusedKernel:
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
-        weights: Mapping[str, Tensor] = MappingProxyType({}),
         steps: Sequence[Mapping[str, Any] | None] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         passes, count = self._passes, len(points)
         widths = {"raw": 1 if passes.coloured else passes.latent, "features": passes.latent, "colour": 3}
         checks.points_and_targets(
-            points, directions, {name: (t, widths[name]) for name, t in targets.items()}, weights
+            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
         )
         if steps:
             checks.field_steps([self._table, *passes.weights], steps)
@@ -94,7 +92,7 @@ class FusedKernel:
         total = torch.full((1,), count, device=points.device)
         unit, codes, vector, inputs, colour = passes.points(points, directions, layers, total)
         found = {"raw": vector[:, : widths["raw"]], "features": vector, "colour": colour}
-        loss, errors, slopes = compared(found, targets, terms, weights)
+        loss, errors, slopes = compared(found, targets, terms)
         to_latent = torch.zeros_like(vector)
         for part in slopes.keys() - {"colour"}:
             to_latent[:, : widths[part]] += slopes[part]
@@ -113,7 +111,7 @@ class FusedKernel:
         return figures, errors, []
 
     def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        checks.points_and_targets(points, directions, {}, {})
+        checks.points_and_targets(points, directions, {})
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         total = torch.full((1,), len(points), device=points.device)
         _, _, vector, _, colour = self._passes.points(points, directions, weights, total)

@@ -159,7 +159,6 @@ void bind_field(nb::module_& m) {
            "to_colour"_a.noconvert())
         .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions,
                                 const std::vector<std::optional<Floats>>& targets,
-                                const std::vector<std::optional<Floats>>& weights,
                                 const std::vector<std::tuple<int, int, float, float, float>>& terms, Floats errors,
                                 const Layers& to_tables, const Moves::Given& steps, const Layers& to_density,
                                 const Layers& to_colour) {
@@ -167,10 +166,7 @@ void bind_field(nb::module_& m) {
             {
                 Call call;
                 PointTraining training{};
-                for (int part = 0; part < PARTS; ++part) {
-                    training.target[part] = targets[part] ? targets[part]->data() : nullptr;
-                    training.weight[part] = weights[part] ? weights[part]->data() : nullptr;
-                }
+                for (int part = 0; part < PARTS; ++part) training.target[part] = targets[part] ? targets[part]->data() : nullptr;
                 std::vector<PointTerm> given;
                 for (const auto& [part, measure, weight, low, high] : terms)
                     given.push_back({Part(part), Measure(measure), weight, low, high});
@@ -180,7 +176,7 @@ void bind_field(nb::module_& m) {
                 losses = kernels->train_points(self.now(), points_of(points, directions), training);
             }
             return figures(losses);
-        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "targets"_a.noconvert(), "weights"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
+        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
            "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_colour"_a.noconvert())
         .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, Floats latent, Floats colour) {
             Call call;

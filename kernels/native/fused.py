@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from polyfield.kernels.native.interpolate import grid
 
 # As the enumerations in kernels.hpp.
 _PARTS = ("raw", "features", "colour")
-_MEASURES = ("squares", "huber", "relative", "entropy", "clamped", "opacity")
+_MEASURES = ("squares", "huber", "relative", "entropy", "clamped")
 _MOST_CODES = 256  # numbers
 _MOST_WEIGHTS = 1 << 20  # gradients are summed in 64 chunks, each with its own memory
 
@@ -98,19 +97,17 @@ class FusedKernel:
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
-        weights: Mapping[str, Tensor] = MappingProxyType({}),
         steps: Sequence[Mapping[str, Any] | None] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         widths = {"raw": 1 if self._radiance else self._latent, "features": self._latent, "colour": 3}
         checks.points_and_targets(
-            points, directions, {name: (t, widths[name]) for name, t in targets.items()}, weights
+            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
         )
         errors = torch.empty(len(points))
         figures = self._native.train_points(
             points=array(points),
             directions=None if directions is None else array(directions),
             targets=[array(targets[part]) if part in targets else None for part in _PARTS],
-            weights=[array(weights[part]) if part in weights else None for part in _PARTS],
             terms=[
                 (_PARTS.index(part), _MEASURES.index(measure), weight, *_limits(options))
                 for part, measure, weight, options in terms
@@ -121,7 +118,7 @@ class FusedKernel:
         return figures, errors, [] if steps else self._gradients()
 
     def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        checks.points_and_targets(points, directions, {}, {})
+        checks.points_and_targets(points, directions, {})
         latent = torch.empty(len(points), self._latent)
         colour = torch.empty(0 if directions is None else len(points), 3)
         self._native.evaluate(

@@ -132,12 +132,12 @@ struct Training : Descent {
 
 // What is compared at points, and how: fitting/losses.py has the equations.
 enum Part { RAW, FEATURES, COLOUR, PARTS };
-enum Measure { SQUARES, HUBER, RELATIVE, ENTROPY, CLAMPED, OPACITY };
+enum Measure { SQUARES, HUBER, RELATIVE, ENTROPY, CLAMPED };
 
 struct PointTerm {
     Part part;
     Measure measure;
-    float weight, low, high;  // of CLAMPED the range; of HUBER, high is delta; of OPACITY, the length
+    float weight, low, high;  // of CLAMPED the range; of HUBER, high is delta
 };
 
 struct QueryPoints {
@@ -149,7 +149,6 @@ struct PointTraining : Descent {
     int terms;
     const PointTerm* term;
     const float* target[PARTS];  // (count, channels) of each part, or null
-    const float* weight[PARTS];  // (count,) of each point in the loss of a part, or null: all are 1
     float* errors;  // (count,) squared, of the first term, mean over the channels, overwritten
 };
 

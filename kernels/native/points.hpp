@@ -67,13 +67,6 @@ template <class Body> static inline void with_measure(const PointTerm& term, con
                 slope = 1 / (1 + expf(-found)) - wanted;
                 return fmaxf(found, 0.f) - found * wanted + log1pf(expf(-fabsf(found)));
             });
-        case OPACITY:
-            return body([length = term.high](float found, float wanted, float& slope) {
-                const float depth = length * expf(fminf(found, 15.f)), passed = expf(-depth);
-                const float error = expf(-length * expf(fminf(wanted, 15.f))) - passed;
-                slope = 2 * error * passed * depth;
-                return error * error;
-            });
         case CLAMPED:
             return body([low = term.low, high = term.high](float found, float wanted, float& slope) {
                 const float error = fminf(fmaxf(found, low), high) - fminf(fmaxf(wanted, low), high);
@@ -102,17 +95,15 @@ inline void Tile<P>::compare(const PointTraining& training, int64_t points, Loss
         const float *found = coloured ? rgb_ : latent_floats_, *wanted = training.target[term.part] + first_ * channels;
         const double scale = double(term.weight) / (double(points) * channels);
         float* to = coloured ? to_colours : to_latent_;
-        const float* weight = training.weight[term.part] ? training.weight[term.part] + first_ : nullptr;
         with_measure(term, [&](const auto& measure) {
             double sum = 0;
             for (int r = 0; r < rows_; ++r) {
                 float squared = 0;
-                const float own = weight ? weight[r] : 1;
                 for (int c = 0; c < channels; ++c) {
                     const float f = found[size_t(r) * width + c], w = wanted[size_t(r) * channels + c];
                     float slope, error = f - w;
-                    sum += own * measure(f, w, slope);
-                    to[size_t(r) * width + c] += slope * (own * float(scale));
+                    sum += measure(f, w, slope);
+                    to[size_t(r) * width + c] += slope * float(scale);
                     if (term.measure == ENTROPY) error = 1 / (1 + expf(-f)) - w;
                     squared += error * error;
                 }

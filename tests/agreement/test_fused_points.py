@@ -7,6 +7,7 @@ from polyfield import _core
 from polyfield.fields import Domain, FieldSpec, Meaning, Points, StoredField, create
 from polyfield.fitting.losses import Term, total
 from polyfield.kernels import uniform
+from polyfield.kernels.dispatch import built
 from polyfield.rendering.fused import FusedField
 
 BOX = Domain("box", (0.2, 0.0, -0.1), (1.0, 1.5, 0.7), ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
@@ -105,10 +106,12 @@ def test_a_step(name, count, native_form, monkeypatch):
     one_step(name, count, native_form, monkeypatch)
 
 
+@pytest.mark.skipif(not built("cuda"), reason="Triton is not installed")
 @pytest.mark.parametrize("name", ON_GPU)
-def test_a_step_on_a_gpu(name, fused_form, monkeypatch):
-    if fused_form.startswith("cuda"):
-        one_step(name, 70, fused_form, monkeypatch)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_on_a_gpu(name, precision, monkeypatch):
+    monkeypatch.setenv("POLYFIELD_PRECISION", precision)
+    one_step(name, 40, f"cuda-{precision}", monkeypatch)
 
 
 def one_step(name, count, fused_form, monkeypatch):
@@ -137,13 +140,21 @@ def one_step(name, count, fused_form, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_values(name, fused_form, monkeypatch):
-    form = fused_form.partition("-")[0]
-    if form == "cuda" and name not in ON_GPU:
-        pytest.skip("the form does not take it")
-    monkeypatch.setenv("POLYFIELD_KERNELS", form)
+def test_values(name, native_form, monkeypatch):
+    values_agree(name, native_form, monkeypatch)
+
+
+@pytest.mark.skipif(not built("cuda"), reason="Triton is not installed")
+@pytest.mark.parametrize("name", ON_GPU)
+def test_values_on_a_gpu(name, monkeypatch):
+    monkeypatch.setenv("POLYFIELD_PRECISION", "float32")
+    values_agree(name, "cuda-float32", monkeypatch)
+
+
+def values_agree(name, fused_form, monkeypatch):
+    monkeypatch.setenv("POLYFIELD_KERNELS", fused_form.partition("-")[0])
     field, _ = made(name)
-    points, _ = inputs(field, 100)
+    points, _ = inputs(field, 60)
     fused = FusedField.of(field)
     latent, colour = fused.evaluate(points)
     monkeypatch.setenv("POLYFIELD_KERNELS", "reference")

@@ -1,0 +1,258 @@
+"""Edited fields: what is erased, moved, copied, recoloured and pasted, and the runs that hold edits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import polyfield
+from polyfield.distill import radiance_task, teacher_points, teacher_rays
+from polyfield.distill.edited import Box, Erased, Pasted, Recoloured, Whole, copied, moved, occupancy_of
+from polyfield.errors import PolyfieldError
+from polyfield.fields import Domain, FieldSpec, Points, create
+from polyfield.fields.context import FieldContext
+from polyfield.fitting.rays import source
+from polyfield.kernels import uniform
+
+BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
+LEFT = Box((-0.5, 0.0, 0.0), (0.25, 0.25, 0.25))
+SMALL = {"levels": 2, "log2_size": 10, "finest": 20, "width": 16}
+
+
+def field_of(seed: int, domain: Domain = BOX):
+    field = create(FieldSpec.of("hashgrid", "radiance", domain, **SMALL), seed=seed)
+    with torch.no_grad():
+        field.encoding.tables[0].copy_(uniform(field.encoding.tables[0].shape, seed=seed, stream="t") * 4 - 2)
+    return field
+
+
+@pytest.fixture
+def base() -> Whole:
+    return Whole(field_of(1), FieldContext())
+
+
+def points(box: Box | None = None, count: int = 400) -> Points:
+    x = uniform((count, 3), seed=3, stream="x") * 2 - 1
+    if box is not None:
+        x = x * torch.tensor(box.half) * 0.99 + torch.tensor(box.centre)
+    return Points(x, torch.nn.functional.normalize(uniform((count, 3), seed=4, stream="d") - 0.5, dim=1))
+
+
+def seen(field, at: Points):
+    output = field.head(field.features(at), at)
+    assert torch.equal(output.raw, field.raw(Points(at.x)))
+    return output
+
+
+def test_a_whole_field_is_the_field(base):
+    own = field_of(1)
+    at = points()
+    wanted = own.head(own.features(at), at)
+    found = seen(base, at)
+    assert torch.equal(found.density, wanted.density) and torch.equal(found.colour, wanted.colour)
+
+
+def test_nothing_is_left_in_an_erased_box_and_all_else_is(base):
+    erased = Erased(base, LEFT)
+    assert (seen(erased, points(LEFT)).raw == -15).all()
+    at = points()
+    outside = ~LEFT.holds(at.x)
+    assert torch.equal(seen(erased, at).raw[outside], seen(base, at).raw[outside])
+    assert not erased.occupied(points(LEFT).x).any() and erased.occupied(at.x)[outside].all()
+
+
+@pytest.mark.parametrize(("edit", "left"), [(moved, False), (copied, True)])
+def test_what_is_in_a_box_is_at_another_place(base, edit, left):
+    edited = edit(base, LEFT, (0.9, 0.1, 0.0))
+    at = points(LEFT)
+    there = Points(at.x + torch.tensor((0.9, 0.1, 0.0)), at.directions)
+    wanted, found = seen(base, at), seen(edited, there)
+    # Positions come back through an addition and a subtraction.
+    assert torch.allclose(found.raw, wanted.raw, atol=1e-3) and torch.allclose(
+        found.colour, wanted.colour, atol=1e-3
+    )
+    assert bool((seen(edited, at).raw > -15).any()) is left
+
+
+def test_a_recoloured_box_keeps_its_brightness(base):
+    at, weights = points(LEFT), torch.tensor((0.2126, 0.7152, 0.0722))
+    before, after = seen(base, at).colour, seen(Recoloured(base, LEFT, (0.6, 0.5, 0.4)), at).colour
+    inside = (after < 1).all(1)
+    assert torch.allclose((before @ weights)[inside], (after @ weights)[inside], atol=1e-5)
+    assert torch.allclose(
+        after[inside][:, 0] / after[inside][:, 2], torch.full((int(inside.sum()),), 1.5), atol=1e-4
+    )
+    with pytest.raises(PolyfieldError, match="three numbers from 0 to 1"):
+        Recoloured(base, LEFT, (2.0, 0.0, 0.0))
+
+
+def test_densities_of_another_domain_keep_their_length(base):
+    other = Whole(field_of(2, Domain("box", (0.0,) * 3, (3.0,) * 3)), FieldContext())
+    at = points(LEFT)
+    assert torch.allclose(seen(Pasted(base, LEFT, other), at).density, seen(other, at).density, rtol=1e-4)
+
+
+def test_the_grid_of_an_edit_has_what_is_left(base):
+    occupied = torch.ones(1, 16, 16, 16, dtype=torch.bool)
+    grid = occupancy_of(Erased(base, LEFT), occupied)[0]
+    # Cells are 1/8 wide; the box reaches from -0.75 to -0.25 along x, and from -0.25 to 0.25 along y and z.
+    assert not grid[6:10, 6:10, 2:6].any() and int((~grid).sum()) == 4**3
+
+
+@pytest.mark.parametrize("half", [(0.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (-1.0, 1.0, 1.0)])
+def test_a_box_without_a_side_is_refused(half):
+    with pytest.raises(PolyfieldError, match="three half sizes above 0"):
+        Box((0.0, 0.0, 0.0), half)
+
+
+class TestRuns:
+    @pytest.fixture
+    def stored(self, tmp_path):
+        path = tmp_path / "scene.field"
+        field = field_of(1)
+        field.context = FieldContext(step_size=0.2, occupancy=torch.ones(1, 16, 16, 16, dtype=torch.bool))
+        polyfield.save(field, path)
+        return path
+
+    def test_an_edit_is_a_run_that_is_loaded_rendered_and_edited_again(self, stored, tmp_path):
+        with polyfield.quiet():
+            first = polyfield.edit(stored, erase=(-0.5, 0, 0, 0.25, 0.25, 0.25), out=tmp_path / "one")
+            second = polyfield.edit(first, erase=(0.5, 0, 0, 0.25, 0.25, 0.25), out=tmp_path / "two")
+        field = polyfield.load(second)
+        for centre in (-0.5, 0.5):
+            at = points(Box((centre, 0.0, 0.0), (0.25, 0.25, 0.25)))
+            assert (field.query(at.x, at.directions).density == 0).all()
+        assert (field.query(points().x, points().directions).density > 0).any()
+        with pytest.raises(PolyfieldError, match="save: the field is a view"):
+            polyfield.save(field, tmp_path / "no.field")
+        with pytest.raises(
+            PolyfieldError, match="is an edited field, which was not fitted; convert it first"
+        ):
+            polyfield.resume(second)
+
+    def test_a_field_that_changed_since_is_refused(self, stored, tmp_path):
+        with polyfield.quiet():
+            run = polyfield.edit(stored, erase=(0, 0, 0, 1, 1, 1), out=tmp_path / "one")
+        polyfield.save(field_of(7), stored)
+        with pytest.raises(PolyfieldError, match="has changed since it was edited"):
+            polyfield.load(run)
+        stored.unlink()
+        with pytest.raises(PolyfieldError, match="is no longer there"):
+            polyfield.load(run)
+
+    @pytest.mark.parametrize(
+        ("operation", "message"),
+        [
+            (
+                {"kind": "melt"},
+                "operations\\[0\\]: kind is 'melt'; expected erase, move, copy, recolour or paste",
+            ),
+            ({"kind": "erase", "box": [0, 1]}, "operations\\[0\\]: found \\[0, 1\\]; expected 6 numbers"),
+            ({"kind": "move", "box": [0, 0, 0, 1, 1, 1], "by": "up"}, "found up; expected 3 numbers"),
+            ("erase", "kind is None"),
+        ],
+    )
+    def test_a_damaged_edit_is_refused(self, stored, tmp_path, operation, message):
+        with polyfield.quiet():
+            run = polyfield.edit(stored, erase=(0, 0, 0, 1, 1, 1), out=tmp_path / "one")
+        config = json.loads((run / "config.json").read_text())
+        config["edit"]["operations"] = [operation]
+        (run / "config.json").write_text(json.dumps(config))
+        with pytest.raises(PolyfieldError, match=message):
+            polyfield.load(run)
+
+    def test_nothing_to_do_is_refused_and_leaves_nothing(self, stored, tmp_path):
+        with pytest.raises(PolyfieldError, match="nothing to do"):
+            polyfield.edit(stored, out=tmp_path / "none")
+        with pytest.raises(PolyfieldError, match="three half sizes above 0"), polyfield.quiet():
+            polyfield.edit(stored, erase=(0, 0, 0, 0, 1, 1), out=tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+
+    def test_only_radiance_is_edited(self, tmp_path):
+        polyfield.save(polyfield.create("hashgrid", "sdf", BOX, **SMALL), tmp_path / "shape.field")
+        with pytest.raises(PolyfieldError, match="edit: the field is of sdf; expected radiance at rest"):
+            polyfield.edit(tmp_path / "shape.field", erase=(0, 0, 0, 1, 1, 1), out=tmp_path / "none")
+
+
+class TestConvertCommand:
+    """What `polyfield.convert` takes and refuses."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        monkeypatch.setattr(teacher_points, "POOL", 1 << 13)
+        monkeypatch.setattr(teacher_points, "_RAYS", 1 << 10)
+        monkeypatch.setattr(teacher_rays, "POOL", 1 << 12)
+        monkeypatch.setattr(source, "POOL", 1 << 12)
+        monkeypatch.setattr(radiance_task, "_PIXELS", 48)
+
+    def test_an_edit_is_baked(self, tmp_path):
+        field = field_of(1)
+        field.context = FieldContext(step_size=0.2, occupancy=torch.ones(1, 16, 16, 16, dtype=torch.bool))
+        polyfield.save(field, tmp_path / "scene.field")
+        with polyfield.quiet():
+            run = polyfield.edit(
+                tmp_path / "scene.field", erase=(-0.5, 0, 0, 0.25, 0.25, 0.25), out=tmp_path / "edited"
+            )
+            student = polyfield.convert(
+                run, to="hashgrid", steps=4, options=SMALL, out=tmp_path / "student"
+            ).run
+        at = points(LEFT)
+        assert (polyfield.load(student).query(at.x, at.directions).density == 0).all()
+
+    def test_a_function_is_a_teacher(self, tmp_path, monkeypatch):
+        (tmp_path / "balls.py").write_text(
+            "def sdf(x):\n    return x.norm(dim=1) - 0.5\n\ndef wrong(x):\n    return x\n\n"
+            "def glow(x, d):\n    return (x.norm(dim=1) < 0.5) * 20.0, x * 0 + 0.5\n"
+        )
+        monkeypatch.chdir(tmp_path)
+        box = (0, 0, 0, 1)
+        with polyfield.quiet():
+            result = polyfield.convert(
+                "balls:sdf", to="hashgrid", signal="sdf", box=box, steps=300, options=SMALL, out="shape"
+            )
+            assert result.figures["iou_to_teacher"] > 0.8
+            glowing = polyfield.convert(
+                "balls:glow", to="hashgrid", signal="radiance", box=box, steps=6, options=SMALL, out="glow"
+            )
+            assert glowing.figures["psnr_to_teacher"] > 3
+            with pytest.raises(
+                PolyfieldError, match=r"balls:wrong: returned the shape .*, 3\) for .*; expected"
+            ):
+                polyfield.convert("balls:wrong", to="hashgrid", signal="sdf", box=box, steps=5, out="no")
+            with pytest.raises(PolyfieldError, match="a function needs --signal"):
+                polyfield.convert("balls:sdf", steps=5, out="no")
+            with pytest.raises(PolyfieldError, match="a function needs --box"):
+                polyfield.convert("balls:sdf", signal="sdf", steps=5, out="no")
+            with pytest.raises(PolyfieldError, match="balls:none: no such function"):
+                polyfield.convert("balls:none", signal="sdf", box=box, steps=5, out="no")
+
+    def test_what_is_no_teacher_is_refused(self, tmp_path):
+        with pytest.raises(PolyfieldError, match=r"missing.png: no such file"):
+            polyfield.convert(tmp_path / "missing.png", steps=5)
+        damaged = tmp_path / "damaged.field"
+        damaged.write_bytes(b"no field")
+        with pytest.raises(PolyfieldError, match="damaged.field"), polyfield.quiet():
+            polyfield.convert(damaged, steps=5, out=tmp_path / "no")
+        with pytest.raises(PolyfieldError, match="--signal and --box are for functions"):
+            polyfield.convert(damaged, signal="sdf", steps=5, out=tmp_path / "no")
+        assert not (tmp_path / "no").exists()
+
+    def test_a_teacher_that_changed_stops_a_resume(self, tmp_path):
+        polyfield.save(
+            polyfield.create("hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), log2_size=8),
+            tmp_path / "a.field",
+        )
+        with polyfield.quiet():
+            run = polyfield.convert(tmp_path / "a.field", to="mlp", steps=5, out=tmp_path / "run").run
+            again = polyfield.evaluate(run)
+            assert again["psnr_to_teacher"] > 0
+            polyfield.save(
+                polyfield.create(
+                    "hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), log2_size=8, seed=5
+                ),
+                tmp_path / "a.field",
+            )
+            with pytest.raises(PolyfieldError, match="the source has changed"):
+                polyfield.evaluate(run)
