@@ -73,8 +73,8 @@ class RadianceConversion(ConversionTask):
     def loss(self) -> Sequence[Term]:
         low, high = CLAMP
         return (
-            Term("raw", "clamped", _RAW, {"low": low, "high": high}),
             Term("colour", "squares", _COLOUR),
+            Term("raw", "clamped", _RAW, {"low": low, "high": high}),
         )
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
@@ -93,7 +93,8 @@ class RadianceConversion(ConversionTask):
 
             stages: list[tuple[float, Objective]] = []
             if first > 0 and self.head_copied:  # latent vectors then mean the same
-                stages.append((first, points(terms[0], Term("features", "squares"))))
+                densities = [term for term in terms if term.part == "raw"]
+                stages.append((first, points(*densities, Term("features", "squares"))))
             if second > 0:
                 stages.append((second, points(*terms)))
             if second < 1:

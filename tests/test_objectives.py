@@ -216,3 +216,21 @@ class TestStages:
         again = self.staged()
         again.restore(tensors, state)
         assert equal(run(again), whole) and again.totals == whole.totals
+
+
+class TestPoints:
+    def test_the_fused_step_moves_a_field_as_the_general_one(self):
+        fields = []
+        for general in (False, True):
+            field = create(FieldSpec.of("hashgrid", "radiance", BOX, **SMALL), seed=1)
+            optimiser = Optimiser(field.parameter_groups(), decay=1e-6)
+            objective = PointObjective(field, optimiser, Analytic(), seed=0, loss=(Term("raw", "squares"),))
+            if general:
+                objective.fused = None
+            fit = Fit(field, optimiser, objective, length=Length(steps=20))
+            losses = [fit.step().figures["loss"] for _ in range(20)]
+            fields.append((losses, field))
+        (fast, fused), (slow, plain) = fields
+        assert fast == pytest.approx(slow, rel=0.05) and fast[-1] < fast[0]
+        for (name, a), b in zip(fused.named_parameters(), plain.parameters(), strict=True):
+            assert (a - b).norm() < 0.1 * b.norm() + 1e-3, name

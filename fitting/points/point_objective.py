@@ -119,8 +119,8 @@ class PointObjective:
         return (found - wanted).square().mean(-1)
 
     def _quality(self, mse: float) -> dict[str, float]:
-        """Return the step's error, in dB where raw values are colours over their own range."""
-        if self._field.meaning.kind.output == "colour":
+        """Return the step's error, in dB where colours are compared, or raw values that are colours over their own range."""
+        if "colour" in (self._loss[0].part, self._field.meaning.kind.output):
             return {"psnr": psnr_of(max(mse, 1e-10))}
         return {"error": math.sqrt(mse)}
 
