@@ -132,7 +132,8 @@ class RadianceConversion(ConversionTask):
         context = self.taught.context
         if isinstance(last, Together):
             context = replace(context, occupancy=last.rays.grid.occupied)
-        return replace(context, source={**context.source, "teacher": self.taught.sha256})
+        taught = {"teacher": self.taught.sha256, "head_copied": self.head_copied}
+        return replace(context, source={**context.source, **taught})
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
@@ -145,8 +146,7 @@ class RadianceConversion(ConversionTask):
         return {
             "points_per_second": totals.get("points", 0) / seconds,
             "rays_per_second": totals.get("rays", 0) / seconds,
-            "teacher_share_of_time": self.teacher.seconds / seconds,
-            "head_copied": self.head_copied,
+            "teacher_share_of_time": _teacher_seconds(state["objective"]) / seconds,
         }
 
     # -- what is measured
@@ -165,7 +165,11 @@ class RadianceConversion(ConversionTask):
             if view < _SHEET:
                 columns.append([wanted, found, 1 - ((found - wanted).abs() * 8).clamp(max=1)])
             progress((view + 1) / _VIEWS)
-        figures = {"protocol": PROTOCOL, "psnr_to_teacher": mean(values)}
+        figures = {
+            "protocol": PROTOCOL,
+            "psnr_to_teacher": mean(values),
+            "head_copied": context.source.get("head_copied"),
+        }
         return Evaluation(
             figures,
             f"PSNR to the teacher {figures['psnr_to_teacher']:.2f} dB over {_VIEWS} random views ({PROTOCOL})",
@@ -178,3 +182,19 @@ class RadianceConversion(ConversionTask):
 def _has_tables(field: StoredField) -> bool:
     plan = field.plan()
     return plan is None or bool(plan.groups)
+
+
+def _teacher_seconds(state: dict[str, Any]) -> float:
+    """Return the time that a teacher took, from the state of an objective. Stages share a source, which each of them saves."""
+    found = {"used": 0.0, "drawn": 0.0}  # keys that only the sources of points and of rays have
+
+    def visit(part: dict[str, Any]) -> None:
+        for key in found.keys() & part.keys():
+            if not isinstance(part[key], dict):
+                found[key] = max(found[key], part["seconds"])
+        for value in part.values():
+            if isinstance(value, dict):
+                visit(value)
+
+    visit(state)
+    return sum(found.values())

@@ -28,7 +28,7 @@ class TeacherPoints(PointSource):
     """
 
     parts = ("raw", "features", "colour")
-    ranges = {"pool": (-1, 10**9), "taken": (0, 1 << 40), "used": (0, 10**6)}  # noqa: RUF012
+    ranges = {"pool": (-1, 10**9), "taken": (0, 1 << 40), "used": (0, 10**6), "seconds": (0, 10**9)}  # noqa: RUF012
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class TeacherPoints(PointSource):
         self._teacher, self._poses, self._uses = teacher, poses, uses
         self._important = important
         self._number, self._taken, self._used = -1, 0, 0
+        self.seconds = 0.0  # that the teacher took for all pools
         self._pool: Targets | None = None
 
     @torch.no_grad()
@@ -64,6 +65,7 @@ class TeacherPoints(PointSource):
 
     def _drawn(self, seed: int) -> Targets:
         """Return pool `_number`, the same for the same seed."""
+        start = self._teacher.seconds
         parts: list[Answers] = []
         for turn in range(_MOST_TRIES):
             step = self._number * _MOST_TRIES + turn
@@ -74,6 +76,7 @@ class TeacherPoints(PointSource):
             parts.append(with_important(found, _RAYS) if self._important else found)
             if sum(len(part.raw) for part in parts) >= POOL:
                 break
+        self.seconds += self._teacher.seconds - start
         x, directions, raw, features, colour = (
             torch.cat([pick(part) for part in parts])
             for pick in (
@@ -100,8 +103,9 @@ class TeacherPoints(PointSource):
         return Targets(Points(domain.to_world(local), directions), raw, features, torch.zeros_like(local))
 
     def state(self) -> dict[str, Any]:
-        return {"pool": self._number, "taken": self._taken, "used": self._used}
+        return {"pool": self._number, "taken": self._taken, "used": self._used, "seconds": self.seconds}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self._number, self._taken, self._used = state["pool"], state["taken"], state["used"]
+        self.seconds = state["seconds"]
         self._pool = None

@@ -37,7 +37,7 @@ class TeacherRays(RaySource):
     """
 
     waits = True
-    ranges = {"drawn": (0, 10**9), "poses": (0, 10**6), "rays": (0, 1 << 30)}  # noqa: RUF012
+    ranges = {"drawn": (0, 10**9), "poses": (0, 10**6), "rays": (0, 1 << 30), "seconds": (0, 10**9)}  # noqa: RUF012
 
     def __init__(
         self, teacher: Teacher, poses: Poses, *, uses: int, hard_poses: bool = False, hard_rays: bool = False
@@ -46,6 +46,7 @@ class TeacherRays(RaySource):
         self._teacher, self._poses, self._uses = teacher, poses, uses
         self._hard_poses = HardPoses(_POSES, device) if hard_poses else None
         self._hard_rays = HardRays(device) if hard_rays else None
+        self.seconds = 0.0  # that the teacher took for all pictures
         self._drawn = 0  # pools with pictures, up to the present one
         self._picture = torch.zeros(POOL, NUMBERS, device=device)
         self._pose = torch.zeros(POOL, dtype=torch.int64, device=device)
@@ -77,7 +78,9 @@ class TeacherRays(RaySource):
             step = number * _MOST_TRIES + turn
             pose, rays = rays_of(cameras, POOL, seed=seed + 1, step=step)
             jitter = uniform((POOL,), seed=seed, stream="teacher", step=step, device=pose.device)
+            start = self._teacher.seconds
             rgba = self._teacher.picture(rays, jitter)
+            self.seconds += self._teacher.seconds - start
             hit = rgba[:, 3] > 0
             if not hit.any():
                 continue
@@ -113,10 +116,12 @@ class TeacherRays(RaySource):
             "drawn": self._drawn,
             "poses": self._hard_poses.filled if self._hard_poses else 0,
             "rays": self._hard_rays.filled if self._hard_rays else 0,
+            "seconds": self.seconds,
         }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self._drawn, self._picture, self._pose = state["drawn"], tensors["picture"], tensors["pose"]
+        self.seconds = state["seconds"]
         if self._hard_poses:
             self._hard_poses.restore(part(tensors, "poses"), state["poses"])
         if self._hard_rays:

@@ -7,7 +7,7 @@ from typing import Any
 
 from polyfield.distill import values
 from polyfield.distill.effort import uses
-from polyfield.distill.task import ConversionTask, Taught
+from polyfield.distill.task import ConversionTask
 from polyfield.distill.values import TeacherValues, raw_values
 from polyfield.fields import Field, FieldSpec, StoredField
 from polyfield.fields.context import FieldContext
@@ -37,18 +37,14 @@ class ValueConversion(ConversionTask):
 
     counts = COUNTS
 
-    def __init__(self, taught: Taught) -> None:
-        super().__init__(taught)
-        self._source: TeacherValues | None = None
-
     def loss(self) -> Sequence[Term]:
         return (Term("raw", self.meaning.kind.loss),)
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             teacher = self.taught.field
-            self._source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
-            made = PointObjective(field, optimiser, self._source, seed=config.seed, loss=terms)
+            source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
+            made = PointObjective(field, optimiser, source, seed=config.seed, loss=terms)
             self.objective_ranges = made.ranges
             return made
 
@@ -62,12 +58,10 @@ class ValueConversion(ConversionTask):
 
     def figures(self, state: dict[str, Any]) -> dict[str, Any]:
         seconds = max(state["seconds"], 1e-9)
-        found = {"points_per_second": state["totals"]["points"] / seconds}
-        return (
-            found
-            if self._source is None
-            else found | {"teacher_share_of_time": self._source.seconds / seconds}
-        )
+        return {
+            "points_per_second": state["totals"]["points"] / seconds,
+            "teacher_share_of_time": state["objective"]["source"]["seconds"] / seconds,
+        }
 
     def compare(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
         domain, meaning = self.meaning.domain, self.meaning

@@ -22,7 +22,7 @@ _CLOSE = 0.01  # of the domain's size: how near a candidate is to a surface coun
 class TeacherValues(PointSource):
     """Points in a pool that is used `uses` times and then drawn anew. `seconds` is the time that the teacher took."""
 
-    ranges = {"pool": (-1, 10**9), "taken": (0, 1 << 40), "used": (0, 10**6)}  # noqa: RUF012
+    ranges = {"pool": (-1, 10**9), "taken": (0, 1 << 40), "used": (0, 10**6), "seconds": (0, 10**9)}  # noqa: RUF012
 
     def __init__(self, teacher: Field, *, uses: int) -> None:
         self._teacher, self._uses, self.seconds = teacher, uses, 0.0
@@ -79,10 +79,11 @@ class TeacherValues(PointSource):
         return domain.to_world(moved.clamp(-1, 1))
 
     def state(self) -> dict[str, Any]:
-        return {"pool": self._number, "taken": self._taken, "used": self._used}
+        return {"pool": self._number, "taken": self._taken, "used": self._used, "seconds": self.seconds}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self._number, self._taken, self._used = state["pool"], state["taken"], state["used"]
+        self.seconds = state["seconds"]
         self._pool = None
 
 

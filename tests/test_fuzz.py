@@ -135,7 +135,7 @@ def leave_out_training(monkeypatch) -> None:
         task.memory(config)
         return FitResult(Path("none"), {"source": task.name})
 
-    monkeypatch.setattr(api_fit, "_begin", begin)
+    monkeypatch.setattr(api_fit, "begin", begin)
 
 
 @pytest.mark.slow

@@ -152,7 +152,8 @@ class TestState:
             assert torch.equal(tensor, second.tensors()[name]), name
 
     @pytest.mark.slow
-    def test_one_long_step_ends_with_the_whole_structure(self, tmp_path):
+    def test_one_long_step_ends_with_the_whole_structure(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(point_objective, "POINTS", (1 << 17, 1 << 17))
         given = dataclasses.replace(config("vm", "volume"), steps=None, seconds=1e-3)
         fit = fitted(task_of("volume"), given)
         assert fit.steps == 1

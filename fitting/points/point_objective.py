@@ -38,12 +38,12 @@ class PointObjective:
         *,
         seed: int,
         loss: Sequence[Term],
-        points: tuple[int, int] = POINTS,
+        points: tuple[int, int] | None = None,
     ) -> None:
-        """points are the numbers of a step, at first and at the end."""
+        """points are the numbers of a step, at first and at the end; POINTS if None."""
         check(loss, source.parts)
         self._field, self._optimiser, self._source = field, optimiser, source
-        self._seed, self._loss, self._points = seed, tuple(loss), points
+        self._seed, self._loss, self._points = seed, tuple(loss), points or POINTS
         self.ranges = {f"source.{key}": limits for key, limits in source.ranges.items()}
         self.fused = FusedField.of(field)
 

@@ -70,7 +70,8 @@ int main() {
     kernels.halve(int64_t(table.size()), table.data(), half_table.data());
     const Factor factor{grid, table.data(), kernels.reads_half ? half_table.data() : nullptr, {0, 1, 2}, 0};
     const Group group{0, 1, 0};
-    RadianceField field{};
+    FusedField field{};
+    field.dimensions = 3;
     field.groups = field.factors = 1, field.group = &group, field.factor = &factor, field.kept = 8, field.frequencies = -1;
     field.density = network, field.colour = {1, {32, 3}, {first.data()}, {}, false}, field.degree = 4;
     for (int d = 0; d < 3; ++d) field.centre[d] = 0.5f, field.axes[4 * d] = 2;
