@@ -182,6 +182,8 @@ def _cameras(
     if path == "test":
         if run is None:
             raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
+        if run.scene.get("kind") == "field":
+            raise PolyfieldError("--path test: a conversion has no test views of its own; use --path orbit")
         return read_views(run.path / "scene.json", "test"), fps
     if path != "orbit":
         return read_camera_path(path)

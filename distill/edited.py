@@ -48,7 +48,7 @@ class Box:
 
 
 class RadianceView(Field):
-    """A radiance field that is asked through `look` alone: raw densities, and colours where they are wanted."""
+    """A radiance field without tensors: subclasses return raw densities, and colours on request, from `look`."""
 
     def __init__(self, of: Field) -> None:
         self.meaning = of.meaning

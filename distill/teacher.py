@@ -1,4 +1,4 @@
-"""Teacher: a fitted radiance field that is asked for samples and for pictures."""
+"""Teacher: a fitted radiance field that returns samples along rays, and pictures."""
 
 from __future__ import annotations
 
