@@ -94,7 +94,7 @@ def function_of(text: str) -> tuple[Callable[..., Any], bytes]:
     try:
         found = getattr(importlib.import_module(module), name)
         source = inspect.getsource(inspect.getmodule(found) or found).encode()
-    except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the module raises
         raise PolyfieldError(f"{text:.200}: no such function: {error!s:.200}") from None
     finally:
         sys.path.remove(here)

@@ -63,7 +63,7 @@ class RadianceConversion(ConversionTask):
         self.teacher = Teacher(taught.field, taught.context)
         cameras = taught.context.cameras
         self.poses = Poses(
-            Cameras.from_json(cameras).to(taught.field.device) if cameras else around(self.meaning.domain),
+            (Cameras.from_json(cameras) if cameras else around(self.meaning.domain)).to(taught.field.device),
             self.teacher.blocked,
         )
         self.head_copied = False
@@ -181,7 +181,7 @@ class RadianceConversion(ConversionTask):
 
 def _has_tables(field: StoredField) -> bool:
     plan = field.plan()
-    return plan is None or bool(plan.groups)
+    return bool(plan.groups) if plan else any(group.half for group in field.parameter_groups())
 
 
 def _teacher_seconds(state: dict[str, Any]) -> float:

@@ -91,7 +91,7 @@ class Teacher:
             assert colour is not None
             return vector, colour
         vectors, colours = [], []
-        for part in points.split(self.field.points_at_once):
+        for part in points.split(self.field.points_at_once) or [points]:
             features = self.field.features(part)
             output = self.field.head(features, part)
             assert features.raw is not None and output.colour is not None

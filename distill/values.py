@@ -58,7 +58,8 @@ class TeacherValues(PointSource):
         if teacher.meaning.kind.drawn == "surface":
             near = round(POOL * _NEAR)
             x = x.clone()
-            x[:near] = self._near(x, raw[:, 0], near, seed)
+            middle = 0.5 if teacher.meaning.transform.function == "sigmoid" else 0.0  # at the surface
+            x[:near] = self._near(x, raw[:, 0] - middle, near, seed)
             raw[:near] = raw_values(teacher, x[:near])
             keys = random_bits((POOL,), seed=seed, stream="shuffle", step=step, device=device)
             order = keys.argsort(stable=True)

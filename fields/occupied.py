@@ -13,9 +13,11 @@ def occupied_at(occupancy: Tensor, local: Tensor) -> Tensor:
     smallest cascade that holds it, and is in none beyond the last.
     """
     cascades, cells = occupancy.shape[0], occupancy.shape[-1]
+    finite = torch.isfinite(local).all(-1)
+    local = torch.where(finite[:, None], local, 0.0)
     far = local.abs().amax(-1)
     cascade = torch.log2(far.clamp(min=1.0)).ceil().long()
     held = cascade.clamp(max=cascades - 1)
     index = ((local / torch.exp2(held.float())[:, None] + 1) * (cells / 2)).long().clamp(0, cells - 1)
     found = occupancy[held, index[:, 2], index[:, 1], index[:, 0]]
-    return found & (cascade < cascades) & torch.isfinite(far)
+    return found & (cascade < cascades) & finite
