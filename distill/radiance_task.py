@@ -133,7 +133,8 @@ class RadianceConversion(ConversionTask):
         if isinstance(last, Together):
             context = replace(context, occupancy=last.rays.grid.occupied)
         taught = {"teacher": self.taught.sha256, "head_copied": self.head_copied}
-        return replace(context, source={**context.source, **taught})
+        cameras = context.cameras or self.poses.cameras.to_json()  # those that it was taught from
+        return replace(context, cameras=cameras, source={**context.source, **taught})
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
