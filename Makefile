@@ -15,7 +15,7 @@ demo: install
 	$(BIN)/polyfield render $$run --path orbit --frames 40 --out $$run/renders/turntable.mp4
 
 check: system install-test lint types
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 test: system system-test install-test lint types
 	$(BIN)/pytest
@@ -26,11 +26,11 @@ system:
 	echo "libusb-1.0-0 is missing, which Open3D needs: install it (Debian: apt install libusb-1.0-0)"
 
 system-test:
-	{ command -v clang++ && command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64-static; } >/dev/null || \
+	{ command -v chromium && command -v clang++ && command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64-static; } >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
-	clang libc++-dev libc++abi-dev g++-aarch64-linux-gnu qemu-user-static >/dev/null; } || \
-	echo "clang, libc++, g++-aarch64-linux-gnu or qemu-user-static is missing: tests of other compilers are skipped"
+	chromium clang libc++-dev libc++abi-dev g++-aarch64-linux-gnu qemu-user-static >/dev/null; } || \
+	echo "chromium, clang, libc++, g++-aarch64-linux-gnu or qemu-user-static is missing: tests of browsers and other compilers are skipped"
 
 # The kernels' tests, in every instruction set, on a build that stops at a fault; `make test` has the most of them.
 sanitize: install-test

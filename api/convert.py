@@ -36,6 +36,7 @@ def convert(
     deterministic: bool = False,
     out: str | os.PathLike[str] | None = None,
     save_seconds: float = 30.0,
+    view: bool = False,
 ) -> FitResult:
     """Fit a field of any architecture to another field, measure it against that field, and write a run folder.
 
@@ -77,6 +78,8 @@ def convert(
         The run's folder, which must not exist; ``runs/TEACHER-TO-N`` if None.
     save_seconds
         Seconds between checkpoints.
+    view
+        Open the interactive viewer, with the student beside the teacher, as in `fit`.
 
     Returns
     -------
@@ -109,12 +112,15 @@ def convert(
         return _of_mesh(
             source,
             signal,
+            {"box": box, "stages": stages, "hard": hard},
             field=to,
             steps=steps,
             seconds=seconds,
             options=options,
             loss=loss,
+            deterministic=deterministic,
             out=out,
+            view=view,
             **common,
         )
     if is_function(source) and signal is None:
@@ -142,12 +148,13 @@ def convert(
         conversion=conversion.to_json(),
         **common,
     )
-    return begin(config, open_conversion(source, config), None if out is None else Path(out))
+    return begin(config, open_conversion(source, config), None if out is None else Path(out), view=view)
 
 
-def _of_mesh(source: str, signal: str | None, **options: Any) -> FitResult:
+def _of_mesh(source: str, signal: str | None, unused: dict[str, Any], **options: Any) -> FitResult:
     """Fit a field to a mesh, whose distances are exact: it needs no teacher."""
     from polyfield.data.kinds import kind_of
+    from polyfield.distill.options import LEVELS
 
     kind = kind_of(source, None)
     if kind.name != "mesh":
@@ -155,4 +162,7 @@ def _of_mesh(source: str, signal: str | None, **options: Any) -> FitResult:
             f"{shown(source)}: is a {kind.name}; expected a run, a .field file, a mesh or module:function; "
             "to fit a field to it, use polyfield fit"
         )
+    for name, value in unused.items():
+        if value is not None and tuple(value) != LEVELS:
+            raise PolyfieldError(f"{shown(source)}: a mesh is fitted to directly, and takes no --{name}")
     return fit(source, signal=signal, kind="mesh", **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from polyfield.api.report import say, showing
@@ -59,7 +60,7 @@ def evaluate(
 
     opened = Run.open(run)
     config = FitConfig.of(opened.config, str(opened.path / "config.json"))
-    task = open_again(opened, config, source)
+    task = open_again(opened, replace(config, device=device), source)
     with opened.lock():
         try:
             took = session.figures_of(task, opened, config)

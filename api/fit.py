@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ def fit(
     deterministic: bool = False,
     out: str | os.PathLike[str] | None = None,
     save_seconds: float = 30.0,
+    view: bool = False,
 ) -> FitResult:
     """Fit a field to a source, measure it, and write a run folder.
 
@@ -91,6 +93,8 @@ def fit(
         The run's folder, which must not exist; ``runs/SOURCE-FIELD-N`` if None.
     save_seconds
         Seconds between checkpoints.
+    view
+        Open the interactive viewer (see `polyfield.view`) while the field is fitted, and until Ctrl-C after that.
 
     Returns
     -------
@@ -135,10 +139,10 @@ def fit(
     )
     device_of(device)
     task = open_task(os.fspath(source), signal, downscale, kind=kind, box=config.centre_and_half)
-    return begin(config, task, None if out is None else Path(out))
+    return begin(config, task, None if out is None else Path(out), view=view)
 
 
-def begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
+def begin(config: FitConfig, task: Task, out: Path | None, *, view: bool = False) -> FitResult:
     """Begin the fit of a configuration in a new run folder, and finish it."""
     from polyfield.fitting.runs.devices import machine
     from polyfield.fitting.runs.run import Run
@@ -153,7 +157,7 @@ def begin(config: FitConfig, task: Task, out: Path | None) -> FitResult:
         scene=task.summary(),
     )
     with run.lock():
-        return _train(run, config, task, fitting)
+        return _train(run, config, task, fitting, view)
 
 
 def resume(
@@ -162,6 +166,7 @@ def resume(
     *,
     generation: int | None = None,
     source: str | os.PathLike[str] | None = None,
+    view: bool = False,
 ) -> FitResult:
     """Continue a run's fit from a checkpoint, with the options that it was begun with.
 
@@ -173,6 +178,8 @@ def resume(
         The step of the checkpoint to continue from; the newest if None.
     source
         The path of the source, if it was moved since the fit began.
+    view
+        As in `fit`.
 
     Returns
     -------
@@ -209,7 +216,7 @@ def resume(
         for warning in session.resume(task, fitting, opened, generation):
             say(f"warning: {warning}")
         say(f"{opened.path}: continuing from step {fitting.steps}")
-        return _train(opened, config, task, fitting)
+        return _train(opened, config, task, fitting, view)
 
 
 def _prepare(config: FitConfig, task: Task, *, resumed: bool) -> Fit:
@@ -219,8 +226,8 @@ def _prepare(config: FitConfig, task: Task, *, resumed: bool) -> Fit:
         return task.begin(config, progress, resumed=resumed)
 
 
-def _train(run: Run, config: FitConfig, task: Task, fitting: Fit) -> FitResult:
-    from polyfield.fitting import session
+def _train(run: Run, config: FitConfig, task: Task, fitting: Fit, view: bool) -> FitResult:
+    from polyfield.api.view import watching
     from polyfield.fitting.runs.loop import train
 
     made = fitting.field
@@ -228,13 +235,24 @@ def _train(run: Run, config: FitConfig, task: Task, fitting: Fit) -> FitResult:
         f"{run.path}: {config.field}, {made.parameter_count():,} parameters, {made.stored_bytes():,} bytes, on "
         f"{fitting.device}"
     )
-    with showing("fitting") as progress:
-        status = train(
-            fitting,
-            run,
-            save_seconds=config.save_seconds,
-            report=lambda step: progress(fitting.progress, f"{step}, {fitting.rate}"),
-        )
+    with watching(run, task, fitting) if view else contextlib.nullcontext() as watch:
+        with showing("fitting") as progress:
+            status = train(
+                fitting,
+                run,
+                save_seconds=config.save_seconds,
+                report=lambda step: progress(fitting.progress, f"{step}, {fitting.rate}"),
+                between=watch.between if watch else None,
+            )
+        result = _finished(run, config, task, fitting, status)
+        if watch and not status:
+            watch.stay()
+    return result
+
+
+def _finished(run: Run, config: FitConfig, task: Task, fitting: Fit, status: int) -> FitResult:
+    from polyfield.fitting import session
+
     took = session.figures(task, fitting, config)
     if status:
         name = signals.Signals(status - 128).name

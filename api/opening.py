@@ -35,6 +35,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except FileNotFoundError:
         raise PolyfieldError(f"{shown(file)}: no such file") from None
+    except OSError as error:
+        raise PolyfieldError(f"{shown(file)}: cannot be read: {error.strerror}") from None
 
 
 def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldContext]:

@@ -39,6 +39,7 @@ def render(
     /,
     *,
     path: str | None = None,
+    show: str = "colour",
     out: str | os.PathLike[str] | None = None,
     frames: int = 60,
     fps: float = 30.0,
@@ -52,8 +53,12 @@ def render(
     source
         A run's folder or a .field file.
     path
-        Of radiance: "orbit", "test", or a nerfstudio camera_path.json. Of shapes and volumes: "orbit" or "slices". Of an
+        Of radiance: "orbit"; "spiral", two turns that rise and fall; "cameras", a path through the training cameras;
+        "test", the views held out; or a nerfstudio camera_path.json. Of shapes and volumes: "orbit" or "slices". Of an
         image: "picture". The first of these if None.
+    show
+        Of radiance: "colour", "depth" (distance along the ray, the first frame's range), "opacity", "normals" (of the world),
+        "features" (principal components of the latent vectors) or "samples" (a ray).
     out
         A name that ends in .mp4, or a folder for PNG files; of slices and pictures a name that ends in .png. In the
         run's renders if None.
@@ -96,7 +101,7 @@ def render(
     field, context = open_any(source, device_of(device))
     with naming(file):
         renderer = renderer_of(field, context)
-    drawing = _drawing(renderer, file, run, path, frames, size, fps)
+    drawing = _drawing(renderer, file, run, path, show, frames, size, fps)
     folder = run.renders if run else Path("renders")
     target = folder / f"{drawing.name}{drawing.suffix}" if out is None else Path(out)
     start = time.perf_counter()
@@ -119,6 +124,7 @@ def _drawing(
     file: Path,
     run: Run | None,
     path: str | None,
+    show: str,
     frames: int,
     size: tuple[int, int] | None,
     fps: float,
@@ -127,6 +133,10 @@ def _drawing(
     from polyfield.rendering.renderers import LONGEST_SIDE, MOST_PIXELS
 
     path = path or renderer.paths[0]
+    if show not in renderer.layers:
+        raise PolyfieldError(
+            f"--show {shown(show)[:200]}: a field of {renderer.field.meaning.signal} has {', '.join(renderer.layers)}"
+        )
     if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
     if size is not None and size[0] * size[1] > MOST_PIXELS:
@@ -147,8 +157,10 @@ def _drawing(
             "reduce the cameras' width and height, or take --path orbit with --size"
         )
     there = cameras.to(renderer.field.device)
-    pictures = (renderer.picture(there, view) for view in range(len(cameras)))
-    return Drawing(pictures, len(cameras), fps, Path(path).stem, "" if path == "test" else ".mp4")
+    scale = renderer.scale(show, there, 0)
+    pictures = (renderer.draw(show, there, view, scale) for view in range(len(cameras)))
+    name = Path(path).stem if show == "colour" else f"{Path(path).stem}-{show}"
+    return Drawing(pictures, len(cameras), fps, name, "" if path == "test" else ".mp4")
 
 
 def _side_by_side(renderer: Renderer, size: tuple[int, int] | None) -> Tensor:
@@ -168,6 +180,7 @@ def _cameras(
 ) -> tuple[Cameras, float]:
     """Return the cameras along a path, and the frames per second to show them at."""
     from polyfield.cameras.cameras import Cameras
+    from polyfield.cameras.keyframes import tour
     from polyfield.cameras.orbit import orbit
     from polyfield.data.camera_path import read_camera_path
     from polyfield.data.views import read_views
@@ -185,12 +198,15 @@ def _cameras(
         if run.scene.get("kind") == "field":
             raise PolyfieldError("--path test: a conversion has no test views of its own; use --path orbit")
         return read_views(run.path / "scene.json", "test"), fps
-    if path != "orbit":
+    if path not in renderer.paths:
         return read_camera_path(path)
     if not renderer.follows_cameras:
         return turntable(renderer.field.meaning.domain, frames, size or _SIZE), fps
     with naming(file):
-        return orbit(Cameras.from_json(renderer.context.cameras), frames=frames, size=size), fps
+        training = Cameras.from_json(renderer.context.cameras)
+        if path == "cameras":
+            return tour(training, frames=frames, size=size), fps
+        return orbit(training, frames=frames, size=size, spiral=path == "spiral"), fps
 
 
 def _write(drawing: Drawing, out: Path, progress: Bar, rendered: dict[str, Any]) -> None:

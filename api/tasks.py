@@ -113,9 +113,12 @@ def _function(source: str, config: FitConfig) -> object:
     from polyfield.fields import Domain, Meaning
     from polyfield.fields.context import FieldContext
     from polyfield.fields.signals import signal
+    from polyfield.fitting.runs.devices import device_of
 
     kind = signal(config.signal)
     box = config.centre_and_half
+    if box is not None and kind.dimensions != 3:
+        raise PolyfieldError(f"{shown(source)}: --box is for three dimensions; a {kind.name} is on [0, 1]^2")
     if box is None and kind.dimensions == 3:
         raise PolyfieldError(
             f"{shown(source)}: a function needs --box, the centre and half size of its domain"
@@ -125,4 +128,5 @@ def _function(source: str, config: FitConfig) -> object:
     meaning = Meaning.of(kind.name, Domain.around(centre, [half] * len(centre)), channels=kind.channels or 3)
     context = FieldContext(step_size=half / 256) if kind.directional else FieldContext()
     sha256 = hashlib.sha256(code).hexdigest()
-    return Taught(FunctionField(function, meaning, source), context, source.replace(":", "-"), sha256)
+    field = FunctionField(function, meaning, source, device_of(config.device))
+    return Taught(field, context, source.replace(":", "-"), sha256)

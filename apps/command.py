@@ -70,6 +70,7 @@ def _run(arguments: list[str]) -> int:
         "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,
+        "view": verbs.view,
         "doctor": verbs.doctor,
     }
     if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):
@@ -83,7 +84,8 @@ def _run(arguments: list[str]) -> int:
             args=arguments,
         )
         status = result.pop("exit_status", 0)
-        print(json.dumps(plain(result), indent=2))
+        if result:
+            print(json.dumps(plain(result), indent=2))
     finally:
         print(end="", flush=True)  # help too: an error of stdout must be found here
     return status

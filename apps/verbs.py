@@ -21,6 +21,7 @@ Kind = Annotated[str | None, tyro.conf.arg(name="as")]  # `as` is a word of Pyth
 RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 Teacher = Annotated[str, tyro.conf.arg(metavar="TEACHER")]
 FieldSource = Annotated[Path, tyro.conf.arg(metavar="RUN|FIELD")]
+Other = Annotated[Path | None, tyro.conf.arg(metavar="[RUN|FIELD]")]
 Six = tuple[float, float, float, float, float, float]
 Nine = tuple[float, float, float, float, float, float, float, float, float]
 Scene = Annotated[str | None, tyro.conf.arg(metavar="[SCENE]")]
@@ -44,6 +45,7 @@ def fit(
     deterministic: bool = False,
     out: Path | None = None,
     save_seconds: float = 30.0,
+    view: bool = False,
 ) -> dict[str, Any]:
     """Fit a field to posed photographs, a picture, a mesh, a point cloud or a volume, then measure it.
 
@@ -69,6 +71,7 @@ def fit(
             bit there too. It is slower, and available for radiance in a hash grid or a dense grid.
         out: The run's folder, new or empty. runs/SOURCE-FIELD-N if not given.
         save_seconds: Seconds between checkpoints.
+        view: Open the interactive viewer while the field is fitted, and until Ctrl-C after that.
     """
     from polyfield.api.fit import fit
 
@@ -89,6 +92,7 @@ def fit(
             deterministic=deterministic,
             out=out,
             save_seconds=save_seconds,
+            view=view,
         )
     )
 
@@ -112,6 +116,7 @@ def convert(
     deterministic: bool = False,
     out: Path | None = None,
     save_seconds: float = 30.0,
+    view: bool = False,
 ) -> dict[str, Any]:
     """Fit a field of any architecture to another field, then measure it against that field. No photograph is needed.
 
@@ -133,6 +138,7 @@ def convert(
         deterministic: As in fit.
         out: The run's folder, new or empty. runs/TEACHER-TO-N if not given.
         save_seconds: Seconds between checkpoints.
+        view: Open the interactive viewer, with the student beside the teacher, and until Ctrl-C after the fit.
     """
     from polyfield.api.convert import convert
 
@@ -154,6 +160,7 @@ def convert(
             deterministic=deterministic,
             out=out,
             save_seconds=save_seconds,
+            view=view,
         )
     )
 
@@ -189,17 +196,25 @@ def edit(
     return {"run": str(run)}
 
 
-def resume(run: RunFolder, /, *, generation: int | None = None, source: Path | None = None) -> dict[str, Any]:
+def resume(
+    run: RunFolder,
+    /,
+    *,
+    generation: int | None = None,
+    source: Path | None = None,
+    view: bool = False,
+) -> dict[str, Any]:
     """Continue a fit that was stopped, with the options that it was begun with.
 
     Args:
         run: The run's folder.
         generation: The step of the checkpoint to continue from. The newest if not given.
         source: The path of the source, if it was moved since the fit began.
+        view: As in fit.
     """
     from polyfield.api.fit import resume
 
-    return _result(resume(run, generation=generation, source=source))
+    return _result(resume(run, generation=generation, source=source, view=view))
 
 
 def _result(result: FitResult) -> dict[str, Any]:
@@ -227,11 +242,37 @@ def evaluate(run: RunFolder, /, *, source: Path | None = None, device: str = "au
     return evaluate(run, source=source, device=device)
 
 
+def view(
+    source: FieldSource,
+    other: Other = None,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7007,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Show a fitted field in a browser, or two beside each other, until Ctrl-C. Open the link that is printed.
+
+    Args:
+        source: A run's folder or a .field file.
+        other: Another one, of the same signal.
+        host: The address to listen on. Any other than 127.0.0.1 lets other machines in: whoever has the link, or reads
+            the network's traffic, which is not encrypted, can look at the field.
+        port: The port, or the next free one.
+        device: cpu, cuda, or auto: cuda if there is a GPU.
+    """
+    from polyfield.api.view import view
+
+    view(source, other, host=host, port=port, device=device)
+    return {}
+
+
 def render(
     source: FieldSource,
     /,
     *,
     path: str | None = None,
+    show: str = "colour",
     out: Path | None = None,
     frames: int = 60,
     fps: float = 30.0,
@@ -244,8 +285,10 @@ def render(
 
     Args:
         source: A run's folder or a .field file.
-        path: For radiance: orbit, test, or a nerfstudio camera_path.json. For shapes and volumes: orbit or
+        path: For radiance: orbit; spiral, two turns that rise and fall; cameras, a path through the training cameras; test,
+            the views held out; or a nerfstudio camera_path.json. For shapes and volumes: orbit or
             slices. For an image: picture. The first of these if not given.
+        show: For radiance: colour, depth, opacity, normals, features (principal components) or samples (a ray).
         out: A video (.mp4), which is replaced, or a folder of PNG files. The folder is new, or an earlier
             rendering made it, and its frames are replaced. For slices and pictures, a PNG file. In the run's
             renders if not given.
@@ -257,7 +300,7 @@ def render(
     """
     from polyfield.api.render import render
 
-    return render(source, path=path, out=out, frames=frames, fps=fps, size=size, device=device)
+    return render(source, path=path, show=show, out=out, frames=frames, fps=fps, size=size, device=device)
 
 
 def doctor(scene: Scene = None, /, *, downscale: int = 1, warm: bool = False) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from polyfield.fitting.runs.interrupt import Stopped, stoppable
 
 if TYPE_CHECKING:
     from benchmarks.results import Cell
+    from benchmarks.turns import Budget
 
-KINDS = ("limits", "kernels", "network", "step", "fit", "scene", "pictures", "shape", "ngpc")
+CONVERSIONS = ("photographs", "conversion", "learning", "stages", "roundtrip", "erased", "fused")
+KINDS = ("limits", "kernels", "network", "step", "fit", "scene", "pictures", "shape", "ngpc", *CONVERSIONS)
 HERE = Path(__file__).parent
 
 
@@ -138,7 +140,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
     for seconds in sorted(set(asked.seconds)):
         what = f"{scene['scene']} {seconds:g}"
         cells.append(cell("fit", what, fit, seconds, order=seconds, **scene))
-    return [*cells, *_matrix(asked, cell, scene)]
+    return [*cells, *_matrix(asked, cell, scene), *_conversions(asked, cell, scene)]
 
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
@@ -177,6 +179,41 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
             )
     for order, application in enumerate(ngpc.APPLICATIONS):
         cells.append(cell("ngpc", application, ngpc.measure, application, order=order))
+    return cells
+
+
+def _conversions(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
+    """Cells of conversions. Fits to photographs are kept while the command runs, and serve several cells."""
+    from benchmarks import conversions
+    from polyfield.api.sources import open_scene
+    from polyfield.fields import ARCHITECTURES
+
+    @functools.cache
+    def opened() -> conversions.Photographs:
+        return conversions.Photographs(asked.scene, open_scene(asked.scene, conversions.DOWNSCALE))
+
+    cells: list[Cell] = []
+
+    def add(kind: str, what: str, measure: Callable[..., Any], *given: Any) -> None:
+        def measured(budget: Budget) -> dict[str, Any]:
+            return measure(*given, opened(), budget)
+
+        cells.append(cell(kind, f"{scene['scene']} {what}", measured, order=len(cells), **scene))
+
+    for student in conversions.STAGES:
+        add("stages", student, conversions.stages, student)
+    add("roundtrip", "vm", conversions.round_trip, "vm")
+    for student in ("hashgrid", "mlp"):
+        add("erased", student, conversions.erased, student)
+    add("fused", "hashgrid", conversions.fused, "hashgrid")
+    for student, sets in conversions.LEARNING.items():
+        for levels in sets:
+            add("learning", f"{student} {' '.join(levels) or 'none'}", conversions.learning, student, levels)
+    for name in ARCHITECTURES:
+        add("photographs", name, conversions.photographs, name)
+    for teacher in ARCHITECTURES:
+        for student in ARCHITECTURES:
+            add("conversion", f"{teacher} {student}", conversions.conversion, teacher, student)
     return cells
 
 

@@ -41,6 +41,16 @@ SECTIONS = {
         "Shapes",
         "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fitting/tasks/shape_task.py` has the protocol.",
     ),
+    "photographs": ("Fits to photographs", "What conversions are compared with: whole fits by `fit`."),
+    "conversion": (
+        "Conversions",
+        "Every architecture into every other. The lower of teacher and long fit to photographs is what a student is compared with.",
+    ),
+    "learning": ("Active learning", "Levels of active learning alone and together, three seeds each."),
+    "stages": ("Stages of a conversion", "At a short and a long budget."),
+    "roundtrip": ("Round trips", "A field converted to another architecture and back."),
+    "erased": ("Erased boxes", "Opacity on rays that cross an erased box and nothing else."),
+    "fused": ("Two halves into one", "Two half scenes pasted together, beside the whole."),
     "ngpc": (
         "Where the time of a frame goes",
         "Four applications by three encodings, after Mubarik et al. 2023; `benchmarks/ngpc.py` says what is timed.",

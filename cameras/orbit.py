@@ -16,20 +16,23 @@ _WIDEST_GAP = math.radians(120)  # a wider sector without cameras was not photog
 _LEAST_SWING = math.radians(10)  # a smaller swing shows no depth
 
 
-def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None) -> Cameras:
+def orbit(
+    cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None, spiral: bool = False
+) -> Cameras:
     """Return a closed path of `frames` perspective views round the focus of the given (training) cameras.
 
     It starts near the first camera's azimuth, at the median height and radius about the cameras' common up
     axis. Views have the first camera's focal length and its size. With another `size` (width, height) the
     focal length is scaled so that the whole first view fits in. Odd sizes lose one pixel, for video. Times,
-    if the cameras have any, run from 0 to 1. Raises PolyfieldError if there are no cameras or frames, or all
+    if the cameras have any, run from 0 to 1. With `spiral`, two turns go up and down between the 10th and the 90th percentile
+    of the cameras' heights. Raises PolyfieldError if there are no cameras or frames, or all
     cameras are on the orbit's axis.
     """
     if frames < 1 or len(cameras) == 0:
         raise PolyfieldError(
             f"orbit: found {len(cameras)} cameras and {frames} frames, expected 1 or more of each"
         )
-    focus, up = cameras.focus(), _up(cameras)
+    focus, up = cameras.focus(), up_of(cameras)
     offsets = cameras.c2w[:, :, 3] - focus
     heights = offsets @ up
     level = offsets - heights[:, None] * up
@@ -40,14 +43,19 @@ def orbit(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None)
         )
     ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
     beside = torch.linalg.cross(up, ahead)
-    angle = _angles(torch.atan2(level @ beside, level @ ahead), frames)[:, None]
-    eyes = focus + heights.median() * up + radius * (angle.cos() * ahead + angle.sin() * beside)
-    size, focal = _picture(cameras, size)
+    azimuths = torch.atan2(level @ beside, level @ ahead)
+    angle, height = _angles(azimuths, frames, 2 if spiral else 1)[:, None], heights.median()
+    if spiral:
+        low, high = heights.quantile(0.1), heights.quantile(0.9)
+        once = torch.arange(frames, device=up.device) * (math.tau / frames)
+        height = ((low + high) / 2 - (high - low) / 2 * once.cos())[:, None]
+    eyes = focus + height * up + radius * (angle.cos() * ahead + angle.sin() * beside)
+    size, focal = film_size(cameras, size)
     times = None if cameras.times is None else torch.linspace(0, 1, frames, device=eyes.device)
     return Cameras.perspective(look_at(eyes, focus, up), focal=focal, size=size, times=times)
 
 
-def _up(cameras: Cameras) -> Tensor:
+def up_of(cameras: Cameras) -> Tensor:
     """Return the cameras' mean up axis (3,), or the world axis within 20 degrees of it."""
     up = cameras.c2w[:, :, 1].mean(dim=0)
     if up.norm() < 0.2:  # cameras that look down, turned in all directions: up is where they are
@@ -61,9 +69,9 @@ def _up(cameras: Cameras) -> Tensor:
     return snapped if up[axis].abs() > _SNAP else up
 
 
-def _angles(azimuths: Tensor, frames: int) -> Tensor:
-    """Return the path's azimuths (frames,): a full turn, or a swing over the range of azimuths (V,)."""
-    turn = torch.arange(frames, device=azimuths.device) * (math.tau / frames)
+def _angles(azimuths: Tensor, frames: int, turns: int) -> Tensor:
+    """Return the path's azimuths (frames,): full turns, or swings over the range of azimuths (V,)."""
+    turn = torch.arange(frames, device=azimuths.device) * (turns * math.tau / frames)
     ordered = azimuths.sort().values
     gaps = torch.cat([ordered, ordered[:1] + math.tau]).diff()
     widest = int(gaps.argmax())
@@ -75,7 +83,7 @@ def _angles(azimuths: Tensor, frames: int) -> Tensor:
     return start + half + swing * (turn + phase).sin()
 
 
-def _picture(cameras: Cameras, size: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
+def film_size(cameras: Cameras, size: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
     """Return even width and height, and the focal length with which the first camera's whole view fits in."""
     first_width, first_height = cameras.sizes[0].tolist()
     width, height = size or (first_width, first_height)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,3 +72,25 @@ def _intrinsics(stop: Record, width: int, height: int) -> tuple[float, float, fl
         raise stop.fail("fov", f"is {fov:g}; expected vertical degrees below 180")
     focal = check_focal(stop, "fov", height / 2 / math.tan(math.radians(fov) / 2), height)
     return focal, focal, width / 2, height / 2
+
+
+def camera_path(cameras: Cameras, fps: float, *, loop: bool = False) -> dict[str, Any]:
+    """Return the data of a camera_path.json of perspective cameras (F,) of one size, as nerfstudio's viewer writes it."""
+    width, height = cameras.sizes[0].tolist()
+    stops = []
+    for index in range(len(cameras)):
+        pose = torch.cat((cameras.c2w[index].cpu(), torch.tensor([[0.0, 0.0, 0.0, 1.0]])))
+        fov = 2 * math.degrees(math.atan(height / 2 / float(cameras.intrinsics[index, 1])))
+        stop = {"camera_to_world": pose.flatten().tolist(), "fov": fov, "aspect": width / height}
+        if cameras.times is not None:
+            stop["render_time"] = float(cameras.times[index])
+        stops.append(stop)
+    return {
+        "camera_type": LENS,
+        "render_width": width,
+        "render_height": height,
+        "fps": fps,
+        "seconds": len(cameras) / fps,
+        "is_cycle": loop,
+        "camera_path": stops,
+    }

@@ -18,7 +18,8 @@ from polyfield.fields.occupied import occupied_at
 from polyfield.fields.points import Features, FieldOutput
 from polyfield.kernels import uniform
 
-_TRIED = 8  # points of a cell that decide whether it is occupied
+_TRIED = 8  # random points of a cell that decide whether it is occupied, beside its corners
+_INSET = 1 / 64  # of a cell, from its corners
 _BRIGHTNESS = (0.2126, 0.7152, 0.0722)  # of linear RGB (ITU-R BT.709)
 
 
@@ -121,7 +122,11 @@ class Pasted(RadianceView):
         self, base: RadianceView, box: Box, other: RadianceView, by: tuple[float, float, float] = (0.0,) * 3
     ) -> None:
         super().__init__(base)
-        self._base, self._box, self._other, self._by = base, box, other, by
+        self._base, self._box, self._other = base, box, other
+        # World coordinates of one field are those of the other but for their origins.
+        self._from = torch.tensor(base.meaning.domain.origin, dtype=torch.float64)
+        self._from -= torch.tensor(other.meaning.domain.origin, dtype=torch.float64)
+        self._from -= torch.tensor(by, dtype=torch.float64)
         # Densities of both are per their own unit of length.
         self._shift = float(
             torch.tensor(base.meaning.domain.density_unit / other.meaning.domain.density_unit).log()
@@ -132,18 +137,29 @@ class Pasted(RadianceView):
         inside = self._box.holds(points.x)
         if not inside.any():
             return raw, colour
-        there, other = self._other.look(self._before(points[inside]), coloured)
-        raw = raw.masked_scatter(inside, (there + self._shift).clamp(*self.meaning.transform.clamp))
+        before = self._before(points[inside])
+        there, other = self._other.look(before, coloured)
+        there = (there + self._shift).clamp(*self.meaning.transform.clamp)
+        raw = raw.masked_scatter(inside, torch.where(self._known(before.x), there, self.lowest))
         if colour is not None and other is not None:
             colour = colour.masked_scatter(inside[:, None], other)
         return raw, colour
 
     def _before(self, points: Points) -> Points:
-        return replace(points, x=points.x - points.x.new_tensor(self._by))
+        return replace(points, x=self._there(points.x))
+
+    def _there(self, x: Tensor) -> Tensor:
+        """Return the other field's world points (N, 3) for world points (N, 3)."""
+        return x + self._from.to(x)
 
     def occupied(self, x: Tensor) -> Tensor:
-        moved = self._other.occupied(x - x.new_tensor(self._by))
-        return torch.where(self._box.holds(x), moved, self._base.occupied(x))
+        return torch.where(self._box.holds(x), self._known(self._there(x)), self._base.occupied(x))
+
+    def _known(self, x: Tensor) -> Tensor:
+        """Return whether the other field has values at its world points (N, 3) and may hold anything there."""
+        domain = self._other.meaning.domain
+        inside = domain.to_local(x).abs().amax(-1) <= 1 if domain.kind == "box" else True
+        return self._other.occupied(x) & inside
 
 
 class Recoloured(RadianceView):
@@ -182,7 +198,7 @@ def copied(base: RadianceView, box: Box, by: tuple[float, float, float]) -> Radi
 def occupancy_of(field: RadianceView, like: Tensor) -> Tensor:
     """Return the occupancy grid of a view, of the shape of `like` (K, R, R, R) bool.
 
-    A cell is occupied if anything may be at one of some random points in it.
+    A cell is occupied if anything may be near one of its corners, or at one of some random points in it.
     """
     cascades, cells = like.shape[0], like.shape[-1]
     grid = torch.zeros_like(like)
@@ -190,10 +206,14 @@ def occupancy_of(field: RadianceView, like: Tensor) -> Tensor:
     z, y, x = torch.meshgrid(middle, middle, middle, indexing="ij")
     corner = torch.stack((x, y, z), -1).view(-1, 3)
     for cascade in range(cascades):
-        for turn in range(_TRIED):
-            step = cascade * _TRIED + turn
-            jitter = uniform(tuple(corner.shape), seed=0, stream="edited", step=step, device=like.device)
-            local = ((corner + jitter) * (2 / cells) - 1) * 2.0**cascade
+        for turn in range(2 * _TRIED):
+            if turn < _TRIED:
+                step = cascade * _TRIED + turn
+                place = uniform(tuple(corner.shape), seed=0, stream="edited", step=step, device=like.device)
+            else:
+                far = torch.tensor([turn >> axis & 1 for axis in range(3)], device=like.device)
+                place = torch.where(far == 1, 1 - _INSET, _INSET)
+            local = ((corner + place) * (2 / cells) - 1) * 2.0**cascade
             found = field.occupied(field.meaning.domain.to_world(local))
             grid[cascade] |= found.view(cells, cells, cells)
     return grid

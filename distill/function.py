@@ -18,31 +18,43 @@ from polyfield.fields.points import Features, FieldOutput, Points
 
 
 class FunctionField(Field):
-    """Values of a function of source points (N, D).
+    """Values of a function of source points (N, D), on any device. The function gets its points on the CPU.
 
     It returns values (N,) or (N, C): distances, probabilities of being inside, colours. Of radiance it takes directions
     (N, 3) too, and returns densities (N,) and colours (N, 3).
     """
 
-    def __init__(self, function: Callable[..., Any], meaning: Meaning, name: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], meaning: Meaning, name: str, device: torch.device | str = "cpu"
+    ) -> None:
         self._function, self.meaning, self._name = function, meaning, name
+        self._device = torch.device(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     def features(self, points: Points) -> Features:
         """Return raw values; of radiance, colours behind the raw density."""
-        x = self.meaning.domain.to_source(points.x)
+        x = self.meaning.domain.to_source(points.x).cpu()
         if not self.meaning.kind.directional:
-            raw = self.meaning.transform.inverse(
-                self._checked(self._function(x), len(x), self.meaning.channels)
-            )
+            values = self._checked(self._function(x), len(x), self.meaning.channels)
+            if self.meaning.kind.output == "occupancy":
+                self._refuse(values, values > 1, "probabilities in [0, 1]")
+            if self.meaning.kind.output in ("occupancy", "colour"):
+                self._refuse(values, values < 0, "numbers from 0 up")
+            raw = self.meaning.transform.inverse(values)
             return Features(raw[:, 0] if raw.shape[1] == 1 else None, raw)
         directions = points.directions if points.directions is not None else _ahead(x)
-        answer = self._function(x, directions)
+        answer = self._function(x, directions.cpu())
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise PolyfieldError(
                 f"{self._name}: returned {type(answer).__name__}; expected densities and colours"
             )
         density = self._checked(answer[0], len(x), 1)
         colour = self._checked(answer[1], len(x), 3)
+        self._refuse(density, density < 0, "densities from 0 up")
+        self._refuse(colour, (colour < 0) | (colour > 1), "colours in [0, 1]")
         raw = self.meaning.transform.inverse(density * self.meaning.domain.density_unit)
         return Features(raw[:, 0], torch.cat((raw, colour), 1))
 
@@ -75,7 +87,12 @@ class FunctionField(Field):
             )
         if not torch.isfinite(found).all():
             raise PolyfieldError(f"{self._name}: returned values that are not finite")
-        return found
+        return found.to(self._device)
+
+    def _refuse(self, values: Tensor, wrong: Tensor, expected: str) -> None:
+        """Raise PolyfieldError if any values are wrong."""
+        if wrong.any():
+            raise PolyfieldError(f"{self._name}: returned {float(values[wrong][0]):g}; expected {expected}")
 
 
 def _ahead(x: Tensor) -> Tensor:

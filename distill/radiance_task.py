@@ -89,7 +89,15 @@ class RadianceConversion(ConversionTask):
             )
 
             def points(*loss: Term) -> PointObjective:
-                return PointObjective(field, optimiser, source, seed=config.seed, loss=loss, points=_POINTS)
+                return PointObjective(
+                    field,
+                    optimiser,
+                    source,
+                    seed=config.seed,
+                    loss=loss,
+                    points=_POINTS,
+                    deterministic=config.deterministic,
+                )
 
             stages: list[tuple[float, Objective]] = []
             if first > 0 and self.head_copied:  # latent vectors then mean the same

@@ -14,7 +14,9 @@ from polyfield.fields import Points
 from polyfield.fitting.points.source import PointSource, Targets
 from polyfield.kernels import random_bits, uniform
 
-POOL = 1 << 18  # samples at least
+POOL = 1 << 18  # samples; fewer of a teacher that is nearly empty, and at least LEAST
+LEAST = 1 << 14  # so that a step has as many as it asks for
+_MOST = 2 * POOL  # a hazy teacher has hundreds of samples a ray
 SAMPLES = 6.0  # whose evaluation takes as long as finding one that light reaches
 _RAYS, _POSES = 1 << 14, 128  # at a time, of rays and of poses
 _MOST_TRIES = 16  # times that many rays, before a teacher counts as empty
@@ -90,7 +92,8 @@ class TeacherPoints(PointSource):
         if not len(x):  # a teacher that is empty: any points of its domain, with the lowest density
             return self._empty(seed)
         keys = random_bits((len(x),), seed=seed, stream="shuffle", step=self._number, device=x.device)
-        order = keys.argsort(stable=True)
+        order = keys.argsort(stable=True)[:_MOST]
+        order = order.repeat(-(-LEAST // len(order)))
         return Targets(Points(x[order], directions[order]), raw[order], features[order], colour[order])
 
     def _empty(self, seed: int) -> Targets:

@@ -44,7 +44,9 @@ class ValueConversion(ConversionTask):
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             teacher = self.taught.field
             source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
-            made = PointObjective(field, optimiser, source, seed=config.seed, loss=terms)
+            made = PointObjective(
+                field, optimiser, source, seed=config.seed, loss=terms, deterministic=config.deterministic
+            )
             self.objective_ranges = made.ranges
             return made
 

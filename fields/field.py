@@ -117,7 +117,7 @@ class Field(ABC):
         A fit never saw anything there, so a field has no meaningful values: its density is 0.
         """
         occupied = self.context.occupancy
-        if occupied is None or points.x.dim() != 2:
+        if occupied is None or points.x.dim() != 2 or not self.meaning.kind.directional:
             return None
         return ~occupied_at(occupied.to(points.x.device), self.meaning.domain.to_local(points.x))
 

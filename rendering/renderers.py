@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -19,11 +20,14 @@ from polyfield.fields.context import FieldContext
 from polyfield.progress import Progress, silent
 from polyfield.rendering.finite import finite
 from polyfield.rendering.pictures.emission import TransferFunction
+from polyfield.rendering.pictures.hung import hung_picture
 from polyfield.rendering.pictures.slices import as_rgb, picture
 from polyfield.rendering.pictures.volume_pictures import emission_picture, volume_sections
+from polyfield.rendering.radiance import layers
+from polyfield.rendering.radiance.layers import OWN_SCALE, Scale
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.rendering import Rendering
-from polyfield.rendering.radiance.sampling import Sampler, sampler_of
+from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler, in_box, sampler_of
 from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_picture, surface_values
 
 # Of a picture: 0.8 GB in float.
@@ -40,6 +44,7 @@ class Renderer(ABC):
     follows_cameras: ClassVar[bool] = (
         False  # whether the field has cameras of its own, and takes camera paths
     )
+    layers: ClassVar[tuple[str, ...]] = ("colour",)  # what a view can show, the default first
 
     def __init__(self, field: Field, context: FieldContext) -> None:
         self.field, self.context = field, context
@@ -47,6 +52,23 @@ class Renderer(ABC):
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         """Return a view of the field. Raises PolyfieldError where its signal has no views."""
         raise PolyfieldError(f"rendering: a field of {self.field.meaning.signal} has no views; use `flat`")
+
+    def draw(
+        self, layer: str, cameras: Cameras, view: int, scale: Scale = OWN_SCALE, progress: Progress = silent
+    ) -> Tensor:
+        """Return a view (H, W, 3) of one of `layers`. The scale is of layers that show numbers.
+
+        Raises PolyfieldError for another layer.
+        """
+        if layer not in self.layers:
+            raise PolyfieldError(
+                f"layer {layer!r:.80}: a field of {self.field.meaning.signal} has {', '.join(self.layers)}"
+            )
+        return self.picture(cameras, view, progress)
+
+    def scale(self, layer: str, cameras: Cameras, view: int) -> Scale:
+        """Return the scale of a layer that suits a view, and that all views of a film can have."""
+        return OWN_SCALE
 
     def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
         """Return flat pictures, to be shown side by side. size is (width, height), the source's if None.
@@ -64,13 +86,16 @@ class Renderer(ABC):
 class RadianceRenderer(Renderer):
     """Volume rendering of radiance on the context's background."""
 
-    paths = ("orbit", "test")
+    paths = ("orbit", "spiral", "cameras", "test")
     follows_cameras = True
+    layers = layers.LAYERS
 
     def __init__(self, field: Field, context: FieldContext, sampler: Sampler | None = None) -> None:
         """Take a sampler, by default the context's. Raises PolyfieldError if the context makes no sense."""
         super().__init__(field, context)
-        self._pictures = RadiancePictures(field, sampler or sampler_of(field, context))
+        self._sampler = sampler or sampler_of(field, context)
+        self._pictures = RadiancePictures(field, self._sampler)
+        self._features = layers.FeatureColours(field)
         self.background = torch.tensor(context.background, device=field.device)
 
     def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
@@ -80,14 +105,55 @@ class RadianceRenderer(Renderer):
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         return self.render(cameras, view, progress).over(self.background)
 
+    def draw(
+        self, layer: str, cameras: Cameras, view: int, scale: Scale = OWN_SCALE, progress: Progress = silent
+    ) -> Tensor:
+        if layer == "samples":
+            return layers.samples(self._sampler, cameras, view, scale, progress)
+        if layer == "colour" or layer not in self.layers:
+            return super().draw(layer, cameras, view, scale, progress)
+        drawn = self.render(cameras, view, progress)
+        if layer == "opacity":
+            return layers.opacity(drawn, scale)
+        if layer == "depth":
+            shown = layers.depth(drawn, scale)
+        elif layer == "normals":
+            shown = layers.normals(drawn, cameras, view)
+        else:
+            shown = self._features(drawn, cameras, view)
+        return torch.lerp(self.background.expand_as(shown), shown, drawn.opacity[..., None])
+
+    def scale(self, layer: str, cameras: Cameras, view: int) -> Scale:
+        return layers.depth_scale(self.render(cameras, view)) if layer == "depth" else OWN_SCALE
+
     def refresh(self) -> None:
         self._pictures.refresh()
 
+    def crop(self, centre: Tensor, half: Tensor) -> None:
+        """Leave out what is outside of a world box, centre and half sizes (3,) each, to whole cells of the occupancy grid.
+
+        A field without an occupancy grid stays whole.
+        """
+        if not isinstance(self._sampler, MarchingSampler):
+            return
+        inside = in_box(self._sampler.occupied, self._sampler.domain, centre, half)
+        self._pictures.refresh(replace(self._sampler, occupied=self._sampler.occupied & inside))
+
 
 class PictureRenderer(Renderer):
-    """The reconstructed image of an image field."""
+    """The reconstructed image of an image field, flat or hung in space."""
 
     paths = ("picture",)
+
+    def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
+        """Return a view of the image as it hangs in the plane z = 0, one unit high, its middle at the origin, on white."""
+        width, height = self._size()
+
+        def colours(x: Tensor) -> Tensor:
+            drawn = finite(self.field.colour_at(x)) / self.field.meaning.transform.scale
+            return as_rgb(drawn, premultiplied=self.context.source.get("premultiplied") is True)
+
+        return hung_picture(colours, width / height, cameras, view, progress)
 
     def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
         width, height = size or self._size()

@@ -5,6 +5,10 @@ import shutil
 import sys
 from pathlib import Path
 
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # as the command has it; torch reads it when it is imported
+
 import pytest
 import torch
 

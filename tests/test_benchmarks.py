@@ -20,7 +20,7 @@ from benchmarks.turns import QUICK, Budget, in_turns, rate, rate_by_count
 from polyfield.data.readers import open_scene
 from polyfield.data.scene import Scene
 from polyfield.demo.scenes import make_scene
-from polyfield.fields import Domain, FieldSpec, create
+from polyfield.fields import ARCHITECTURES, Domain, FieldSpec, create
 from polyfield.kernels.dispatch import form
 
 SETS = forms.instruction_sets()
@@ -327,12 +327,19 @@ def test_mistakes_get_a_line(arguments, words, capsys):
 def test_every_cell_is_listed(scene_folder, capsys):
     assert run("--list", "--scene", scene_folder, "--seconds", 5, 2, 2.5) == 0
     names = capsys.readouterr().out.split()
-    others = [name for name in names if not name.startswith(("scene-", "ngpc-"))]
+    conversions = tuple(f"{kind}-" for kind in command.CONVERSIONS)
+    others = [name for name in names if not name.startswith(("scene-", "ngpc-", *conversions))]
     assert len(set(names)) == len(names)
+    assert sum(name.startswith("conversion-toy-") for name in names) == len(ARCHITECTURES) ** 2
     assert len(others) == 3 + len(operations.OPERATIONS) + 3
     assert others[-4:] == ["step-toy", "fit-toy-2", "fit-toy-2.5", "fit-toy-5"]
     assert names[len(others) :][:2] == ["scene-toy-hashgrid", "scene-toy-densegrid"]
-    assert names[-4:] == ["ngpc-NeRF", "ngpc-signed-distance", "ngpc-volume", "ngpc-gigapixel-image"]
+    assert [n for n in names if n.startswith("ngpc-")] == [
+        "ngpc-NeRF",
+        "ngpc-signed-distance",
+        "ngpc-volume",
+        "ngpc-gigapixel-image",
+    ]
 
 
 # -- on a GPU

@@ -18,6 +18,7 @@ FLOORS = [
     "fitting",
     "distill",
     "export",
+    "viewer",
     "api",
     "apps",
 ]  # from the bottom

@@ -100,8 +100,6 @@ def test_radiance_stands_on_the_background():
 
 
 def test_views_and_flat_pictures_go_with_the_signal():
-    with pytest.raises(PolyfieldError, match="a field of image has no views; use `flat`"):
-        renderer_of(field_of("image"), FieldContext()).picture(cameras(), 0)
     with pytest.raises(PolyfieldError, match="a field of radiance has no flat pictures; use `picture`"):
         radiance().flat(None)
     for signal, count in (("image", 1), ("sdf", 3), ("volume", 3)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from polyfield.errors import PolyfieldError
 from polyfield.fields import StoredField
 from polyfield.fitting.losses import Term, check, total
 from polyfield.fitting.metrics.images import psnr_of
@@ -39,9 +40,17 @@ class PointObjective:
         seed: int,
         loss: Sequence[Term],
         points: tuple[int, int] | None = None,
+        deterministic: bool = False,
     ) -> None:
-        """points are the numbers of a step, at first and at the end; POINTS if None."""
+        """points are the numbers of a step, at first and at the end; POINTS if None.
+
+        Raises PolyfieldError for a loss of parts that the source has not, and if deterministic steps are asked for on a GPU.
+        """
         check(loss, source.parts)
+        if deterministic and field.device.type != "cpu":
+            raise PolyfieldError(
+                f"--deterministic: points have no deterministic kernels on {field.device}; use --device cpu"
+            )
         self._field, self._optimiser, self._source = field, optimiser, source
         self._seed, self._loss, self._points = seed, tuple(loss), points or POINTS
         self.ranges = {f"source.{key}": limits for key, limits in source.ranges.items()}

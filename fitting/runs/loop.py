@@ -14,7 +14,18 @@ from polyfield.fitting.runs.run import Run
 _LOG_EVERY = 10  # steps
 
 
-def train(fit: Fit, run: Run, *, save_seconds: float, report: Callable[[Step], None]) -> int:
+# A function of a step and of a function that says whether a signal has arrived. It may wait between steps.
+Between = Callable[[Step, Callable[[], bool]], None]
+
+
+def train(
+    fit: Fit,
+    run: Run,
+    *,
+    save_seconds: float,
+    report: Callable[[Step], None],
+    between: Between | None = None,
+) -> int:
     """Step until the fit's length is reached or a signal arrives. Save every `save_seconds` and at the end.
 
     Returns 0, or 128 + the signal's number. Raises PolyfieldError if the fit diverges.
@@ -31,6 +42,8 @@ def train(fit: Fit, run: Run, *, save_seconds: float, report: Callable[[Step], N
                 logged = step.step // _LOG_EVERY
                 run.log({"seconds": round(fit.seconds, 3), **step.record()})
             report(step)
+            if between:
+                between(step, lambda: interruption.signal is not None)
             if time.monotonic() - saved_at >= save_seconds:
                 checkpoints.save(run.path, fit.steps, fit.tensors(), fit.state())
                 saved_at, saved_step = time.monotonic(), fit.steps

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polyfield.errors import PolyfieldError
 from polyfield.fields import FieldSpec
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.fit import Fit
@@ -38,14 +37,9 @@ class PointTask(Task):
         return (Term("raw", self.meaning.kind.loss),)
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
-        if config.deterministic and device != "cpu":
-            raise PolyfieldError(
-                f"--deterministic: fits of {self.meaning.signal} have no deterministic kernels on {device}; "
-                "use --device cpu"
-            )
         source = self.points(config, device, progress)
         return lambda field, optimiser, terms: PointObjective(
-            field, optimiser, source, seed=config.seed, loss=terms
+            field, optimiser, source, seed=config.seed, loss=terms, deterministic=config.deterministic
         )
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:

@@ -69,6 +69,19 @@ class MarchingSampler:
         )
 
 
+def in_box(occupied: Tensor, domain: Domain, centre: Tensor, half: Tensor) -> Tensor:
+    """Return which cells of an occupancy grid (K, R, R, R) have their middle in a world box, bool of the same shape."""
+    cascades, cells = occupied.shape[0], occupied.shape[-1]
+    middle = (torch.arange(cells, device=occupied.device) + 0.5) * (2 / cells) - 1
+    z, y, x = torch.meshgrid(middle, middle, middle, indexing="ij")
+    local = torch.stack((x, y, z), -1).view(-1, 3)
+    found = [
+        ((domain.to_world(local * 2.0**cascade) - centre).abs() <= half).all(-1).view(cells, cells, cells)
+        for cascade in range(cascades)
+    ]
+    return torch.stack(found)
+
+
 @dataclass(frozen=True)
 class StratifiedSampler:
     """`count` samples on every ray, one in each of `count` parts.

@@ -5,7 +5,7 @@
 >>> field = polyfield.load(result.run)  # doctest: +SKIP
 
 Names are loaded when they are first used, so that ``import polyfield`` is fast. The layers, from the bottom: `files`,
-`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `export`, `api`, `apps`. A layer imports only from
+`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `export`, `viewer`, `api`, `apps`. A layer imports only from
 the layers below it.
 """
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyfield.api.fit import FitResult, fit, resume
     from polyfield.api.render import render
     from polyfield.api.report import quiet
+    from polyfield.api.view import view
     from polyfield.cameras.cameras import Cameras
     from polyfield.fields import (
         ARCHITECTURES,
@@ -70,6 +71,7 @@ _MODULES = {
     "renderer": "polyfield.api.fields",
     "resume": "polyfield.api.fit",
     "save": "polyfield.api.fields",
+    "view": "polyfield.api.view",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "renderer",
     "resume",
     "save",
+    "view",
 ]
 
 

@@ -1,0 +1,171 @@
+"""Looking at fields in a browser: fitted ones, and those that are being fitted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyfield.api.opening import EDIT, open_any
+from polyfield.api.report import say
+from polyfield.api.tasks import open_again
+from polyfield.errors import PolyfieldError, shown
+from polyfield.fitting.runs.interrupt import Stopped
+
+if TYPE_CHECKING:
+    from polyfield.fitting.fit import Fit, Step
+    from polyfield.fitting.runs.run import Run
+    from polyfield.fitting.tasks.task import Task
+    from polyfield.viewer.subject import Photographs, Subject
+    from polyfield.viewer.viewer import Viewer
+
+HOST, PORT = "127.0.0.1", 7007
+
+
+def view(
+    source: str | os.PathLike[str],
+    other: str | os.PathLike[str] | None = None,
+    /,
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    device: str = "auto",
+) -> None:
+    """Show a fitted field in a browser, or two beside each other, until Ctrl-C.
+
+    A link is printed. It holds a random token, without which the viewer answers nobody.
+
+    Parameters
+    ----------
+    source, other
+        A run's folder or a .field file.
+    host
+        The address to listen on. Any other than 127.0.0.1 lets other machines in: whoever has the link, or reads the
+        network's traffic, which is not encrypted, can look at the field.
+    port
+        The port, or the next free one.
+    device
+        "cpu", "cuda", or "auto".
+
+    Raises
+    ------
+    PolyfieldError
+        If a field cannot be read, two fields have different signals, or the address cannot be listened on.
+    """
+    from polyfield.viewer.viewer import Viewer
+
+    subjects = [_subject(Path(place), device) for place in (source, other) if place is not None]
+    signals = [subject.field.meaning.signal for subject in subjects]
+    if len(set(signals)) > 1:
+        raise PolyfieldError(
+            f"{shown(str(other))}: is a field of {signals[1]}; expected {signals[0]}, as the first field"
+        )
+    viewer = Viewer(subjects, host=host, port=port)
+    if (read := _photographs(Path(source))) is not None:
+        viewer.photographs_from(read)
+    _announce(viewer)
+    try:
+        viewer.serve()
+    except (KeyboardInterrupt, Stopped):
+        pass
+    finally:
+        viewer.close()
+
+
+def _subject(path: Path, device: str) -> Subject:
+    from polyfield.fitting.runs.devices import device_of
+    from polyfield.viewer.subject import Subject
+
+    field, context = open_any(path, device_of(device))
+    return Subject(path.resolve().name.removesuffix(".field"), field, lambda: context)
+
+
+def _photographs(path: Path) -> Callable[[], Photographs | None] | None:
+    """Return what reads the photographs of a run's own scene, or None if it has none."""
+    from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.runs.run import Run
+
+    if not path.is_dir():
+        return None
+    run = Run.open(path)
+    if EDIT in run.config or run.config.get("conversion") is not None:
+        return None
+    config = FitConfig.of(run.config, str(path / "config.json"))
+    return lambda: _taken(open_again(run, config, None))
+
+
+def _taken(task: Task) -> Photographs | None:
+    """Return the training photographs of a task, if it has any."""
+    from polyfield.fitting.tasks.scene_task import SceneTask
+    from polyfield.viewer.subject import Photographs
+
+    if not isinstance(task, SceneTask):
+        return None
+    scene, train = task.scene, list(task.scene.train)
+    return Photographs(
+        scene.cameras[train],
+        [scene.images[i] for i in train],
+        [scene.names[i] for i in train],
+        scene.background,
+    )
+
+
+def _announce(viewer: Viewer) -> None:
+    say(f"viewer: open {viewer.link} in a browser; Ctrl-C ends it")
+
+
+class _Watch:
+    """A viewer of a fit. An error of the viewer ends the viewer, not the fit."""
+
+    def __init__(self, run: Run, task: Task, fitting: Fit) -> None:
+        from polyfield.distill.task import ConversionTask
+        from polyfield.viewer.live import Live, Training
+        from polyfield.viewer.subject import Subject
+        from polyfield.viewer.viewer import Viewer
+
+        subjects = [Subject(run.path.name, fitting.field, lambda: task.context(fitting))]
+        if isinstance(task, ConversionTask):
+            taught = task.taught
+            subjects.append(Subject(f"teacher {taught.name}", taught.field, lambda: taught.context))
+        compared = fitting.field.meaning.kind.output in ("density", "colour")
+        training = Training("PSNR, dB" if compared else "error")
+        self.viewer: Viewer | None = Viewer(subjects, training=training)
+        self.viewer.photographs_from(lambda: _taken(task))
+        _announce(self.viewer)
+        self._live = Live(self.viewer.painter, training, fitting, lambda: task.save(fitting, run))
+
+    def between(self, step: Step, stopped: Callable[[], bool]) -> None:
+        """Draw between two steps."""
+        if self.viewer is None:
+            return
+        try:
+            self._live.between(step, stopped)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the fit goes on
+            say(f"warning: the viewer was closed by an error: {type(error).__name__}: {error!s:.200}")
+            self.close()
+
+    def stay(self) -> None:
+        """Show the fitted field until Ctrl-C."""
+        if self.viewer is None:
+            return
+        self.viewer.painter.outdate()
+        say(f"viewer: still at {self.viewer.link}; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt, Stopped):
+            self.viewer.serve()
+
+    def close(self) -> None:
+        if self.viewer is not None:
+            self.viewer.close()
+            self.viewer = None
+
+
+@contextlib.contextmanager
+def watching(run: Run, task: Task, fitting: Fit) -> Iterator[_Watch]:
+    """Return a context with a viewer of a fit, which is closed at the end."""
+    watch = _Watch(run, task, fitting)
+    try:
+        yield watch
+    finally:
+        watch.close()

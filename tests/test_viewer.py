@@ -1,0 +1,415 @@
+"""The viewer without a browser: the door, the painter, paths, layers, and a fit that is watched."""
+
+import http.client
+import socket
+import threading
+import time
+
+import pytest
+import torch
+import viser
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+import polyfield
+from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.keyframes import path_through, through, tour
+from polyfield.cameras.orbit import orbit
+from polyfield.data.camera_path import camera_path, read_camera_path
+from polyfield.errors import PolyfieldError
+from polyfield.files.strict_json import write_json
+from polyfield.rendering.colour_maps import COLOUR_MAPS, coloured
+from polyfield.rendering.radiance.layers import Scale
+from polyfield.rendering.renderers import renderer_of
+from polyfield.viewer.door import Door
+from polyfield.viewer.film import Film, pictures
+from polyfield.viewer.look import DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
+from polyfield.viewer.painter import Canvas, Painter
+from polyfield.viewer.subject import Photographs, Subject
+
+PROTOCOL = f"viser-v{viser.__version__}"
+
+
+@pytest.fixture(scope="module")
+def run(scene, tmp_path_factory):
+    out = tmp_path_factory.mktemp("viewed") / "run"
+    with polyfield.quiet():
+        return polyfield.fit(scene, steps=60, options={"log2_size": 12}, out=out).run
+
+
+@pytest.fixture
+def subject(run) -> Subject:
+    field = polyfield.load(run)
+    return Subject("run", field, lambda: field.context)
+
+
+def look_of(subject: Subject, **fields) -> Look:
+    camera = Cameras.from_json(subject.context.cameras)
+    return Look(camera.c2w[0], 0.7, (320, 240), **fields)
+
+
+@pytest.fixture
+def door():
+    door = Door(port=0)
+    yield door
+    door.close()
+
+
+def get(door: Door, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=10)
+    connection.putrequest("GET", path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    answer.read()
+    return answer
+
+
+class TestDoor:
+    def test_only_the_link_opens_it_and_leaves_a_cookie(self, door):
+        query = door.link.partition("/?")[2]
+        assert get(door, "/").status == 403
+        assert get(door, "/?token=wrong").status == 403
+        assert get(door, "/?token=").status == 403
+        answer = get(door, f"/?{query}")
+        assert answer.status == 200
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        assert get(door, "/", Cookie=cookie.split(";")[0]).status == 200
+        assert get(door, "/", Cookie="polyfield-1=x; " + cookie.split(";")[0]).status == 200
+
+    @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", ""])
+    def test_a_foreign_host_is_refused(self, door, host):
+        query = door.link.partition("/?")[2]
+        assert get(door, f"/?{query}", Host=host.format(port=door.port)).status == 403
+
+    def test_a_foreign_origin_is_refused_with_the_token_too(self, door):
+        link = door.link.replace("http://", "ws://")
+        for origin in ("http://evil.example", "null", f"http://localhost:{door.port + 1}"):
+            with pytest.raises(InvalidStatus, match="403"):
+                connect(link, origin=origin)
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(link.partition("?")[0])
+        with connect(link, origin=link.partition("/?")[0].replace("ws", "http")):
+            pass
+
+    @pytest.mark.parametrize(
+        "path", ["/../../../../etc/hostname", "/%2e%2e/%2e%2e/etc/hostname", "/..\\..\\etc"]
+    )
+    def test_no_file_outside_is_served(self, door, path):
+        query = door.link.partition("?")[2]
+        assert get(door, path).status == 403
+        assert get(door, f"{path}?{query}").status == 404
+
+    def test_malformed_messages_end_their_connection_alone(self, door):
+        threads = threading.active_count()
+        link = door.link.replace("http://", "ws://")
+        generator = torch.Generator().manual_seed(0)
+        with connect(link, subprotocols=[PROTOCOL], max_size=None) as quiet:
+            for number in range(1000):
+                with connect(link, subprotocols=[PROTOCOL], max_size=None) as client:
+                    noise = bytes(torch.randint(0, 256, (number % 97,), generator=generator).tolist())
+                    try:
+                        client.send(noise if number % 2 else noise.decode("latin1"))
+                    except ConnectionClosed:
+                        pass
+            quiet.ping().wait(5)
+        assert get(door, f"/?{door.link.partition('?')[2]}").status == 200
+        end = time.monotonic() + 10
+        while threading.active_count() > threads + 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert threading.active_count() <= threads + 2
+
+    def test_a_message_of_two_megabytes_is_refused(self, door):
+        link = door.link.replace("http://", "ws://")
+        with connect(link, subprotocols=[PROTOCOL], max_size=None) as client:
+            client.send(bytes(2 << 20))
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    client.recv(timeout=10)
+
+    def test_an_address_that_is_not_this_machine_is_refused(self):
+        for host in ("192.0.2.1", "nonsense"):
+            with pytest.raises(PolyfieldError, match="--host"):
+                Door(host)
+
+    def test_a_taken_port_gives_the_next(self):
+        one = Door(port=0)
+        other = Door(port=one.port)
+        assert other.port != one.port
+        one.close()
+        other.close()
+
+    def test_closing_leaves_no_thread_and_no_socket(self):
+        threads = threading.active_count()
+        door = Door(port=0)
+        get(door, "/")
+        door.close()
+        end = time.monotonic() + 5
+        while threading.active_count() > threads and time.monotonic() < end:
+            time.sleep(0.05)
+        assert threading.active_count() <= threads
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", door.port), 1):
+            pass
+
+
+class TestPainter:
+    def shown(self, painter: Painter, look: Look) -> list[tuple[torch.Tensor, bool]]:
+        found: list[tuple[torch.Tensor, bool]] = []
+        canvas = Canvas(lambda picture, finished: found.append((picture, finished)), lambda line: None)
+        painter.add(canvas)
+        painter.ask(canvas, look)
+        while painter.paint():
+            pass
+        painter.remove(canvas)
+        return found
+
+    def test_coarse_pictures_come_first_and_the_last_is_the_renderer_s_own(self, subject):
+        look = look_of(subject)
+        found = self.shown(Painter([subject]), look)
+        assert [picture.shape[:2] for picture, _ in found] == [(128, 171), (240, 320)]
+        assert [finished for _, finished in found] == [False, True]
+        own = renderer_of(subject.field, subject.context).picture(look.camera(240), 0)
+        assert torch.equal(found[-1][0], own)
+
+    def test_a_stale_picture_is_dropped(self, subject):
+        painter, shown = Painter([subject]), []
+        canvas = Canvas(lambda picture, finished: shown.append(picture.shape[0]), lambda line: None)
+        painter.add(canvas)
+        painter.ask(canvas, look_of(subject))
+        painter.paint()
+        draw = subject.draw
+
+        def moved(look, cameras, progress):
+            subject.draw = draw
+            painter.ask(canvas, look_of(subject))  # while the finer picture is drawn
+            return draw(look, cameras, progress)
+
+        subject.draw = moved
+        painter.paint()
+        assert shown == [128]
+        painter.paint()
+        assert len(shown) == 2 and shown[1] < 240  # a coarse one, of the view that is asked for now
+
+    def test_two_browsers_take_turns(self, subject):
+        painter, order = Painter([subject]), []
+        canvases = []
+        for name in "ab":
+            canvas = Canvas(lambda picture, finished, name=name: order.append(name), lambda line: None)
+            painter.add(canvas)
+            painter.ask(canvas, look_of(subject))
+            canvases.append(canvas)
+        while painter.paint():
+            pass
+        assert order == ["a", "b", "a", "b"]
+
+    def test_the_split_has_a_side_of_each_field(self, subject, scene, tmp_path):
+        with polyfield.quiet():
+            other_run = polyfield.fit(scene, steps=3, options={"log2_size": 12}, out=tmp_path / "other").run
+        field = polyfield.load(other_run)
+        other = Subject("other", field, lambda: field.context)
+        painter = Painter([subject, other])
+        whole = self.shown(painter, look_of(subject, beside=FIELD, split=0.25))[-1][0]
+        left, right = (s.draw(look_of(s), look_of(subject).camera(240)) for s in (subject, other))
+        # Columns are rendered by themselves, with the same rays.
+        torch.testing.assert_close(whole[:, :80], left[:, :80], atol=1e-3, rtol=0)
+        torch.testing.assert_close(whole[:, 81:], right[:, 81:], atol=1e-3, rtol=0)
+        difference = self.shown(painter, look_of(subject, beside=FIELD, how=DIFFERENCE))[-1][0]
+        torch.testing.assert_close(difference, 1 - ((left - right).abs() * 4).clamp(max=1))
+
+    def test_values_that_are_not_finite_are_told_and_the_painter_goes_on(self, subject):
+        with torch.no_grad():
+            next(iter(subject.field.parameters())).fill_(float("nan"))
+        painter, told = Painter([subject]), []
+        canvas = Canvas(lambda picture, finished: None, told.append)
+        painter.add(canvas)
+        painter.ask(canvas, look_of(subject))
+        painter.paint()
+        assert told and "finite" in told[0]
+        assert not painter.paint()
+
+    def test_photographs_are_seen_by_the_camera_that_took_them(self, subject):
+        camera = Cameras.from_json(subject.context.cameras)[[0]]
+        width, height = camera.sizes[0].tolist()
+        image = (torch.rand(height, width, 4) * 65535).to(torch.int32).numpy().astype("uint16")
+        image[..., 3] = 65535
+        photographs = Photographs(camera, [image], ["one"], (1.0, 1.0, 1.0))
+        own, picture = photographs.small(0, 1 << 11)
+        torch.testing.assert_close(photographs.seen_by(0, own), picture, atol=2e-3, rtol=0)
+
+    def test_a_photograph_beside_the_field_has_a_psnr(self, subject, scene):
+        from polyfield.api.view import _photographs
+
+        painter, told = Painter([subject]), []
+        with polyfield.quiet():
+            painter.photographs = polyfield_photographs(_photographs, subject, scene)
+        canvas = Canvas(lambda picture, finished: None, told.append)
+        painter.add(canvas)
+        painter.ask(canvas, look_of(subject, beside=PHOTOGRAPH, photograph=0))
+        while painter.paint():
+            pass
+        assert float(told[-1].split()[0]) > 8
+
+
+def polyfield_photographs(_, subject: Subject, scene) -> Photographs:
+    from polyfield.api.sources import open_task
+    from polyfield.api.view import _taken
+
+    found = _taken(open_task(str(scene), None, 1))
+    assert found is not None
+    return found
+
+
+class TestPaths:
+    def poses(self, count: int) -> torch.Tensor:
+        angle = torch.arange(count) / count * 6.0
+        eyes = torch.stack((angle.cos() * 3, angle.sin() * 3, torch.ones(count)), 1)
+        return look_at(eyes, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
+
+    def test_a_path_goes_through_its_keyframes_and_stays_rigid(self):
+        keys = self.poses(5)
+        path = path_through(keys, 41)
+        torch.testing.assert_close(path[::10], keys, atol=1e-5, rtol=0)
+        rotation = path[:, :, :3]
+        torch.testing.assert_close(rotation.mT @ rotation, torch.eye(3).expand(41, 3, 3), atol=1e-5, rtol=0)
+        assert (torch.linalg.det(rotation) > 0).all()
+        steps = path[1:, :, 3] - path[:-1, :, 3]
+        assert steps.norm(dim=1).max() < 3 * steps.norm(dim=1).min()
+
+    def test_a_loop_ends_before_its_first_keyframe(self):
+        keys = self.poses(4)
+        path = path_through(keys, 40, loop=True)
+        torch.testing.assert_close(path[::10], keys, atol=1e-5, rtol=0)
+        assert not torch.allclose(path[-1], path[0])
+        assert (path[-1, :, 3] - path[0, :, 3]).norm() < 2 * (path[1, :, 3] - path[0, :, 3]).norm()
+
+    def test_a_straight_line_is_kept(self):
+        values = through(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), 31)
+        torch.testing.assert_close(values[10:21, 0], torch.linspace(1, 2, 11))
+
+    def test_one_keyframe_is_a_still(self):
+        assert torch.equal(path_through(self.poses(1), 3)[2], path_through(self.poses(1), 1)[0])
+
+    def test_without_keyframes_there_is_no_path(self):
+        with pytest.raises(PolyfieldError, match="0 keyframes"):
+            through(torch.zeros(0, 1), 3)
+
+    def test_a_saved_path_is_read_back(self, subject, tmp_path):
+        film = Film([look_of(subject), look_of(subject)], seconds=0.2)
+        film.keyframes[1] = Look(self.poses(1)[0], 0.5, (320, 240))
+        cameras = film.cameras(120, moving=False)
+        write_json(tmp_path / "path.json", camera_path(cameras, 30.0))
+        read, fps = read_camera_path(tmp_path / "path.json")
+        assert fps == 30 and len(read) == film.frames == 6
+        torch.testing.assert_close(read.c2w, cameras.c2w, atol=1e-5, rtol=0)
+        torch.testing.assert_close(read.intrinsics, cameras.intrinsics, atol=1e-3, rtol=1e-4)
+
+    def test_a_film_s_pictures_come_in_order(self, subject):
+        painter = Painter([subject])
+        looks = Film([look_of(subject)] * 2, seconds=0.1).looks(3)
+        found: list[torch.Tensor] = []
+        thread = threading.Thread(target=lambda: found.extend(pictures(painter, looks, 60)))
+        thread.start()
+        while thread.is_alive():
+            if not painter.paint():
+                painter.wait()
+        assert [tuple(picture.shape) for picture in found] == [(60, 80, 3)] * 3
+
+    def test_spiral_and_tour_look_where_the_cameras_look(self, subject):
+        cameras = Cameras.from_json(subject.context.cameras)
+        for path in (orbit(cameras, frames=12, spiral=True), tour(cameras, frames=24)):
+            assert path.sizes[0].tolist() == [24, 24]
+            ahead = -path.c2w[:, :, 2]
+            to_focus = torch.nn.functional.normalize(cameras.focus() - path.c2w[:, :, 3], dim=1)
+            assert ((ahead * to_focus).sum(1) > 0.9).all()
+
+
+class TestLayers:
+    def test_a_colour_map_has_its_ends(self):
+        for name, text in COLOUR_MAPS.items():
+            ends = coloured(torch.tensor([0.0, 1.0, 2.0, -1.0]), name)
+            first, last = (torch.tensor(list(bytes.fromhex(part))) / 255 for part in (text[:6], text[-6:]))
+            torch.testing.assert_close(ends, torch.stack((first, last, last, first)))
+
+    def test_every_layer_draws(self, subject):
+        renderer = renderer_of(subject.field, subject.context)
+        camera = look_of(subject).camera(48)
+        for layer in renderer.layers:
+            picture = renderer.draw(layer, camera, 0)
+            assert picture.shape == (48, 64, 3) and picture.isfinite().all()
+            assert picture.min() >= 0 and picture.max() <= 1 and picture.std() > 0.01, layer
+        with pytest.raises(PolyfieldError, match="layer"):
+            renderer.draw("hue", camera, 0)
+
+    def test_a_shown_depth_is_the_renderer_s(self, subject):
+        renderer = renderer_of(subject.field, subject.context)
+        camera = look_of(subject).camera(48)
+        drawn = renderer.render(camera, 0)
+        solid = drawn.opacity > 0.999
+        shown = renderer.draw("depth", camera, 0, Scale("grey", (0.0, 10.0)))[..., 0]
+        torch.testing.assert_close(shown[solid], drawn.depth[solid] / 10, atol=2e-3, rtol=0)
+
+    def test_normals_face_the_camera(self, subject):
+        renderer = renderer_of(subject.field, subject.context)
+        camera = look_of(subject).camera(48)
+        drawn = renderer.render(camera, 0)
+        solid = (drawn.opacity > 0.999).view(-1)
+        normals = renderer.draw("normals", camera, 0).view(-1, 3)[solid] * 2 - 1
+        assert ((normals * camera.image_rays(0).directions[solid]).sum(1) <= 1e-2).all()
+        assert ((normals.norm(dim=1) - 1).abs() < 0.02).float().mean() > 0.9
+
+    def test_a_crop_leaves_out_what_is_outside(self, subject):
+        look = look_of(subject)
+        nothing = subject.draw(
+            Look(look.c2w, look.fov, look.window, crop=((9.0, 9.0, 9.0), (0.1, 0.1, 0.1))), look.camera(48)
+        )
+        torch.testing.assert_close(nothing, torch.tensor(subject.context.background).expand(48, 64, 3))
+        everything = subject.draw(
+            Look(look.c2w, look.fov, look.window, crop=((0.0, 0.0, 0.0), (99.0, 99.0, 99.0))), look.camera(48)
+        )
+        assert torch.equal(everything, subject.draw(look, look.camera(48)))
+
+    def test_columns_are_part_of_the_whole_view(self, subject):
+        camera = look_of(subject).camera(48)
+        whole = camera.image_rays(0).directions.view(48, 64, 3)
+        part = columns(camera, 10, 30).image_rays(0).directions.view(48, 20, 3)
+        torch.testing.assert_close(part, whole[:, 10:30])
+
+    def test_pictures_hang_in_space(self):
+        from polyfield.rendering.pictures.hung import hung_picture
+
+        eye = torch.eye(4)[None, :3].clone()
+        eye[0, 2, 3] = 0.5  # the picture fills the view
+        camera = Cameras.perspective(eye, focal=32.0, size=(64, 64))
+        found = hung_picture(lambda x: torch.cat((x, torch.zeros(len(x), 1)), 1), 1.0, camera, 0)
+        step = (torch.arange(64) + 0.5) / 64
+        torch.testing.assert_close(found[10, :, 0], step, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[:, 10, 1], step, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_watched_fit_has_the_bytes_of_one_that_is_not(scene, tmp_path, monkeypatch):
+    from polyfield.api import view
+
+    monkeypatch.setattr(view, "PORT", 0)
+    asked: list[str] = []
+    monkeypatch.setattr(view, "_announce", lambda viewer: asked.append(viewer.link) or busy(viewer))
+
+    def busy(viewer) -> None:
+        canvas = Canvas(lambda picture, finished: asked.append("picture"), lambda line: None)
+        viewer.painter.add(canvas)
+        subject = viewer.painter.subjects[0]
+        camera = viewer.painter.subjects[0].context.cameras
+        pose = Cameras.from_json(camera).c2w[0]
+        viewer.painter.ask(canvas, Look(pose, 0.7, (64, 64)))
+        assert subject.layers
+
+    monkeypatch.setattr(view._Watch, "stay", lambda self: None)
+    with polyfield.quiet():
+        plain = polyfield.fit(scene, steps=60, options={"log2_size": 12}, out=tmp_path / "plain").run
+        watched = polyfield.fit(
+            scene, steps=60, options={"log2_size": 12}, out=tmp_path / "watched", view=True
+        ).run
+    assert "picture" in asked
+    assert (plain / "field.field").read_bytes() == (watched / "field.field").read_bytes()

@@ -1,0 +1,282 @@
+"""The viewer in a real browser: headless Chromium, driven by Playwright."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("needs chromium (Debian: apt install chromium)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+SCREENSHOTS = os.environ.get("POLYFIELD_SCREENSHOTS")  # a folder: keep the pictures there
+
+
+class Viewed:
+    """A running `polyfield` command with a viewer."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        self.err = cwd / "viewer.err"
+        with open(self.err, "wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "polyfield.apps", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=err,
+                cwd=cwd,
+            )
+
+    @property
+    def link(self) -> str:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if found := re.search(r"http://\S+token=\S+", self.err.read_text()):
+                return found[0]
+            assert self.process.poll() is None, self.err.read_text()
+            time.sleep(0.05)
+        raise AssertionError(self.err.read_text())
+
+    def interrupt(self) -> float:
+        """Send Ctrl-C; the seconds that the command took to end."""
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+        return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    import polyfield
+
+    folder = tmp_path_factory.mktemp("viewed")
+    with polyfield.quiet():
+        polyfield.fit("demo", seconds=15, downscale=2, out=folder / "run")
+        polyfield.convert(folder / "run", to="mlp", seconds=5, out=folder / "student")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def viewed(run):
+    viewed = Viewed("view", "run", "student", cwd=run)
+    viewed.link  # noqa: B018 - wait for it
+    yield viewed
+    viewed.process.kill()
+
+
+@pytest.fixture
+def page(viewed, chromium):
+    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    page.goto(viewed.link)
+    page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
+    settle(page)
+    yield page
+    page.close()
+
+
+def settle(page, seconds: float = 2.5) -> None:
+    page.wait_for_timeout(seconds * 1000)
+
+
+def picture(page, name: str) -> np.ndarray:
+    """The part of the window where the field is, (H, W, 3) in [0, 1]."""
+    file = Path(SCREENSHOTS or "/tmp") / f"{name}.png"
+    data = page.screenshot(path=file if SCREENSHOTS else None)
+    import io
+
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[:, :760] / 255
+
+
+def choose(page, label: str, value: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=value, exact=True).click()
+    settle(page)
+
+
+def test_the_window_shows_what_the_renderer_draws(page, run):
+    import polyfield
+    from polyfield.cameras.cameras import Cameras
+    from polyfield.viewer.look import Look
+    from polyfield.viewer.subject import Subject
+
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "Beside", "one field")
+    shown = picture(page, "view")
+    field = polyfield.load(run / "run")
+    camera = Cameras.from_json(field.context.cameras)
+    fov = 2 * np.arctan(float(camera.sizes[0, 1]) / 2 / float(camera.intrinsics[0, 1]))
+    canvas = page.locator("canvas").first.bounding_box()
+    assert canvas is not None
+    window = round(canvas["width"]), round(canvas["height"])
+    look = Look(camera.c2w[0], fov, window)
+    own = Subject("run", field, lambda: field.context).draw(look, look.camera(window[1])).numpy()
+    rows, columns = slice(220, 600), slice(40, min(740, window[0] - 40))
+    error = np.abs(own[rows, columns] - shown[rows, columns])
+    assert error.mean() < 0.03, error.mean()
+
+
+def test_dragging_moves_the_camera(page):
+    before = picture(page, "before")
+    page.mouse.move(300, 400)
+    page.mouse.down()
+    for step in range(10):
+        page.mouse.move(300 + 12 * step, 400)
+        page.wait_for_timeout(30)
+    page.mouse.up()
+    settle(page)
+    after = picture(page, "after")
+    assert np.abs(after - before).mean() > 0.01
+
+
+def test_the_split_moves_between_the_fields(page):
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "Beside", "the other field")
+    split = picture(page, "split")
+    choose(page, "As", "difference")
+    difference = picture(page, "difference")
+    assert np.abs(split - difference).mean() > 0.02
+    assert re.search(r"\d+\.\d\d dB between the two sides", page.inner_text("body"))
+    choose(page, "As", "split")
+    choose(page, "Beside", "one field")
+    alone = picture(page, "alone")
+    # Before the split the first field is shown, behind it the other.
+    assert np.abs(split - alone)[200:, :300].mean() < 0.01 < np.abs(split - alone)[200:, 430:].mean()
+
+
+@pytest.mark.parametrize("layer", ["depth", "opacity", "normals", "features", "samples"])
+def test_layers_are_shown(page, layer):
+    before = picture(page, "colour")
+    choose(page, "Show", layer)
+    assert np.abs(picture(page, layer) - before).mean() > 0.01
+
+
+def test_training_cameras_are_drawn_and_visited(page):
+    page.get_by_role("tab", name="Cameras").click()
+    before = picture(page, "without-cameras")
+    page.get_by_label("Show", exact=True).last.check()
+    settle(page, 3)
+    assert np.abs(picture(page, "cameras") - before).mean() > 0.0005
+    page.get_by_role("button", name="next").click()
+    settle(page)
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "Beside", "the photograph")
+    settle(page)
+    picture(page, "photograph")
+    assert re.search(r"\d+\.\d\d dB between the two sides", page.inner_text("body"))
+
+
+def test_a_path_is_recorded_saved_and_rendered(page, run, tmp_path):
+    import polyfield
+
+    page.get_by_role("tab", name="Path").click()
+    page.get_by_role("button", name="Add keyframe").click()
+    page.mouse.move(300, 400)
+    page.mouse.down()
+    page.mouse.move(420, 420, steps=8)
+    page.mouse.up()
+    settle(page)
+    page.get_by_role("button", name="Add keyframe").click()
+    settle(page, 1)
+    picture(page, "path")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save camera_path.json").click()
+    saved.value.save_as(tmp_path / "camera_path.json")
+    with polyfield.quiet():
+        film = polyfield.render(
+            run / "run", path=str(tmp_path / "camera_path.json"), out=tmp_path / "film.mp4"
+        )
+    assert film["frames"] == 60
+    with page.expect_download(timeout=120_000) as rendered:
+        page.get_by_role("button", name="Render MP4").click()
+    rendered.value.save_as(tmp_path / "path.mp4")
+    import av
+
+    with av.open(str(tmp_path / "path.mp4")) as video:
+        frames = [frame for frame in video.decode(video=0)]
+    assert len(frames) == 60 and frames[0].width % 2 == 0
+
+
+def test_two_browsers_do_not_fight(viewed, page, chromium):
+    before = picture(page, "first")
+    other = chromium.new_page(viewport={"width": 700, "height": 500})
+    other.goto(viewed.link)
+    other.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
+    other.mouse.move(200, 300)
+    other.mouse.down()
+    other.mouse.move(320, 330, steps=8)
+    other.mouse.up()
+    settle(other)
+    other.close()
+    assert np.abs(picture(page, "first-still") - before).mean() < 0.005
+
+
+def test_a_fit_is_watched_paused_and_saved(scene, tmp_path, chromium):
+    viewed = Viewed(
+        "fit",
+        str(scene),
+        "--seconds",
+        "600",
+        "--options",
+        "log2_size",
+        "12",
+        "--out",
+        "run",
+        "--view",
+        cwd=tmp_path,
+    )
+    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    try:
+        page.goto(viewed.link)
+        page.get_by_role("tab", name="Training").click(timeout=30_000)
+        settle(page, 4)
+        picture(page, "training")
+        page.get_by_role("button", name="Pause").click()
+        settle(page, 2)
+        step = re.search(r"step (\d+)", page.inner_text("body"))
+        settle(page, 2)
+        still = re.search(r"step (\d+)", page.inner_text("body"))
+        assert step and still and step[1] == still[1]
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_role("button", name="Save now").click()
+        settle(page, 2)
+        assert (tmp_path / "run" / "field.field").exists()
+        page.close()
+        assert viewed.interrupt() < 5
+        assert viewed.process.returncode == 130
+    finally:
+        viewed.process.kill()
+
+
+def test_ctrl_c_ends_the_viewer_at_once_with_a_browser_open(run, chromium):
+    viewed = Viewed("view", "run", cwd=run)
+    page = chromium.new_page()
+    page.goto(viewed.link)
+    page.get_by_role("tab", name="Path").wait_for(timeout=30_000)
+    assert viewed.interrupt() < 3
+    assert viewed.process.returncode == 0
+    assert viewed.process.stdout is not None and viewed.process.stdout.read() == b""
+    page.close()

@@ -1,0 +1,28 @@
+"""The panel of comparisons: another field, or a photograph, beside the field."""
+
+from __future__ import annotations
+
+import viser
+
+from polyfield.viewer.look import ALONE, DIFFERENCE, FIELD, PHOTOGRAPH, SPLIT
+from polyfield.viewer.steered import Steered
+
+
+def add(browser: Steered, gui: viser.GuiApi) -> None:
+    """Add the panel to a browser."""
+    subjects = browser.painter.subjects
+    choices = [ALONE] + [FIELD] * (len(subjects) > 1) + [PHOTOGRAPH] * bool(subjects[0].context.cameras)
+    beside = gui.add_dropdown("Beside", choices, initial_value=browser.look.beside)
+    how = gui.add_dropdown("As", (SPLIT, DIFFERENCE), hint="Split, or white where both are equal")
+    split = gui.add_slider("Split", 0.0, 1.0, 0.005, 0.5, hint="How much of the window the left side has")
+    names = gui.add_markdown("")
+
+    def changed(_: object) -> None:
+        right = {FIELD: subjects[-1].name, PHOTOGRAPH: "the photograph"}.get(beside.value)
+        names.content = f"left: **{subjects[0].name}**, right: **{right}**" if right else ""
+        split.disabled = beside.value == ALONE or how.value == DIFFERENCE
+        browser.change(beside=beside.value, how=how.value, split=float(split.value))
+
+    for handle in (beside, how, split):
+        handle.on_update(changed)
+    changed(None)

@@ -1,0 +1,244 @@
+"""Painter: draws for all browsers in one thread, coarse pictures first, and drops those that are out of date."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from polyfield.errors import PolyfieldError
+from polyfield.fitting.metrics.images import psnr
+from polyfield.progress import Progress, silent
+from polyfield.viewer.look import ALONE, DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
+from polyfield.viewer.subject import Photographs, Subject
+
+_FRAME = 0.09  # seconds that a picture may take while the camera moves, or a field is fitted
+_RECENT = 3.0  # seconds after a browser's wish during which its pictures are urgent
+_COARSEST = 128  # rows
+_FINER = 2.0  # times as many rows in the next picture
+_LINE = 0.4  # grey of the line between two sides
+_GAIN = 4.0  # of a shown difference
+_COMPARED = 400  # pixels a side of a photograph whose PSNR is shown
+_LONGEST_WAIT = 0.2  # seconds, after which a waiting painter looks whether it should stop
+
+
+class _Stale(Exception):
+    """The browser asks for another view by now."""
+
+
+@dataclass
+class Canvas:
+    """One browser: what it asks for, and how far that is drawn. The browser's thread replaces `look`; the painter draws."""
+
+    show: Callable[[Tensor, bool], None]  # takes a picture (H, W, 3) and whether it is the finished one
+    tell: Callable[[str], None]  # takes a line about what is shown
+    look: Look | None = None
+    version: int = 0  # of the look
+    drawn: int = -1  # the version that was drawn last
+    height: int = 0  # rows of that picture
+    turn: float = 0.0  # when it was drawn
+    asked: float = -math.inf  # when the browser asked for the look
+    brief: bool = False  # whether one coarse picture is enough
+
+    @property
+    def finished(self) -> bool:
+        if self.look is None:
+            return True
+        return self.drawn == self.version and (self.brief or self.height >= self.look.full)
+
+
+@dataclass
+class Order:
+    """A picture that is not for a window: a still, or a frame of a film."""
+
+    look: Look
+    height: int
+    done: threading.Event = field(default_factory=threading.Event)
+    picture: Tensor | None = None
+    error: Exception | None = None
+
+
+class Painter:
+    """Draws what canvases and orders ask for. `paint` is called by one thread; all else by any."""
+
+    def __init__(self, subjects: list[Subject]) -> None:
+        self.subjects = subjects
+        self.photographs: Photographs | None = None
+        self._canvases: list[Canvas] = []
+        self._orders: list[Order] = []
+        self._wanted = threading.Condition()
+        self._speeds: dict[str, float] = {}  # rows times columns a second, of each layer
+
+    # -- asking
+
+    def add(self, canvas: Canvas) -> None:
+        with self._wanted:
+            self._canvases.append(canvas)
+
+    def remove(self, canvas: Canvas) -> None:
+        with self._wanted:
+            self._canvases.remove(canvas)
+
+    def ask(self, canvas: Canvas, look: Look) -> None:
+        """Let a canvas show another look."""
+        with self._wanted:
+            canvas.look, canvas.brief, canvas.asked = look, False, time.monotonic()
+            canvas.version += 1
+            self._wanted.notify()
+
+    def order(self, order: Order) -> None:
+        with self._wanted:
+            self._orders.append(order)
+            self._wanted.notify()
+
+    def outdate(self, *, brief: bool = False) -> None:
+        """Draw everything anew, because the first field has changed; if `brief`, in one coarse picture each."""
+        self.subjects[0].renew()
+        with self._wanted:
+            for canvas in self._canvases:
+                canvas.version += 1
+                canvas.brief = brief
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits to be drawn."""
+        with self._wanted:
+            return bool(self._orders) or any(not canvas.finished for canvas in self._canvases)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody has just moved a camera, or waits for a still or a film."""
+        now = time.monotonic()
+        with self._wanted:
+            return bool(self._orders) or any(now - canvas.asked < _RECENT for canvas in self._canvases)
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a browser."""
+        return bool(self._canvases)
+
+    def wait(self) -> None:
+        """Wait until there is something to draw, but not for long."""
+        with self._wanted:
+            if not self._orders and all(canvas.finished for canvas in self._canvases):
+                self._wanted.wait(_LONGEST_WAIT)
+
+    # -- drawing
+
+    def paint(self) -> bool:
+        """Draw one picture for whom it is most urgent. Return whether there was anything to draw."""
+        with self._wanted:
+            waiting = [canvas for canvas in self._canvases if not canvas.finished]
+            waiting.sort(key=lambda canvas: (canvas.drawn == canvas.version, canvas.turn))
+            canvas = waiting[0] if waiting else None
+            order = self._orders.pop(0) if canvas is None and self._orders else None
+            version = canvas.version if canvas else 0
+            look = canvas.look if canvas else None
+        if canvas is not None and look is not None:
+            self._paint(canvas, look, version)
+            return True
+        if order is not None:
+            self._fill(order)
+            return True
+        return False
+
+    def _paint(self, canvas: Canvas, look: Look, version: int) -> None:
+        coarse = canvas.drawn != version
+        rows = self._rows(look) if coarse else min(math.ceil(canvas.height * _FINER), look.full)
+        if rows > 0.6 * look.full:
+            rows = look.full if not coarse or rows >= look.full else rows
+
+        def check(share: float, doing: str = "") -> None:
+            if canvas.version != version:
+                raise _Stale
+
+        start = time.perf_counter()
+        try:
+            progress: Progress = silent if coarse else check
+            picture = self._compose(look, rows, progress)
+        except _Stale:
+            return
+        except (
+            PolyfieldError
+        ) as error:  # such as values that are not finite: the next steps may have better ones
+            canvas.tell(str(error))
+            canvas.drawn, canvas.height = version, look.full
+            return
+        if coarse:
+            self._learn(look, rows, time.perf_counter() - start)
+        canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
+        canvas.show(picture, rows >= look.full)
+        if rows >= look.full and look.beside != ALONE:
+            canvas.tell(self._compared(look, rows))
+
+    def _fill(self, order: Order) -> None:
+        try:
+            order.picture = self._compose(order.look, order.height, silent)
+        except PolyfieldError as error:
+            order.error = error
+        order.done.set()
+
+    def _rows(self, look: Look) -> int:
+        """Return how many rows can be drawn while the camera moves."""
+        width, height = look.size(look.full)
+        rows = math.sqrt(_FRAME * self._speeds.get(look.layer, 0.0) * height / width)
+        return min(max(int(rows), _COARSEST), look.full)
+
+    def _learn(self, look: Look, rows: int, seconds: float) -> None:
+        width, height = look.size(rows)
+        speed = width * height / max(seconds, 1e-6)
+        self._speeds[look.layer] = 0.5 * (self._speeds.get(look.layer, speed) + speed)
+
+    def _compose(self, look: Look, rows: int, progress: Progress) -> Tensor:
+        """Return the picture (rows, W, 3) of a look."""
+        first = self.subjects[0]
+        camera = look.camera(rows, moving=first.field.meaning.moving)
+        other = self._other(look)
+        if other is None:
+            return first.draw(look, camera, progress)
+        width = int(camera.sizes[0, 0])
+        if look.how == DIFFERENCE:
+            return _difference(first.draw(look, camera, progress), other(camera, progress))
+        cut = min(max(round(look.split * width), 0), width)
+        parts = []
+        if cut > 0:
+            parts.append(first.draw(look, columns(camera, 0, cut), progress))
+        if cut < width:
+            parts.append(other(columns(camera, cut, width), progress))
+        picture = torch.cat(parts, 1)
+        picture[:, cut : cut + 1] = _LINE
+        return picture
+
+    def _other(self, look: Look) -> Callable[..., Tensor] | None:
+        """Return what draws the other side of a look, or None if there is nothing."""
+        if look.beside == FIELD and len(self.subjects) > 1:
+            return lambda camera, progress: self.subjects[1].draw(look, camera, progress)
+        photographs, index = self.photographs, look.photograph
+        if look.beside == PHOTOGRAPH and photographs is not None and index is not None:
+            return lambda camera, progress: photographs.seen_by(index, camera)
+        return None
+
+    def _compared(self, look: Look, rows: int) -> str:
+        """Return the PSNR between both sides, in words."""
+        other = self._other(look)
+        if other is None:
+            return "Choose a training camera: its photograph is compared with the field there."
+        if look.beside == PHOTOGRAPH:
+            assert self.photographs is not None and look.photograph is not None
+            camera, truth = self.photographs.small(look.photograph, _COMPARED)
+        else:
+            camera = look.camera(rows, moving=self.subjects[0].field.meaning.moving)
+            truth = other(camera, silent)
+        plain = Look(look.c2w, look.fov, look.window, time=look.time)
+        layer = plain if look.beside == PHOTOGRAPH else look
+        return f"{psnr(self.subjects[0].draw(layer, camera), truth):.2f} dB between the two sides"
+
+
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    """Return white where two pictures are equal, and darker colours where they differ."""
+    return 1 - ((one - other).abs() * _GAIN).clamp(max=1)

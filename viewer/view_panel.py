@@ -1,0 +1,85 @@
+"""The panel of the view: what is shown, how large, of which part, on what background."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import viser
+from PIL import Image
+
+from polyfield.export.pictures import as_8_bits
+from polyfield.rendering.colour_maps import COLOUR_MAPS
+from polyfield.rendering.radiance.layers import Scale
+from polyfield.viewer.painter import Order
+from polyfield.viewer.steered import Steered
+
+_NUMBERS = ("depth", "opacity", "samples")  # layers that show numbers
+
+
+def add(browser: Steered, gui: viser.GuiApi) -> None:
+    """Add the panel to a browser."""
+    subject, look = browser.painter.subjects[0], browser.look
+    meaning, layers = subject.field.meaning, subject.layers
+    shown = gui.add_dropdown("Show", layers, initial_value=look.layer, visible=len(layers) > 1)
+    colours = gui.add_dropdown("Colours", tuple(COLOUR_MAPS), hint="For depths and counts", visible=False)
+    own = gui.add_checkbox("Own range", True, hint="The range of this picture's numbers", visible=False)
+    numbers = gui.add_vector2("Range", (0.0, 1.0), step=0.01, visible=False)
+    rows = gui.add_slider("Rows", 64, 2160, 8, look.most, hint="Rows of the finished picture, at most")
+    fov = gui.add_slider(
+        "Field of view", 5, 120, 1, round(math.degrees(look.fov)), hint="Vertical, in degrees"
+    )
+    time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=meaning.moving)
+    crop = gui.add_checkbox(
+        "Crop", False, hint="Show only what is in a box", visible=meaning.kind.directional
+    )
+    solid = meaning.domain.dimensions == 3
+    centre = gui.add_vector3(
+        "Centre", np.array(meaning.domain.centre if solid else (0, 0, 0)), step=0.01, visible=False
+    )
+    half = gui.add_vector3(
+        "Half sizes", np.array(meaning.domain.half_size if solid else (1, 1, 1)), step=0.01, visible=False
+    )
+    paint = gui.add_checkbox(
+        "Background", False, hint="Another colour behind the field", visible=meaning.kind.directional
+    )
+    colour = gui.add_rgb("Colour", (255, 255, 255), visible=False)
+    save = gui.add_button("Save picture", icon=viser.Icon.CAMERA)
+
+    def changed(_: object) -> None:
+        counted = shown.value in _NUMBERS
+        colours.visible = own.visible = counted
+        numbers.visible = counted and not own.value
+        centre.visible = half.visible = crop.value
+        colour.visible = paint.value
+        red, green, blue = (channel / 255 for channel in colour.value)
+        browser.change(
+            layer=shown.value,
+            scale=Scale(
+                colours.value, None if own.value else (float(numbers.value[0]), float(numbers.value[1]))
+            ),
+            most=rows.value,
+            time=float(time.value),
+            crop=(tuple(centre.value), tuple(half.value)) if crop.value else None,
+            background=(red, green, blue) if paint.value else None,
+        )
+
+    for handle in (shown, colours, own, numbers, rows, time, crop, centre, half, paint, colour):
+        handle.on_update(changed)
+
+    @fov.on_update
+    def _(_: object) -> None:
+        browser.client.camera.fov = math.radians(fov.value)
+
+    @save.on_click
+    def _(_: object) -> None:
+        order = Order(browser.look, browser.look.full)
+        browser.painter.order(order)
+        order.done.wait()
+        if order.error is not None or order.picture is None:
+            browser.tell(str(order.error))
+            return
+        buffer = io.BytesIO()
+        Image.fromarray(as_8_bits(order.picture)).save(buffer, "PNG")
+        browser.client.send_file_download("polyfield.png", buffer.getvalue(), save_immediately=True)
