@@ -17,6 +17,7 @@ from polyfield.fields.context import FieldContext
 from polyfield.fields.occupied import occupied_at
 from polyfield.fields.points import Features, FieldOutput
 from polyfield.kernels import uniform
+from polyfield.rendering.fused import FusedField
 
 _TRIED = 8  # random points of a cell that decide whether it is occupied, beside its corners
 _INSET = 1 / 64  # of a cell, from its corners
@@ -87,8 +88,20 @@ class Whole(RadianceView):
     def __init__(self, field: Field, context: FieldContext) -> None:
         super().__init__(field)
         self._field, self._occupied = field, context.occupancy
+        self._fused = FusedField.of(field)
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
+        if self._fused and not torch.is_grad_enabled():
+            # Only where something may be: elsewhere the field has no meaningful values.
+            inside = self.occupied(points.x)
+            vector, found = self._fused.evaluate(points[inside] if coloured else Points(points.x[inside]))
+            raw = torch.full((len(points),), self.lowest, device=points.x.device)
+            raw[inside] = vector[:, 0]
+            if found is None:
+                return raw, None
+            colour = torch.zeros(len(points), 3, device=points.x.device)
+            colour[inside] = found
+            return raw, colour
         features = self._field.features(points)
         assert features.raw is not None
         raw = torch.where(self.occupied(points.x), features.raw, self.lowest)
