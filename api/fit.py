@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyfield.api.evaluate import measured
+from polyfield.api.notebook import as_html
 from polyfield.api.report import say, showing
 from polyfield.api.sources import absolute, open_task
 from polyfield.api.tasks import open_again
@@ -32,6 +33,10 @@ class FitResult:
     run: Path  # the run's folder
     figures: dict[str, Any]  # training time, steps and quality, as in eval.json
     stopped_by: str | None = None  # the OS signal that stopped the fit, such as SIGINT; the fit was saved
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the figures of quality, and the picture of the evaluation."""
+        return as_html(self.run, self.figures)
 
 
 def fit(

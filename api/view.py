@@ -90,17 +90,22 @@ def _photographs(path: Path) -> Callable[[], Photographs | None] | None:
     if not path.is_dir():
         return None
     run = Run.open(path)
-    if EDIT in run.config or run.config.get("conversion") is not None:
+    if EDIT in run.config:
         return None
     config = FitConfig.of(run.config, str(path / "config.json"))
+    if config.signal != "radiance":
+        return None
     return lambda: _taken(open_again(run, config, None))
 
 
 def _taken(task: Task) -> Photographs | None:
-    """Return the training photographs of a task, if it has any."""
+    """Return the training photographs of a task, or of what a teacher was fitted to, if there are any."""
+    from polyfield.distill.task import ConversionTask
     from polyfield.fitting.tasks.scene_task import SceneTask
     from polyfield.viewer.subject import Photographs
 
+    if isinstance(task, ConversionTask):
+        return None if task.taught.task is None else _taken(task.taught.task)
     if not isinstance(task, SceneTask):
         return None
     scene, train = task.scene, list(task.scene.train)
@@ -130,30 +135,38 @@ class _Watch:
             taught = task.taught
             subjects.append(Subject(f"teacher {taught.name}", taught.field, lambda: taught.context))
         compared = fitting.field.meaning.kind.output in ("density", "colour")
-        training = Training("PSNR, dB" if compared else "error")
-        self.viewer: Viewer | None = Viewer(subjects, training=training)
-        self.viewer.photographs_from(lambda: _taken(task))
+        self._training = Training("PSNR, dB" if compared else "error")
+        self.viewer: Viewer | None = Viewer(subjects, port=PORT, training=self._training)
+        if (taken := _taken(task)) is not None:
+            self.viewer.painter.photographs, self.viewer.painter.photographed = taken, True
         _announce(self.viewer)
-        self._live = Live(self.viewer.painter, training, fitting, lambda: task.save(fitting, run))
+        self._live = Live(self.viewer.painter, self._training, fitting, lambda: task.save(fitting, run))
 
     def between(self, step: Step, stopped: Callable[[], bool]) -> None:
         """Draw between two steps."""
         if self.viewer is None:
             return
-        try:
+        with self._guarded():
             self._live.between(step, stopped)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the fit goes on
-            say(f"warning: the viewer was closed by an error: {type(error).__name__}: {error!s:.200}")
-            self.close()
 
     def stay(self) -> None:
         """Show the fitted field until Ctrl-C."""
         if self.viewer is None:
             return
-        self.viewer.painter.outdate()
         say(f"viewer: still at {self.viewer.link}; Ctrl-C ends it")
-        with contextlib.suppress(KeyboardInterrupt, Stopped):
+        with contextlib.suppress(KeyboardInterrupt, Stopped), self._guarded():
+            self._training.end()
+            self.viewer.painter.outdate()
             self.viewer.serve()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Return a context in which an error closes the viewer, and is told."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the fit goes on
+            say(f"warning: the viewer was closed by an error: {type(error).__name__}: {error!s:.200}")
+            self.close()
 
     def close(self) -> None:
         if self.viewer is not None:
@@ -162,10 +175,15 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def watching(run: Run, task: Task, fitting: Fit) -> Iterator[_Watch]:
-    """Return a context with a viewer of a fit, which is closed at the end."""
-    watch = _Watch(run, task, fitting)
+def watching(run: Run, task: Task, fitting: Fit) -> Iterator[_Watch | None]:
+    """Return a context with a viewer of a fit, which is closed at the end, or None where it cannot be opened."""
+    try:
+        watch: _Watch | None = _Watch(run, task, fitting)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the fit goes on
+        say(f"warning: the viewer could not be opened: {type(error).__name__}: {error!s:.200}")
+        watch = None
     try:
         yield watch
     finally:
-        watch.close()
+        if watch is not None:
+            watch.close()

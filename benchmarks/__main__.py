@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    from benchmarks.heat_map import heat_map
     from benchmarks.report import SECTIONS, report, table
     from benchmarks.results import keep, records
 
@@ -83,6 +84,9 @@ def _run(asked: argparse.Namespace) -> int:
         if not found:
             raise PolyfieldError(f"{out}: holds no records; measure first, without --report")
         (HERE.parent / "docs" / "benchmarks.md").write_text(report(found))
+        conversions = [row for record in found if record["kind"] == "conversion" for row in record["rows"]]
+        if conversions:
+            heat_map(conversions, HERE.parent / "docs" / "conversions.png")
         return 0
     for cell in _chosen(asked):
         if asked.list:

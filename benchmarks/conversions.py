@@ -110,8 +110,8 @@ def conversion(teacher: str, to: str, opened: Photographs, budget: Budget) -> di
 
 def learning(to: str, levels: tuple[str, ...], opened: Photographs, budget: Budget) -> dict[str, Any]:
     """The cell of a student that was taught with some levels of active learning: three seeds."""
-    seconds = SECONDS * budget.share
-    run, _ = _fitted(opened.source, "hashgrid", 5 * seconds)
+    seconds = SECONDS / 2 * budget.share
+    run, _ = _fitted(opened.source, "hashgrid", 5 * SECONDS * budget.share)
     wanted = opened.draw(run)
     rows = []
     for seed in range(3):

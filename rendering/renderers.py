@@ -137,7 +137,8 @@ class RadianceRenderer(Renderer):
         if not isinstance(self._sampler, MarchingSampler):
             return
         inside = in_box(self._sampler.occupied, self._sampler.domain, centre, half)
-        self._pictures.refresh(replace(self._sampler, occupied=self._sampler.occupied & inside))
+        self._sampler = replace(self._sampler, occupied=self._sampler.occupied & inside)
+        self._pictures.refresh(self._sampler)
 
 
 class PictureRenderer(Renderer):

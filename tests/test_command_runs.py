@@ -6,8 +6,10 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
+import torch
 from command_line import SMALL, STEPS, edit, final_tensors, inside, lock_of, mistake, run, start, wait_for
 
 from polyfield.fitting.runs import checkpoints
@@ -97,6 +99,40 @@ class TestResume:
         assert field == expected
         metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in metrics] == list(range(10, STEPS + 1, 10))
+
+    def test_a_conversion_that_is_killed_in_each_stage_leaves_no_trace(self, fitted, tmp_path):
+        """kill -9 in the stages of features, samples and rendered colours: the tensors are those of the run never killed."""
+        arguments = (
+            "convert",
+            fitted / "run",
+            "--to",
+            "hashgrid",
+            "--steps",
+            600,
+            *SMALL,
+            "--stages",
+            0.3,
+            0.6,
+        )
+        run(*arguments, "--out", "whole", cwd=tmp_path)
+        folder = tmp_path / "killed"
+        process = start(*arguments, "--out", folder, "--save-seconds", "0.05", cwd=tmp_path)
+        killed = []
+        for least in (60, 240, 420):
+            wait_for(lambda: _last_step(folder) >= least or process.poll() is not None)  # noqa: B023
+            assert process.poll() is None, process.communicate()[1]
+            process.kill()
+            process.communicate()
+            killed.append(checkpoints.generations(folder)[-1] / 600)
+            process = start("resume", folder, cwd=tmp_path)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert killed[0] < 0.3 <= killed[1] < 0.6 <= killed[2] < 1, killed
+        whole, resumed = (checkpoints.load(path).tensors for path in (tmp_path / "whole", folder))
+        assert whole.keys() == resumed.keys()
+        for name, tensor in whole.items():
+            assert torch.equal(tensor, resumed[name]), name
+        assert (folder / "field.field").read_bytes() == (tmp_path / "whole" / "field.field").read_bytes()
 
     @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_saves_and_ends(self, scene, tmp_path, number, status):
@@ -210,3 +246,12 @@ class TestEval:
         status, out, err = inside(capsys, "eval", "run")
         assert status == 0 and json.loads(out)["psnr"] > 10 and "steps" not in json.loads(out)
         assert "warning: run: holds no complete checkpoint" in err
+
+
+def _last_step(folder: Path) -> int:
+    """Return the step of the newest line of a run's log, or 0."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return json.loads(lines[-1])["step"] if lines else 0
+    except (FileNotFoundError, json.JSONDecodeError):
+        return 0

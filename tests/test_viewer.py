@@ -24,7 +24,7 @@ from polyfield.rendering.renderers import renderer_of
 from polyfield.viewer.door import Door
 from polyfield.viewer.film import Film, pictures
 from polyfield.viewer.look import DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
-from polyfield.viewer.painter import Canvas, Painter
+from polyfield.viewer.painter import Canvas, Order, Painter
 from polyfield.viewer.subject import Photographs, Subject
 
 PROTOCOL = f"viser-v{viser.__version__}"
@@ -79,7 +79,19 @@ class TestDoor:
         assert get(door, "/", Cookie=cookie.split(";")[0]).status == 200
         assert get(door, "/", Cookie="polyfield-1=x; " + cookie.split(";")[0]).status == 200
 
-    @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", ""])
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example",
+            "evil.example:{port}",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "",
+            "x@127.0.0.1:{port}",
+            "[::1",
+            "a/b:{port}",
+        ],
+    )
     def test_a_foreign_host_is_refused(self, door, host):
         query = door.link.partition("/?")[2]
         assert get(door, f"/?{query}", Host=host.format(port=door.port)).status == 403
@@ -129,10 +141,20 @@ class TestDoor:
                 while True:
                     client.recv(timeout=10)
 
+    def test_cookies_of_other_programs_do_no_harm(self, door):
+        own = get(door, f"/?{door.link.partition('?')[2]}").headers["Set-Cookie"].split(";")[0]
+        for other in ("foo", "a=x y", 'a={"x":1}', "path/x=1", "=", ""):
+            assert get(door, "/", Cookie=f"{other}; {own}").status == 200
+            assert get(door, "/", Cookie=f"{own}; {other}").status == 200
+            assert get(door, "/", Cookie=f"{other}; {own}x").status == 403
+
     def test_an_address_that_is_not_this_machine_is_refused(self):
         for host in ("192.0.2.1", "nonsense"):
             with pytest.raises(PolyfieldError, match="--host"):
                 Door(host)
+        for port in (-1, 70_000):
+            with pytest.raises(PolyfieldError, match="--port"):
+                Door(port=port)
 
     def test_a_taken_port_gives_the_next(self):
         one = Door(port=0)
@@ -191,6 +213,43 @@ class TestPainter:
         assert shown == [128]
         painter.paint()
         assert len(shown) == 2 and shown[1] < 240  # a coarse one, of the view that is asked for now
+
+    def test_an_order_that_a_signal_cuts_short_is_refused(self, subject, monkeypatch):
+        painter, order = Painter([subject]), Order(look_of(subject), 16)
+        painter.order(order)
+
+        def stopped(*_) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(subject, "draw", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            painter.paint()
+        assert order.done.is_set() and order.error is not None
+
+    def test_an_error_of_one_look_is_told_and_others_go_on(self, subject, monkeypatch):
+        def fails(*_) -> None:
+            raise RuntimeError("no memory")
+
+        painter, told = Painter([subject]), []
+        canvas = Canvas(lambda picture, finished: told.append("picture"), told.append)
+        painter.add(canvas)
+        painter.ask(canvas, look_of(subject))
+        with monkeypatch.context() as patched:
+            patched.setattr(subject, "draw", fails)
+            assert painter.paint()
+        assert told == ["RuntimeError: no memory"] and not painter.paint()
+        painter.ask(canvas, look_of(subject))
+        painter.paint()
+        assert told[-1] == "picture"
+
+    def test_orders_are_refused_when_the_painter_is_closed(self, subject):
+        painter = Painter([subject])
+        before, after = (Order(look_of(subject), 16) for _ in range(2))
+        painter.order(before)
+        painter.close()
+        painter.order(after)
+        for order in (before, after):
+            assert order.done.is_set() and "closed" in str(order.error)
 
     def test_two_browsers_take_turns(self, subject):
         painter, order = Painter([subject]), []
@@ -283,6 +342,20 @@ class TestPaths:
         torch.testing.assert_close(path[::10], keys, atol=1e-5, rtol=0)
         assert not torch.allclose(path[-1], path[0])
         assert (path[-1, :, 3] - path[0, :, 3]).norm() < 2 * (path[1, :, 3] - path[0, :, 3]).norm()
+
+    def test_opposite_keyframes_and_any_field_of_view_make_a_path_that_can_be_read(self, subject, tmp_path):
+        for loop in (False, True):
+            keys = self.poses(2).clone()
+            keys[1, :, :3] = keys[0, :, :3] @ torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
+            looks = [Look(keys[i % 2], fov, (320, 240)) for i, fov in enumerate((0.09, 0.09, 2.1, 0.09))]
+            film = Film(looks, seconds=1.0, loop=loop)
+            cameras = film.cameras(120, moving=False)
+            write_json(tmp_path / f"{loop}.json", camera_path(cameras, 30.0))
+            read, _ = read_camera_path(tmp_path / f"{loop}.json")
+            rotation = read.c2w[:, :, :3]
+            torch.testing.assert_close(
+                rotation.mT @ rotation, torch.eye(3).expand_as(rotation), atol=1e-5, rtol=0
+            )
 
     def test_a_straight_line_is_kept(self):
         values = through(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), 31)

@@ -1,17 +1,20 @@
 """The viewer in a real browser: headless Chromium, driven by Playwright."""
 
+import io
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from source_files import DATA
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium")
@@ -27,6 +30,7 @@ FLAGS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
+LEGO = DATA / "lego"
 SCREENSHOTS = os.environ.get("POLYFIELD_SCREENSHOTS")  # a folder: keep the pictures there
 
 
@@ -93,9 +97,17 @@ def page(viewed, chromium):
     page = chromium.new_page(viewport={"width": 1100, "height": 640})
     page.goto(viewed.link)
     page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
+    dismiss(page)
     settle(page)
     yield page
     page.close()
+
+
+def dismiss(page) -> None:
+    """Close the notice that the graphics are drawn in software."""
+    notice = page.locator(".mantine-Notification-closeButton")
+    if notice.count():
+        notice.first.click()
 
 
 def settle(page, seconds: float = 2.5) -> None:
@@ -104,10 +116,9 @@ def settle(page, seconds: float = 2.5) -> None:
 
 def picture(page, name: str) -> np.ndarray:
     """The part of the window where the field is, (H, W, 3) in [0, 1]."""
-    file = Path(SCREENSHOTS or "/tmp") / f"{name}.png"
-    data = page.screenshot(path=file if SCREENSHOTS else None)
-    import io
-
+    page.mouse.move(4, 630)  # away from controls, which have hints
+    page.wait_for_timeout(300)
+    data = page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png" if SCREENSHOTS else None)
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[:, :760] / 255
 
 
@@ -234,15 +245,14 @@ def test_two_browsers_do_not_fight(viewed, page, chromium):
     assert np.abs(picture(page, "first-still") - before).mean() < 0.005
 
 
-def test_a_fit_is_watched_paused_and_saved(scene, tmp_path, chromium):
+def test_a_fit_is_watched_paused_and_saved(tmp_path, chromium):
     viewed = Viewed(
         "fit",
-        str(scene),
+        "demo",
+        "--downscale",
+        "2",
         "--seconds",
         "600",
-        "--options",
-        "log2_size",
-        "12",
         "--out",
         "run",
         "--view",
@@ -252,6 +262,7 @@ def test_a_fit_is_watched_paused_and_saved(scene, tmp_path, chromium):
     try:
         page.goto(viewed.link)
         page.get_by_role("tab", name="Training").click(timeout=30_000)
+        dismiss(page)
         settle(page, 4)
         picture(page, "training")
         page.get_by_role("button", name="Pause").click()
@@ -280,3 +291,123 @@ def test_ctrl_c_ends_the_viewer_at_once_with_a_browser_open(run, chromium):
     assert viewed.process.returncode == 0
     assert viewed.process.stdout is not None and viewed.process.stdout.read() == b""
     page.close()
+
+
+@pytest.mark.skipif(not LEGO.is_dir(), reason="needs ../shared/data/lego")
+def test_frames_come_in_time(chromium, tmp_path, monkeypatch, capsys):
+    """Medians of five visits. The limits are twice those of docs/viewer.md: a test's machine may be busy."""
+    import polyfield
+    from polyfield.viewer.browser import Browser
+    from polyfield.viewer.painter import Painter
+    from polyfield.viewer.subject import Subject
+    from polyfield.viewer.viewer import Viewer
+
+    with polyfield.quiet():
+        run = polyfield.fit(LEGO, seconds=20, downscale=4, out=tmp_path / "run").run
+    arrived: list[float] = []
+    asked: list[float] = []
+    shown: list[tuple[float, int, bool]] = []
+    arrive, ask, show = Viewer._arrived, Painter.ask, Browser._show
+
+    def arriving(self, client):
+        arrived.append(time.monotonic())
+        arrive(self, client)
+
+    def asking(self, canvas, look):
+        asked.append(time.monotonic())
+        ask(self, canvas, look)
+
+    def showing(self, picture, finished):
+        show(self, picture, finished)
+        shown.append((time.monotonic(), picture.shape[0], finished))
+
+    monkeypatch.setattr(Viewer, "_arrived", arriving)
+    monkeypatch.setattr(Painter, "ask", asking)
+    monkeypatch.setattr(Browser, "_show", showing)
+    field = polyfield.load(run)
+    viewer = Viewer([Subject("lego", field, lambda: field.context)], port=0)
+    ended = threading.Event()
+    painting = threading.Thread(target=viewer.serve, args=(ended.is_set,))
+    painting.start()
+    first, rates, rows, full = [], [], [], []
+    try:
+        for _ in range(5):
+            shown.clear()
+            page = chromium.new_page(viewport={"width": 1120, "height": 800})  # the controls take 320
+            page.goto(viewer.link)
+            page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
+            settle(page, 4)
+            first.append(shown[0][0] - arrived[-1])
+            assert shown[0][1] >= 128
+            shown.clear()
+            page.mouse.move(400, 400)
+            page.mouse.down()
+            begun = time.monotonic()
+            while time.monotonic() - begun < 4:
+                angle = 6 * (time.monotonic() - begun)
+                page.mouse.move(400 + 80 * np.cos(angle), 400 + 20 * np.sin(angle))
+                page.wait_for_timeout(15)
+            moved = [frame for frame in shown if frame[0] > begun + 1]
+            rates.append(len(moved) / (time.monotonic() - begun - 1))
+            rows.append(float(np.median([frame[1] for frame in moved])))
+            page.mouse.up()
+            settle(page, 5)
+            finished = [moment for moment, height, done in shown if done and moment > asked[-1]]
+            assert finished and shown[-1][1] == 800
+            full.append(finished[0] - asked[-1])
+            page.close()
+    finally:
+        ended.set()
+        painting.join()
+        viewer.close()
+    median = [float(np.median(values)) for values in (first, rates, rows, full)]
+    with capsys.disabled():
+        sys.stderr.write(
+            f"\nfirst frame {median[0]:.2f} s, {median[1]:.1f} frames/s of {median[2]:.0f} rows while moving, "
+            f"full picture {median[3]:.2f} s after the last move\n"
+        )
+    assert median[0] < 0.6 and median[1] > 4 and median[2] >= 128 and median[3] < 6
+
+
+@pytest.mark.parametrize("signal", ["volume", "sdf", "image"])
+def test_other_signals_have_views_of_their_own(signal, chromium, tmp_path):
+    import torch
+
+    import polyfield
+
+    if signal == "image":
+        Image.fromarray((np.random.default_rng(0).random((48, 64, 3)) * 255).astype(np.uint8)).save(
+            tmp_path / "p.png"
+        )
+        source: Path = tmp_path / "p.png"
+    elif signal == "volume":
+        axis = np.linspace(-1, 1, 24)
+        x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+        np.save(tmp_path / "v.npy", np.exp(-6 * (x**2 + y**2 + z**2)).astype(np.float32))
+        source = tmp_path / "v.npy"
+    else:
+        source = tmp_path / "cube.obj"
+        corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).tolist()
+        faces = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
+        source.write_text(
+            "".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {face}\n" for face in faces)
+        )
+    with polyfield.quiet():
+        polyfield.fit(source, signal=signal, seconds=4, out=tmp_path / "run")
+    viewed = Viewed("view", "run", cwd=tmp_path)
+    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    try:
+        page.goto(viewed.link)
+        page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
+        dismiss(page)
+        settle(page, 4)
+        assert picture(page, f"{signal}-view").std() > 0.05
+        if signal != "image":
+            page.get_by_role("tab", name="Inside").click()
+            page.get_by_role("button", name="Draw sections").click()
+            settle(page, 3)
+            picture(page, f"{signal}-inside")
+            assert page.locator("img").count() >= 1
+    finally:
+        page.close()
+        viewed.process.kill()

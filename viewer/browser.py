@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,14 @@ import viser.transforms
 from torch import Tensor
 
 from polyfield.export.pictures import as_8_bits
-from polyfield.viewer import cameras_panel, compare_panel, path_panel, training_panel, view_panel
+from polyfield.viewer import (
+    cameras_panel,
+    compare_panel,
+    path_panel,
+    training_panel,
+    view_panel,
+    volume_panel,
+)
 from polyfield.viewer.live import Training
 from polyfield.viewer.look import ALONE, FIELD, Look, from_viser
 from polyfield.viewer.painter import Canvas, Painter
@@ -29,7 +37,12 @@ class Browser:
         self, client: viser.ClientHandle, painter: Painter, title: str, training: Training | None
     ) -> None:
         self.client, self.painter = client, painter
+        self.closed = False
+        domain = painter.subjects[0].field.meaning.domain
+        self._scale = max(domain.half_size) if domain.dimensions == 3 else 1.0
         self.marks: list[Marks] = []
+        self._training = training
+        self._follow: Callable[[], None] | None = None
         self.canvas = Canvas(self._show, self.tell)
         self._changing = threading.Lock()
         self._look = Look(**self._seen(), beside=FIELD if len(painter.subjects) > 1 else ALONE)
@@ -41,24 +54,33 @@ class Browser:
         tabs = gui.add_tab_group()
         if training is not None:
             with tabs.add_tab("Training"):
-                training_panel.add(training, gui)
+                self._follow = training_panel.add(training, gui)
         with tabs.add_tab("View"):
             view_panel.add(self, gui)
+        if painter.subjects[0].field.meaning.kind.drawn in ("surface", "emission"):
+            with tabs.add_tab("Inside"):
+                volume_panel.add(self, gui)
         with tabs.add_tab("Compare"):
             compare_panel.add(self, gui)
-        if painter.subjects[0].context.cameras:
+        if painter.photographed:
             with tabs.add_tab("Cameras"):
                 cameras_panel.add(self, gui)
         with tabs.add_tab("Path"):
             path_panel.add(self, gui)
         self._told = gui.add_markdown("")
-        client.camera.on_update(self._moved)
+        camera = client.camera  # viser's own limits are for scenes of size 1
+        camera.min_orbit_distance, camera.max_orbit_distance = 1e-5 * self._scale, 1e4 * self._scale
+        camera.near, camera.far = 1e-3 * self._scale, 1e4 * self._scale
+        camera.on_update(self._moved)
         painter.add(self.canvas)
         self.change()
 
     def close(self) -> None:
         """Draw for it no more."""
+        self.closed = True
         self.painter.remove(self.canvas)
+        if self._training is not None and self._follow is not None:
+            self._training.forget(self._follow)
 
     @property
     def look(self) -> Look:
@@ -97,7 +119,7 @@ class Browser:
         eye = seen["c2w"][:, 3]
         if photographs is not None and self._look.photograph is not None:
             there = photographs.cameras.c2w[self._look.photograph, :, 3].cpu()
-            if (eye - there).norm() > 1e-3 * (1 + there.norm()):
+            if (eye - there).norm() > 1e-3 * self._scale:
                 seen["photograph"] = None
         self.change(**seen)
         for marks in self.marks:

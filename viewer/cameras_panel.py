@@ -59,7 +59,8 @@ def visit(browser: Steered, index: int) -> None:
     fov = 2 * math.atan(max(tall, wide * height / width))
     c2w = cameras.c2w[index].cpu()
     browser.go_to(c2w, fov)
-    browser.change(c2w=c2w, fov=fov, photograph=index)
+    time = 0.0 if cameras.times is None else float(cameras.times[index])
+    browser.change(c2w=c2w, fov=fov, photograph=index, time=time)
     browser.tell(f"camera {index}: {photographs.names[index]}")
 
 

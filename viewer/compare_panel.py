@@ -11,7 +11,7 @@ from polyfield.viewer.steered import Steered
 def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     subjects = browser.painter.subjects
-    choices = [ALONE] + [FIELD] * (len(subjects) > 1) + [PHOTOGRAPH] * bool(subjects[0].context.cameras)
+    choices = [ALONE] + [FIELD] * (len(subjects) > 1) + [PHOTOGRAPH] * browser.painter.photographed
     beside = gui.add_dropdown("Beside", choices, initial_value=browser.look.beside)
     how = gui.add_dropdown("As", (SPLIT, DIFFERENCE), hint="Split, or white where both are equal")
     split = gui.add_slider("Split", 0.0, 1.0, 0.005, 0.5, hint="How much of the window the left side has")

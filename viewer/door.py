@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,7 +22,7 @@ from websockets.http11 import Request, Response
 from polyfield.errors import PolyfieldError
 
 LOOPBACK = "127.0.0.1"
-_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_LAST_PORT, _TRIED = 65535, 100
 _LARGEST = 1 << 20  # bytes of a browser's message
 _REFUSED = b"polyfield: open the link that the command printed; it holds a token.\n"
 
@@ -38,7 +37,7 @@ class Door:
         """Listen on a port, or the next free one. Raises PolyfieldError if the address cannot be listened on."""
         self._token = secrets.token_urlsafe(24)
         self._host = host
-        _can_listen(host)
+        port = _free_port(host, port)
         for name in ("websockets.server", "asyncio"):  # a browser's nonsense is no news
             logging.getLogger(name).setLevel(logging.CRITICAL)
         serve = websockets.asyncio.server.serve
@@ -55,7 +54,8 @@ class Door:
     @property
     def link(self) -> str:
         """The address for a browser, with the token."""
-        host = LOOPBACK if ipaddress.ip_address(self._host).is_unspecified else self._host
+        host = str(ipaddress.ip_address(self._host))
+        host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self._token}"
 
     def close(self) -> None:
@@ -96,36 +96,45 @@ class Door:
             return False
         if len(origins) > 1 or (origins and origins[0] != f"http://{hosts[0]}"):
             return False
-        given = parse_qs(urlsplit(request.path).query).get("token", [])
+        given: list[str] = []
+        with contextlib.suppress(ValueError):  # of a path that is no path
+            given += parse_qs(urlsplit(request.path).query).get("token", [])
         for header in request.headers.get_all("Cookie"):
-            with contextlib.suppress(CookieError):
-                given += [
-                    morsel.value for name, morsel in SimpleCookie(header).items() if name == self._cookie
-                ]
+            pairs = (part.strip().partition("=") for part in header.split(";"))
+            given += [value for name, _, value in pairs if name == self._cookie]
         return any(secrets.compare_digest(token.encode(), self._token.encode()) for token in given)
 
     def _own(self, host: str) -> bool:
         """Return whether a Host header names this server. No name that a stranger's DNS could point here is accepted."""
-        name, _, port = host.rpartition(":")
-        if port != str(self.port):
+        try:
+            parts = urlsplit(f"//{host}")
+            name, port = parts.hostname or "", parts.port or 80
+        except ValueError:
             return False
-        if name in _NAMES or name.strip("[]") == self._host:
-            return True
-        if not ipaddress.ip_address(self._host).is_unspecified:
+        if port != self.port or parts.netloc != host or "@" in host:
             return False
+        own = ipaddress.ip_address(self._host)
         with contextlib.suppress(ValueError):
-            ipaddress.ip_address(name.strip("[]"))
-            return True
-        return name == socket.gethostname()
+            address = ipaddress.ip_address(name)
+            return address.is_loopback or address == own or own.is_unspecified
+        return name == "localhost" or (own.is_unspecified and name == socket.gethostname().lower())
 
 
-def _can_listen(host: str) -> None:
-    """Raise PolyfieldError where a host is no address of this machine."""
-    try:
-        address = ipaddress.ip_address(host)
-        with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
-            probe.bind((host, 0))
-    except (ValueError, OSError) as error:
-        raise PolyfieldError(
-            f"--host {host[:80]}: cannot be listened on ({error}); expected an address of this machine, such as {LOOPBACK}"
-        ) from None
+def _free_port(host: str, port: int) -> int:
+    """Return a port that can be listened on: this one, or the next free one; any if it is 0. Raises PolyfieldError."""
+    if not 0 <= port <= _LAST_PORT:
+        raise PolyfieldError(f"--port is {port}; expected 0 to {_LAST_PORT}")
+    refused: Exception | None = None
+    for tried in range(port, min(port + _TRIED, _LAST_PORT + 1)):
+        try:
+            address = ipaddress.ip_address(host)
+            with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, tried))
+                return int(probe.getsockname()[1])
+        except (ValueError, OSError) as error:
+            refused = error
+    raise PolyfieldError(
+        f"--host {host[:80]}, --port {port}: cannot be listened on ({refused}); expected an address of this machine, such as "
+        f"{LOOPBACK}, and a free port"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.cameras.keyframes import path_through, through
+from polyfield.errors import PolyfieldError
 from polyfield.viewer.look import Look
 from polyfield.viewer.painter import Order, Painter
 
@@ -34,10 +35,11 @@ class Film:
         """Return the looks of so many frames, from the first keyframe to the last. There is at least one keyframe."""
         keys = self.keyframes
         poses = path_through(torch.stack([key.c2w for key in keys]), frames, loop=self.loop)
-        rest = through(torch.tensor([[key.fov, key.time] for key in keys]), frames, loop=self.loop)
+        # Tangents are multiplied, so that no field of view is below 0 or above 180 degrees.
+        rest = torch.tensor([[math.log(math.tan(key.fov / 2)), key.time] for key in keys])
         return [
-            replace(keys[0], c2w=pose, fov=float(fov), time=min(max(float(time), 0.0), 1.0))
-            for pose, (fov, time) in zip(poses, rest, strict=True)
+            replace(keys[0], c2w=pose, fov=2 * math.atan(math.exp(zoom)), time=min(max(time, 0.0), 1.0))
+            for pose, (zoom, time) in zip(poses, through(rest, frames, loop=self.loop).tolist(), strict=True)
         ]
 
     def cameras(self, height: int, moving: bool) -> Cameras:
@@ -54,9 +56,16 @@ class Film:
         return replace(one, intrinsics=intrinsics)
 
 
-def pictures(painter: Painter, looks: list[Look], height: int) -> Iterator[Tensor]:
-    """Yield the pictures of looks, as the painter gets to them. Raises PolyfieldError where a field cannot be drawn."""
+def pictures(
+    painter: Painter, looks: list[Look], height: int, gone: Callable[[], bool] = lambda: False
+) -> Iterator[Tensor]:
+    """Yield the pictures of looks, as the painter gets to them.
+
+    Raises PolyfieldError where a field cannot be drawn, and when whoever wants them has gone.
+    """
     for look in looks:
+        if gone():
+            raise PolyfieldError("the browser has gone")
         order = Order(look, height)
         painter.order(order)
         order.done.wait()

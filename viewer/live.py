@@ -22,13 +22,33 @@ class Training:
     def __init__(self, label: str) -> None:
         self.label = label
         self.text = ""
-        self.paused = self.save_wanted = False
+        self.paused = self.save_wanted = self.over = False
         self.history: list[tuple[float, float]] = []  # seconds and PSNR or error
         self._watching: list[Callable[[], None]] = []
 
     def watch(self, follow: Callable[[], None]) -> None:
         """Call a function when anything new is known."""
         self._watching.append(follow)
+
+    def forget(self, follow: Callable[[], None]) -> None:
+        """Call it no more."""
+        if follow in self._watching:
+            self._watching.remove(follow)
+
+    def say(self, text: str) -> None:
+        """Take a line for the browsers."""
+        self.text = text
+        self.tell()
+
+    def pause(self, paused: bool) -> None:
+        """Let the fit wait after its step, or go on."""
+        self.paused = paused
+        self.tell()
+
+    def end(self) -> None:
+        """The fit is over: there is nothing to pause or save any more."""
+        self.over = True
+        self.tell()
 
     def note(self, seconds: float, value: float, text: str) -> None:
         """Take what is known now."""
@@ -39,11 +59,12 @@ class Training:
         self.tell()
 
     def tell(self) -> None:
+        """Let all browsers show it."""
         for follow in list(self._watching):
             try:
                 follow()
             except Exception:  # noqa: BLE001 - its browser is gone
-                self._watching.remove(follow)
+                self.forget(follow)
 
 
 class Live:
@@ -51,38 +72,48 @@ class Live:
 
     def __init__(self, painter: Painter, training: Training, fit: Fit, save: Callable[[], None]) -> None:
         self._painter, self._training, self._fit, self._save = painter, training, fit, save
-        self._free = 0.0  # when drawing is allowed again
+        self._ended, self._cost = 0.0, 0.0  # when the last picture was finished, and the seconds that it took
         self._followed = 0.0
         self._values: list[float] = []
         self._drawn_at = -1  # the step whose field the pictures show
 
     def between(self, step: Step, stopped: Callable[[], bool]) -> None:
         """Draw, if it is time to, and wait while the fit is paused."""
-        training = self._training
-        self._values.append(step.figures.get("psnr", step.figures.get("error", 0.0)))
-        now = time.monotonic()
-        if now - self._followed > _FOLLOW and self._painter.watched:
-            value = sum(self._values) / len(self._values)
-            training.note(self._fit.seconds, value, f"{step}, {self._fit.rate}, {self._fit.progress:.0%}")
-            self._values, self._followed = [], now
-        if training.save_wanted:
-            training.save_wanted = False
-            self._save()
-            training.text = f"saved at step {step.step}"
-            training.tell()
-        if now >= self._free and self._painter.watched:
+        self._note(step)
+        self._save_if_wanted()
+        if self._painter.watched and time.monotonic() >= self._ended + self._cost * (1 / self._share - 1):
             self._draw()
-        if training.paused:
+        if self._training.paused:
             self._painter.outdate()
-            while training.paused and not stopped():
+            while self._training.paused and not stopped():
+                self._save_if_wanted()
                 if not self._painter.paint():
                     self._painter.wait()
 
+    @property
+    def _share(self) -> float:
+        return MOVING if self._painter.urgent else RESTING
+
+    def _note(self, step: Step) -> None:
+        self._values.append(step.figures.get("psnr", step.figures.get("error", 0.0)))
+        now = time.monotonic()
+        if now - self._followed > _FOLLOW:
+            value = sum(self._values) / len(self._values)
+            words = f"{step}, {self._fit.rate}, {self._fit.progress:.0%}"
+            self._training.note(self._fit.seconds, value, words)
+            self._values, self._followed = [], now
+
+    def _save_if_wanted(self) -> None:
+        if self._training.save_wanted:
+            self._training.save_wanted = False
+            self._save()
+            self._training.say(f"saved at step {self._fit.steps}")
+
     def _draw(self) -> None:
-        start, share = time.monotonic(), MOVING if self._painter.urgent else RESTING
+        start = time.monotonic()
         if not self._painter.busy and self._fit.steps != self._drawn_at:
             self._painter.outdate(brief=True)
             self._drawn_at = self._fit.steps
         self._painter.paint()
-        now = time.monotonic()
-        self._free = now + (now - start) * (1 / share - 1)
+        self._ended = time.monotonic()
+        self._cost = self._ended - start

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
+from polyfield.rendering.pictures.emission import TransferFunction
 from polyfield.rendering.radiance.layers import OWN_SCALE, Scale
 
 ALONE, FIELD, PHOTOGRAPH = "one field", "the other field", "the photograph"
@@ -26,6 +27,7 @@ class Look:
     layer: str = "colour"
     scale: Scale = OWN_SCALE
     background: tuple[float, float, float] | None = None  # the field's own if None
+    transfer: TransferFunction | None = None  # of volumes; the field's own if None
     time: float = 0.0  # in [0, 1], of moving fields
     crop: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # centre and half sizes
     beside: str = ALONE

@@ -31,7 +31,7 @@ class _Stale(Exception):
     """The browser asks for another view by now."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Canvas:
     """One browser: what it asks for, and how far that is drawn. The browser's thread replaces `look`; the painter draws."""
 
@@ -63,15 +63,27 @@ class Order:
     error: Exception | None = None
 
 
+@dataclass
+class Sections:
+    """Sections of the first field, `side` pixels along their longer side."""
+
+    side: int
+    done: threading.Event = field(default_factory=threading.Event)
+    pictures: list[Tensor] = field(default_factory=list)
+    error: Exception | None = None
+
+
 class Painter:
     """Draws what canvases and orders ask for. `paint` is called by one thread; all else by any."""
 
     def __init__(self, subjects: list[Subject]) -> None:
         self.subjects = subjects
         self.photographs: Photographs | None = None
+        self.photographed = False  # whether there are photographs, or will be once they are read
         self._canvases: list[Canvas] = []
-        self._orders: list[Order] = []
+        self._orders: list[Order | Sections] = []
         self._wanted = threading.Condition()
+        self._closed = False
         self._speeds: dict[str, float] = {}  # rows times columns a second, of each layer
 
     # -- asking
@@ -82,7 +94,8 @@ class Painter:
 
     def remove(self, canvas: Canvas) -> None:
         with self._wanted:
-            self._canvases.remove(canvas)
+            if canvas in self._canvases:
+                self._canvases.remove(canvas)
 
     def ask(self, canvas: Canvas, look: Look) -> None:
         """Let a canvas show another look."""
@@ -91,10 +104,22 @@ class Painter:
             canvas.version += 1
             self._wanted.notify()
 
-    def order(self, order: Order) -> None:
+    def order(self, order: Order | Sections) -> None:
+        """Let something be drawn when no window waits. Its `done` is set then."""
         with self._wanted:
-            self._orders.append(order)
-            self._wanted.notify()
+            if not self._closed:
+                self._orders.append(order)
+                self._wanted.notify()
+                return
+        _refuse(order)
+
+    def close(self) -> None:
+        """Refuse all orders, those that wait too. Nothing is drawn any more."""
+        with self._wanted:
+            self._closed = True
+            waiting, self._orders, self._canvases = self._orders, [], []
+        for order in waiting:
+            _refuse(order)
 
     def outdate(self, *, brief: bool = False) -> None:
         """Draw everything anew, because the first field has changed; if `brief`, in one coarse picture each."""
@@ -161,27 +186,31 @@ class Painter:
         try:
             progress: Progress = silent if coarse else check
             picture = self._compose(look, rows, progress)
+            if coarse:
+                self._learn(look, rows, time.perf_counter() - start)
+            canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
+            canvas.show(picture, rows >= look.full)
+            if rows >= look.full and look.beside != ALONE:
+                canvas.tell(self._compared(look, rows, check))
         except _Stale:
             return
-        except (
-            PolyfieldError
-        ) as error:  # such as values that are not finite: the next steps may have better ones
-            canvas.tell(str(error))
+        except Exception as error:  # noqa: BLE001 - such as values that are not finite: others go on
             canvas.drawn, canvas.height = version, look.full
-            return
-        if coarse:
-            self._learn(look, rows, time.perf_counter() - start)
-        canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
-        canvas.show(picture, rows >= look.full)
-        if rows >= look.full and look.beside != ALONE:
-            canvas.tell(self._compared(look, rows))
+            canvas.tell(_words(error))
 
-    def _fill(self, order: Order) -> None:
+    def _fill(self, order: Order | Sections) -> None:
         try:
-            order.picture = self._compose(order.look, order.height, silent)
-        except PolyfieldError as error:
-            order.error = error
-        order.done.set()
+            if isinstance(order, Sections):
+                order.pictures = self.subjects[0].renderer(None).flat((order.side, order.side))
+            else:
+                order.picture = self._compose(order.look, order.height, silent)
+        except Exception as error:  # noqa: BLE001 - whoever ordered it is told
+            order.error = PolyfieldError(_words(error))
+        except BaseException:  # a signal
+            order.error = PolyfieldError("the viewer was closed")
+            raise
+        finally:
+            order.done.set()
 
     def _rows(self, look: Look) -> int:
         """Return how many rows can be drawn while the camera moves."""
@@ -223,7 +252,7 @@ class Painter:
             return lambda camera, progress: photographs.seen_by(index, camera)
         return None
 
-    def _compared(self, look: Look, rows: int) -> str:
+    def _compared(self, look: Look, rows: int, progress: Progress) -> str:
         """Return the PSNR between both sides, in words."""
         other = self._other(look)
         if other is None:
@@ -233,10 +262,19 @@ class Painter:
             camera, truth = self.photographs.small(look.photograph, _COMPARED)
         else:
             camera = look.camera(rows, moving=self.subjects[0].field.meaning.moving)
-            truth = other(camera, silent)
+            truth = other(camera, progress)
         plain = Look(look.c2w, look.fov, look.window, time=look.time)
         layer = plain if look.beside == PHOTOGRAPH else look
-        return f"{psnr(self.subjects[0].draw(layer, camera), truth):.2f} dB between the two sides"
+        return f"{psnr(self.subjects[0].draw(layer, camera, progress), truth):.2f} dB between the two sides"
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, PolyfieldError) else f"{type(error).__name__}: {error!s:.200}"
+
+
+def _refuse(order: Order | Sections) -> None:
+    order.error = PolyfieldError("the viewer was closed")
+    order.done.set()
 
 
 def _difference(one: Tensor, other: Tensor) -> Tensor:

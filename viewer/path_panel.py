@@ -70,6 +70,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         looks = film.looks(film.frames)
         look = looks[min(round(share * (len(looks) - 1)), len(looks) - 1)]
         browser.go_to(look.c2w, look.fov)
+        browser.change(time=look.time)
 
     @place.on_update
     def _(_: object) -> None:
@@ -83,7 +84,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
             return
         running["play"] = True
         start, length = time.monotonic(), film.frames / FPS
-        while running["play"] and time.monotonic() - start < length:
+        while running["play"] and not browser.closed and time.monotonic() - start < length:
             show((time.monotonic() - start) / length)
             time.sleep(1 / FPS)
         running["play"] = False
@@ -102,7 +103,9 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         render.disabled = True
 
         def followed() -> Any:
-            for number, picture in enumerate(pictures(browser.painter, looks, height)):
+            for number, picture in enumerate(
+                pictures(browser.painter, looks, height, lambda: browser.closed)
+            ):
                 told.content = f"rendering: {number + 1} of {len(looks)} frames"
                 yield picture
 

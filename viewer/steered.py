@@ -58,6 +58,7 @@ class Steered(Protocol):
     client: viser.ClientHandle
     painter: Painter
     marks: list[Marks]
+    closed: bool  # whether the browser has gone
 
     @property
     def look(self) -> Look: ...

@@ -14,7 +14,8 @@ from polyfield.cameras.cameras import Cameras
 from polyfield.fields import Field
 from polyfield.fields.context import FieldContext
 from polyfield.progress import Progress, silent
-from polyfield.rendering.renderers import RadianceRenderer, Renderer, renderer_of
+from polyfield.rendering.pictures.emission import TransferFunction
+from polyfield.rendering.renderers import RENDERERS, EmissionRenderer, RadianceRenderer, Renderer, renderer_of
 from polyfield.viewer.look import Look
 
 
@@ -29,7 +30,8 @@ class Subject:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return self.renderer(None).layers
+        """What can be shown of it."""
+        return RENDERERS[self.field.meaning.kind.drawn].layers
 
     def renew(self) -> None:
         """Follow a field that is being fitted."""
@@ -50,6 +52,8 @@ class Subject:
         if isinstance(renderer, RadianceRenderer):
             background = look.background or self.context.background
             renderer.background = torch.tensor(background, device=self.field.device)
+        if isinstance(renderer, EmissionRenderer):
+            renderer.transfer = look.transfer or TransferFunction(self.field.meaning.transform.range)
         layer = look.layer if look.layer in renderer.layers else "colour"
         there = cameras.to(self.field.device)
         return renderer.draw(layer, there, 0, look.scale, progress).clamp(0, 1).cpu()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import viser
 import viser.uplot
@@ -9,8 +11,8 @@ import viser.uplot
 from polyfield.viewer.live import Training
 
 
-def add(training: Training, gui: viser.GuiApi) -> None:
-    """Add the panel to a browser."""
+def add(training: Training, gui: viser.GuiApi) -> Callable[[], None]:
+    """Add the panel to a browser. Return what shows news, until `Training.forget`."""
     pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE)
     save = gui.add_button("Save now", icon=viser.Icon.DEVICE_FLOPPY)
     text = gui.add_markdown("")
@@ -26,6 +28,8 @@ def add(training: Training, gui: viser.GuiApi) -> None:
 
     def follow() -> None:
         text.content = training.text
+        pause.label = "Continue" if training.paused else "Pause"
+        pause.disabled = save.disabled = training.over
         curve.data = _data(training)
 
     follow()
@@ -33,12 +37,13 @@ def add(training: Training, gui: viser.GuiApi) -> None:
 
     @pause.on_click
     def _(_: object) -> None:
-        training.paused = not training.paused
-        pause.label = "Continue" if training.paused else "Pause"
+        training.pause(not training.paused)
 
     @save.on_click
     def _(_: object) -> None:
         training.save_wanted = True
+
+    return follow
 
 
 def _data(training: Training) -> tuple[np.ndarray, np.ndarray]:

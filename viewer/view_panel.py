@@ -15,6 +15,7 @@ from polyfield.rendering.radiance.layers import Scale
 from polyfield.viewer.painter import Order
 from polyfield.viewer.steered import Steered
 
+_FOVS = (5, 120)  # degrees
 _NUMBERS = ("depth", "opacity", "samples")  # layers that show numbers
 
 
@@ -27,9 +28,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     own = gui.add_checkbox("Own range", True, hint="The range of this picture's numbers", visible=False)
     numbers = gui.add_vector2("Range", (0.0, 1.0), step=0.01, visible=False)
     rows = gui.add_slider("Rows", 64, 2160, 8, look.most, hint="Rows of the finished picture, at most")
-    fov = gui.add_slider(
-        "Field of view", 5, 120, 1, round(math.degrees(look.fov)), hint="Vertical, in degrees"
-    )
+    fov = gui.add_slider("Field of view", *_FOVS, 1, _degrees(look.fov), hint="Vertical, in degrees")
     time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=meaning.moving)
     crop = gui.add_checkbox(
         "Crop", False, hint="Show only what is in a box", visible=meaning.kind.directional
@@ -83,3 +82,8 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         buffer = io.BytesIO()
         Image.fromarray(as_8_bits(order.picture)).save(buffer, "PNG")
         browser.client.send_file_download("polyfield.png", buffer.getvalue(), save_immediately=True)
+
+
+def _degrees(fov: float) -> int:
+    """Return a field of view as the slider can have it."""
+    return min(max(round(math.degrees(fov)), _FOVS[0]), _FOVS[1])

@@ -35,6 +35,8 @@ class Viewer:
     ) -> None:
         """Open the door. Raises PolyfieldError if the address cannot be listened on."""
         self.painter = Painter(subjects)
+        for subject in subjects:
+            subject.renderer(None)  # now, and not when the first browser waits for it
         self._training = training
         self._title = " and ".join(subject.name for subject in subjects)
         self._browsers: dict[int, Browser] = {}
@@ -49,13 +51,14 @@ class Viewer:
         return self._door.link
 
     def photographs_from(self, read: Callable[[], Photographs | None]) -> None:
-        """Read the photographs in a thread of their own: that can take seconds."""
+        """Read the photographs in a thread of their own: that can take seconds. Browsers that come later offer them."""
+        self.painter.photographed = True
 
         def work() -> None:
             try:
                 self.painter.photographs = read()
             except PolyfieldError:  # the source is gone: the field can be looked at without it
-                self.painter.photographs = None
+                self.painter.photographed = False
 
         threading.Thread(target=work, daemon=True).start()
 
@@ -67,6 +70,9 @@ class Viewer:
 
     def close(self) -> None:
         """End all connections and threads."""
+        for browser in list(self._browsers.values()):
+            browser.close()
+        self.painter.close()
         self._door.close()
 
     def _place_camera(self, subject: Subject) -> None:
@@ -91,7 +97,10 @@ class Viewer:
         camera.fov = 2 * math.atan(height / 2 / float(cameras.intrinsics[0, 1]))
 
     def _arrived(self, client: viser.ClientHandle) -> None:
-        self._browsers[client.client_id] = Browser(client, self.painter, self._title, self._training)
+        browser = Browser(client, self.painter, self._title, self._training)
+        self._browsers[client.client_id] = browser
+        if client.client_id not in self._door.server.get_clients():  # it left while its panels were made
+            self._left(client)
 
     def _left(self, client: viser.ClientHandle) -> None:
         browser = self._browsers.pop(client.client_id, None)

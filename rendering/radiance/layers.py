@@ -82,7 +82,7 @@ class FeatureColours:
         if self._axes is None:
             solid = vectors[(drawn.opacity > _SOLID).view(-1)]
             if len(solid) < 3:
-                return torch.zeros(*drawn.opacity.shape, 3)
+                return torch.zeros_like(drawn.colour)
             self._axes = _principal(solid)
         mean, axes, low, high = self._axes
         shown = ((vectors - mean) @ axes - low) / (high - low).clamp(min=1e-12)

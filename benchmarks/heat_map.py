@@ -1,0 +1,37 @@
+"""The heat map of conversions: a square for each teacher and student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+_CELL, _MARGIN = (84, 44), (96, 40)  # width and height in pixels
+_WORST = 4.0  # dB below what was to be reached: the darkest
+
+
+def heat_map(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write a PNG picture of rows of conversions: the student's dB in each square, darker where more is lost.
+
+    What is lost is what the student is below the lower of its teacher and a long fit of its own to photographs.
+    """
+    names = list(dict.fromkeys(row["teacher"] for row in rows))
+    font = ImageFont.load_default(14)
+    size = _MARGIN[0] + _CELL[0] * len(names), _MARGIN[1] + _CELL[1] * len(names)
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for index, name in enumerate(names):
+        draw.text((_MARGIN[0] + (index + 0.5) * _CELL[0], 24), name, "black", font, anchor="mm")
+        draw.text((8, _MARGIN[1] + (index + 0.5) * _CELL[1]), name, "black", font, anchor="lm")
+    draw.text((8, 8), "teacher \\ student", "grey", font)
+    for row in rows:
+        column, line = names.index(row["student"]), names.index(row["teacher"])
+        x, y = _MARGIN[0] + column * _CELL[0], _MARGIN[1] + line * _CELL[1]
+        lost = min(max(row["below the lower dB"] / _WORST, 0), 1)
+        colour = tuple(round(a + (b - a) * lost) for a, b in zip((236, 246, 226), (200, 70, 50)))
+        draw.rectangle((x + 1, y + 1, x + _CELL[0] - 2, y + _CELL[1] - 2), colour)
+        centre = x + _CELL[0] / 2
+        draw.text((centre, y + 15), f"{row['student dB']:.1f}", "black", font, anchor="mm")
+        draw.text((centre, y + 31), f"{-row['below the lower dB']:+.1f}", (80, 80, 80), font, anchor="mm")
+    image.save(path)
