@@ -131,7 +131,7 @@ def laid_out(files: dict[str, bytes], one: Input, folder: Path) -> list[str]:
 def leave_out_training(monkeypatch) -> None:
     """Let fits end where training would begin: what comes before it reads the files."""
 
-    def begin(config, task, out):
+    def begin(config, task, out, view):
         task.memory(config)
         return FitResult(Path("none"), {"source": task.name})
 

@@ -47,9 +47,8 @@ class Browser:
         self._changing = threading.Lock()
         self._look = Look(**self._seen(), beside=FIELD if len(painter.subjects) > 1 else ALONE)
         gui = client.gui
-        gui.configure_theme(
-            control_layout="fixed", control_width="medium", show_logo=False, show_share_button=False
-        )
+        gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
+        gui.main_panel.dock_right()
         gui.add_markdown(f"**{title}**")
         tabs = gui.add_tab_group()
         if training is not None:

@@ -12,7 +12,7 @@ MOVING, RESTING = (
     0.18,
     0.015,
 )  # shares of the time that drawing takes while somebody looks around, and otherwise
-_FOLLOW = 1.0  # seconds between updates of the curve
+_FOLLOW = 2.0  # seconds between updates of the curve
 _MOST = 400  # numbers of a curve
 
 
