@@ -79,8 +79,8 @@ def run(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("viewed")
     with polyfield.quiet():
-        polyfield.fit("demo", seconds=15, downscale=2, out=folder / "run")
-        polyfield.convert(folder / "run", to="mlp", seconds=5, out=folder / "student")
+        polyfield.fit("demo", seconds=10, downscale=2, out=folder / "run")
+        polyfield.convert(folder / "run", to="mlp", seconds=4, out=folder / "student")
     return folder
 
 
@@ -110,7 +110,7 @@ def dismiss(page) -> None:
         notice.first.click()
 
 
-def settle(page, seconds: float = 2.5) -> None:
+def settle(page, seconds: float = 1.8) -> None:
     page.wait_for_timeout(seconds * 1000)
 
 
@@ -300,7 +300,7 @@ def test_frames_come_in_time(chromium, tmp_path, monkeypatch, capsys):
     from polyfield.viewer.viewer import Viewer
 
     with polyfield.quiet():
-        run = polyfield.fit(LEGO, seconds=20, downscale=4, out=tmp_path / "run").run
+        run = polyfield.fit(LEGO, seconds=15, downscale=4, out=tmp_path / "run").run
     arrived: list[float] = []
     asked: list[float] = []
     shown: list[tuple[float, int, bool]] = []

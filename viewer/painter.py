@@ -19,6 +19,7 @@ from polyfield.viewer.subject import Photographs, Subject
 
 _FRAME = 0.09  # seconds that a picture may take while the camera moves, or a field is fitted
 _RECENT = 3.0  # seconds after a browser's wish during which its pictures are urgent
+_NEW = 15.0  # and after it has come
 _COARSEST = 128  # rows
 _FINER = 2.0  # times as many rows in the next picture
 _LINE = 0.4  # grey of the line between two sides
@@ -44,6 +45,7 @@ class Canvas:
     turn: float = 0.0  # when it was drawn
     asked: float = -math.inf  # when the browser asked for the look
     brief: bool = False  # whether one coarse picture is enough
+    came: float = field(default_factory=time.monotonic)
 
     @property
     def finished(self) -> bool:
@@ -137,10 +139,12 @@ class Painter:
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody has just moved a camera, or waits for a still or a film."""
+        """Whether somebody has just come or moved a camera, or waits for a still or a film."""
         now = time.monotonic()
         with self._wanted:
-            return bool(self._orders) or any(now - canvas.asked < _RECENT for canvas in self._canvases)
+            return bool(self._orders) or any(
+                now - canvas.asked < _RECENT or now - canvas.came < _NEW for canvas in self._canvases
+            )
 
     @property
     def watched(self) -> bool:
