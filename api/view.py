@@ -135,7 +135,7 @@ class _Watch:
             taught = task.taught
             subjects.append(Subject(f"teacher {taught.name}", taught.field, lambda: taught.context))
         compared = fitting.field.meaning.kind.output in ("density", "colour")
-        self._training = Training("PSNR, dB" if compared else "error")
+        self._training = Training("training PSNR, dB" if compared else "training error")
         self.viewer: Viewer | None = Viewer(subjects, port=PORT, training=self._training)
         if (taken := _taken(task)) is not None:
             self.viewer.painter.photographs, self.viewer.painter.photographed = taken, True

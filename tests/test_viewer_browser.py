@@ -135,7 +135,8 @@ def test_the_window_shows_what_the_renderer_draws(page, run):
     from polyfield.viewer.subject import Subject
 
     page.get_by_role("tab", name="Compare").click()
-    choose(page, "Beside", "one field")
+    choose(page, "Compare with", "nothing")
+    page.get_by_role("tab", name="View").click()
     shown = picture(page, "view")
     field = polyfield.load(run / "run")
     camera = Cameras.from_json(field.context.cameras)
@@ -165,14 +166,14 @@ def test_dragging_moves_the_camera(page):
 
 def test_the_split_moves_between_the_fields(page):
     page.get_by_role("tab", name="Compare").click()
-    choose(page, "Beside", "the other field")
+    choose(page, "Compare with", "the other field")
     split = picture(page, "split")
-    choose(page, "As", "difference")
+    choose(page, "Mode", "difference")
     difference = picture(page, "difference")
     assert np.abs(split - difference).mean() > 0.02
-    assert re.search(r"\d+\.\d\d dB between the two sides", page.inner_text("body"))
-    choose(page, "As", "split")
-    choose(page, "Beside", "one field")
+    assert re.search(r"\d+\.\d\d dB: PSNR of the colours", page.inner_text("body"))
+    choose(page, "Mode", "split")
+    choose(page, "Compare with", "nothing")
     alone = picture(page, "alone")
     # Before the split the first field is shown, behind it the other.
     assert np.abs(split - alone)[200:, :300].mean() < 0.01 < np.abs(split - alone)[200:, 430:].mean()
@@ -188,16 +189,16 @@ def test_layers_are_shown(page, layer):
 def test_training_cameras_are_drawn_and_visited(page):
     page.get_by_role("tab", name="Cameras").click()
     before = picture(page, "without-cameras")
-    page.get_by_label("Show", exact=True).last.check()
+    page.get_by_label("Show cameras", exact=True).check()
     settle(page, 3)
     assert np.abs(picture(page, "cameras") - before).mean() > 0.0005
     page.get_by_role("button", name="next").click()
     settle(page)
     page.get_by_role("tab", name="Compare").click()
-    choose(page, "Beside", "the photograph")
+    choose(page, "Compare with", "the photograph")
     settle(page)
     picture(page, "photograph")
-    assert re.search(r"\d+\.\d\d dB between the two sides", page.inner_text("body"))
+    assert re.search(r"\d+\.\d\d dB: PSNR of the colours", page.inner_text("body"))
 
 
 def test_a_path_is_recorded_saved_and_rendered(page, tmp_path):
@@ -211,7 +212,14 @@ def test_a_path_is_recorded_saved_and_rendered(page, tmp_path):
     page.mouse.up()
     settle(page)
     page.get_by_role("button", name="Add keyframe").click()
-    settle(page, 1)
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "Compare with", "nothing")
+    page.get_by_role("tab", name="Path").click()
+    page.mouse.move(300, 400)
+    for _ in range(4):
+        page.mouse.wheel(0, 400)  # away from the keyframes, to see them
+        page.wait_for_timeout(200)
+    settle(page)
     picture(page, "path")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save camera_path.json").click()
@@ -260,7 +268,7 @@ def test_a_fit_is_watched_paused_and_saved(tmp_path, chromium):
         page.goto(viewed.link)
         page.get_by_role("tab", name="Training").click(timeout=30_000)
         dismiss(page)
-        settle(page, 4)
+        settle(page, 12)
         picture(page, "training")
         page.get_by_role("button", name="Pause").click()
         settle(page, 2)
@@ -269,7 +277,7 @@ def test_a_fit_is_watched_paused_and_saved(tmp_path, chromium):
         still = re.search(r"step (\d+)", page.inner_text("body"))
         assert step and still and step[1] == still[1]
         page.get_by_role("button", name="Continue").click()
-        page.get_by_role("button", name="Save now").click()
+        page.get_by_role("button", name="Save field file").click()
         settle(page, 2)
         assert (tmp_path / "run" / "field.field").exists()
         page.close()

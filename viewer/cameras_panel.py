@@ -17,10 +17,12 @@ _THUMBNAIL = 96  # pixels
 
 def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
-    shown = gui.add_checkbox("Show", False, hint="The training cameras, with their photographs")
+    shown = gui.add_checkbox("Show cameras", False, hint="The training cameras, with their photographs")
     number = gui.add_number("Camera", 0, min=0, step=1)
     step = gui.add_button_group("Go to", ("previous", "next"))
-    gui.add_markdown("Click a camera to go there. Its photograph is under Compare, Beside.")
+    gui.add_markdown(
+        "Click a camera to go there. To see its photograph, set *Compare with* to *the photograph*."
+    )
     marks = Marks(1.0)
     browser.marks.append(marks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import viser
 
 from polyfield.viewer.look import ALONE, DIFFERENCE, FIELD, PHOTOGRAPH, SPLIT
+from polyfield.viewer.painter import GAIN
 from polyfield.viewer.steered import Steered
 
 
@@ -12,14 +13,19 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     subjects = browser.painter.subjects
     choices = [ALONE] + [FIELD] * (len(subjects) > 1) + [PHOTOGRAPH] * browser.painter.photographed
-    beside = gui.add_dropdown("Beside", choices, initial_value=browser.look.beside)
-    how = gui.add_dropdown("As", (SPLIT, DIFFERENCE), hint="Split, or white where both are equal")
-    split = gui.add_slider("Split", 0.0, 1.0, 0.005, 0.5, hint="How much of the window the left side has")
+    beside = gui.add_dropdown("Compare with", choices, initial_value=browser.look.beside)
+    how = gui.add_dropdown("Mode", (SPLIT, DIFFERENCE), hint="Split, or white where both are equal")
+    split = gui.add_slider("Divider", 0.0, 1.0, 0.005, 0.5, hint="How much of the window the left side has")
     names = gui.add_markdown("")
 
     def changed(_: object) -> None:
         right = {FIELD: subjects[-1].name, PHOTOGRAPH: "the photograph"}.get(beside.value)
-        names.content = f"left: **{subjects[0].name}**, right: **{right}**" if right else ""
+        if right is None:
+            names.content = ""
+        elif how.value == DIFFERENCE:
+            names.content = f"**{subjects[0].name}** minus **{right}**, times {GAIN:g}; white: equal"
+        else:
+            names.content = f"left: **{subjects[0].name}**, right: **{right}**"
         split.disabled = beside.value == ALONE or how.value == DIFFERENCE
         browser.change(beside=beside.value, how=how.value, split=float(split.value))
 

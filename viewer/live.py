@@ -99,7 +99,7 @@ class Live:
         now = time.monotonic()
         if now - self._followed > _FOLLOW:
             value = sum(self._values) / len(self._values)
-            words = f"{step}, {self._fit.rate}, {self._fit.progress:.0%}"
+            words = f"{step}, {self._fit.rate}, {self._fit.progress:.0%} done"
             self._training.note(self._fit.seconds, value, words)
             self._values, self._followed = [], now
 

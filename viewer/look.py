@@ -12,7 +12,7 @@ from polyfield.cameras.cameras import Cameras
 from polyfield.rendering.pictures.emission import TransferFunction
 from polyfield.rendering.radiance.layers import OWN_SCALE, Scale
 
-ALONE, FIELD, PHOTOGRAPH = "one field", "the other field", "the photograph"
+ALONE, FIELD, PHOTOGRAPH = "nothing", "the other field", "the photograph"
 SPLIT, DIFFERENCE = "split", "difference"
 
 

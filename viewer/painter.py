@@ -23,7 +23,7 @@ _NEW = 15.0  # and after it has come
 _COARSEST = 128  # rows
 _FINER = 2.0  # times as many rows in the next picture
 _LINE = 0.4  # grey of the line between two sides
-_GAIN = 4.0  # of a shown difference
+GAIN = 4.0  # of a shown difference
 _COMPARED = 400  # pixels a side of a photograph whose PSNR is shown
 _LONGEST_WAIT = 0.2  # seconds, after which a waiting painter looks whether it should stop
 
@@ -267,9 +267,12 @@ class Painter:
         else:
             camera = look.camera(rows, moving=self.subjects[0].field.meaning.moving)
             truth = other(camera, progress)
+        what = (
+            "colours" if look.beside == PHOTOGRAPH or look.layer == "colour" else f"pictures of {look.layer}"
+        )
         plain = Look(look.c2w, look.fov, look.window, time=look.time)
         layer = plain if look.beside == PHOTOGRAPH else look
-        return f"{psnr(self.subjects[0].draw(layer, camera, progress), truth):.2f} dB between the two sides"
+        return f"{psnr(self.subjects[0].draw(layer, camera, progress), truth):.2f} dB: PSNR of the {what} on both sides"
 
 
 def _words(error: Exception) -> str:
@@ -283,4 +286,4 @@ def _refuse(order: Order | Sections) -> None:
 
 def _difference(one: Tensor, other: Tensor) -> Tensor:
     """Return white where two pictures are equal, and darker colours where they differ."""
-    return 1 - ((one - other).abs() * _GAIN).clamp(max=1)
+    return 1 - ((one - other).abs() * GAIN).clamp(max=1)

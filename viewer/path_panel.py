@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import viser
 
 from polyfield.data.camera_path import camera_path
@@ -16,30 +17,39 @@ from polyfield.export.pictures import write_video
 from polyfield.viewer.film import FPS, Film, pictures
 from polyfield.viewer.steered import Marks, Steered
 
-_SIZE = 0.08  # of a keyframe's frustum, in half sizes of the domain
+_COLOUR = (220, 60, 20)  # of keyframes and of the path
+_PIECES = 24  # of the drawn path, for each keyframe
+_SIZE, _THICKNESS = 0.08, 0.01  # of a keyframe's frustum and of the path, in half sizes of the domain
 
 
 def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     film = Film()
     add_key = gui.add_button("Add keyframe", icon=viser.Icon.PLUS, hint="The camera as it is now")
-    drop = gui.add_button("Remove the last", icon=viser.Icon.TRASH)
-    seconds = gui.add_slider("Seconds each", 0.5, 10.0, 0.5, film.seconds, hint="From a keyframe to the next")
-    loop = gui.add_checkbox("Loop", False, hint="End at the first keyframe")
-    place = gui.add_slider("Preview", 0.0, 1.0, 0.01, 0.0, disabled=True)
+    drop = gui.add_button("Remove last keyframe", icon=viser.Icon.TRASH)
+    seconds = gui.add_slider(
+        "Seconds a segment", 0.5, 10.0, 0.5, film.seconds, hint="From a keyframe to the next"
+    )
+    loop = gui.add_checkbox("Closed path", False, hint="Return to the first keyframe")
+    place = gui.add_slider("Position", 0.0, 1.0, 0.01, 0.0, disabled=True)
     play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, disabled=True)
-    rows = gui.add_slider("Rows of the film", 120, 2160, 60, 480)
+    rows = gui.add_slider("Video height", 120, 2160, 60, 480)
     save = gui.add_button("Save camera_path.json", icon=viser.Icon.DOWNLOAD, disabled=True)
     render = gui.add_button("Render MP4", icon=viser.Icon.MOVIE, disabled=True)
     told = gui.add_markdown("No keyframes yet.")
     marks = Marks(_SIZE * max(browser.painter.subjects[0].field.meaning.domain.half_size))
     browser.marks.append(marks)
     running = {"play": False}
+    curve: list[Any] = []
 
     def changed(_: object = None) -> None:
         film.seconds, film.loop = float(seconds.value), loop.value
         count = len(film.keyframes)
         place.disabled = play.disabled = save.disabled = render.disabled = count < 2
+        while curve:
+            curve.pop().remove()
+        if count > 1:
+            curve.append(_curve(browser, film))
         told.content = f"{count} keyframes, {film.frames / FPS:.1f} s" if count > 1 else f"{count} keyframes"
 
     seconds.on_update(changed)
@@ -55,7 +65,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
             look.c2w,
             fov=look.fov,
             aspect=look.window[0] / look.window[1],
-            color=(220, 60, 20),
+            color=_COLOUR,
         )
         changed()
 
@@ -118,3 +128,11 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         except (PolyfieldError, OSError) as error:
             told.content = str(error)
         render.disabled = False
+
+
+def _curve(browser: Steered, film: Film) -> Any:
+    """Draw the path in the scene, and return viser's handle of it."""
+    eyes = torch.stack([look.c2w[:, 3] for look in film.looks(_PIECES * len(film.keyframes))])
+    segments = torch.stack((eyes[:-1], eyes[1:]), 1).numpy()
+    thickness = _THICKNESS * max(browser.painter.subjects[0].field.meaning.domain.half_size)
+    return browser.client.scene.add_line_segments("/path", segments, _COLOUR, thickness=thickness)

@@ -14,7 +14,7 @@ from polyfield.viewer.live import Training
 def add(training: Training, gui: viser.GuiApi) -> Callable[[], None]:
     """Add the panel to a browser. Return what shows news, until `Training.forget`."""
     pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE)
-    save = gui.add_button("Save now", icon=viser.Icon.DEVICE_FLOPPY)
+    save = gui.add_button("Save field file", icon=viser.Icon.DEVICE_FLOPPY)
     text = gui.add_markdown("")
     curve = gui.add_uplot(
         data=_data(training),

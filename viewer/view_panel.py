@@ -24,14 +24,14 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     subject, look = browser.painter.subjects[0], browser.look
     meaning, layers = subject.field.meaning, subject.layers
     shown = gui.add_dropdown("Show", layers, initial_value=look.layer, visible=len(layers) > 1)
-    colours = gui.add_dropdown("Colours", tuple(COLOUR_MAPS), hint="For depths and counts", visible=False)
-    own = gui.add_checkbox("Own range", True, hint="The range of this picture's numbers", visible=False)
+    colours = gui.add_dropdown("Colour map", tuple(COLOUR_MAPS), hint="For depths and counts", visible=False)
+    own = gui.add_checkbox("Automatic range", True, hint="The range of this picture's numbers", visible=False)
     numbers = gui.add_vector2("Range", (0.0, 1.0), step=0.01, visible=False)
-    rows = gui.add_slider("Rows", 64, 2160, 8, look.most, hint="Rows of the finished picture, at most")
-    fov = gui.add_slider("Field of view", *_FOVS, 1, _degrees(look.fov), hint="Vertical, in degrees")
+    rows = gui.add_slider("Image height", 64, 2160, 8, look.most, hint="In pixels, at most")
+    fov = gui.add_slider("Vertical field of view", *_FOVS, 1, _degrees(look.fov), hint="In degrees")
     time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=meaning.moving)
     crop = gui.add_checkbox(
-        "Crop", False, hint="Show only what is in a box", visible=meaning.kind.directional
+        "Crop box", False, hint="Show only what is in a box", visible=meaning.kind.directional
     )
     solid = meaning.domain.dimensions == 3
     centre = gui.add_vector3(
@@ -41,7 +41,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         "Half sizes", np.array(meaning.domain.half_size if solid else (1, 1, 1)), step=0.01, visible=False
     )
     paint = gui.add_checkbox(
-        "Background", False, hint="Another colour behind the field", visible=meaning.kind.directional
+        "Background colour", False, hint="Another colour behind the field", visible=meaning.kind.directional
     )
     colour = gui.add_rgb("Colour", (255, 255, 255), visible=False)
     save = gui.add_button("Save picture", icon=viser.Icon.CAMERA)
