@@ -93,15 +93,10 @@ class Whole(RadianceView):
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
         if self._fused and not torch.is_grad_enabled():
             # Only where something may be: elsewhere the field has no meaningful values.
-            inside = self.occupied(points.x)
-            vector, found = self._fused.evaluate(points[inside] if coloured else Points(points.x[inside]))
-            raw = torch.full((len(points),), self.lowest, device=points.x.device)
-            raw[inside] = vector[:, 0]
-            if found is None:
-                return raw, None
-            colour = torch.zeros(len(points), 3, device=points.x.device)
-            colour[inside] = found
-            return raw, colour
+            occupied = self.occupied(points.x)
+            some = points[occupied]
+            vector, colour = self._fused.evaluate(some if coloured else Points(some.x))
+            return _spread(occupied, vector[:, 0], colour, self.lowest)
         features = self._field.features(points)
         assert features.raw is not None
         raw = torch.where(self.occupied(points.x), features.raw, self.lowest)
@@ -121,8 +116,8 @@ class Erased(RadianceView):
         self._base, self._box = base, box
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
-        raw, colour = self._base.look(points, coloured)
-        return torch.where(self._box.holds(points.x), self.lowest, raw), colour
+        left = ~self._box.holds(points.x)
+        return _spread(left, *self._base.look(points[left], coloured), self.lowest)
 
     def occupied(self, x: Tensor) -> Tensor:
         return self._base.occupied(x) & ~self._box.holds(x)
@@ -146,8 +141,8 @@ class Pasted(RadianceView):
         )
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
-        raw, colour = self._base.look(points, coloured)
         inside = self._box.holds(points.x)
+        raw, colour = _spread(~inside, *self._base.look(points[~inside], coloured), self.lowest)
         if not inside.any():
             return raw, colour
         before = self._before(points[inside])
@@ -195,6 +190,17 @@ class Recoloured(RadianceView):
 
     def occupied(self, x: Tensor) -> Tensor:
         return self._base.occupied(x)
+
+
+def _spread(where: Tensor, raw: Tensor, colour: Tensor | None, lowest: float) -> tuple[Tensor, Tensor | None]:
+    """Return raw densities (N,) and colours (N, 3) of N points from those of some of them, where (N,) is true.
+
+    The others have the raw density `lowest`, and are black.
+    """
+    every = raw.new_full(where.shape, lowest).masked_scatter(where, raw)
+    if colour is None:
+        return every, None
+    return every, colour.new_zeros(len(where), 3).masked_scatter(where[:, None], colour)
 
 
 def moved(base: RadianceView, box: Box, by: tuple[float, float, float]) -> RadianceView:
