@@ -52,8 +52,10 @@ class Box:
 class RadianceView(Field):
     """A radiance field without tensors: subclasses return raw densities, and colours on request, from `look`."""
 
-    def __init__(self, of: Field) -> None:
+    def __init__(self, of: Field, stored: tuple[Field, ...] = ()) -> None:
+        """stored are the fields whose tensors it reads, if not those of `of`."""
         self.meaning = of.meaning
+        self.stored: tuple[Field, ...] = stored or (of.stored if isinstance(of, RadianceView) else (of,))
         self._device = of.device
 
     @property
@@ -129,7 +131,7 @@ class Pasted(RadianceView):
     def __init__(
         self, base: RadianceView, box: Box, other: RadianceView, by: tuple[float, float, float] = (0.0,) * 3
     ) -> None:
-        super().__init__(base)
+        super().__init__(base, base.stored + other.stored)
         self._base, self._box, self._other = base, box, other
         # World coordinates of one field are those of the other but for their origins.
         self._from = torch.tensor(base.meaning.domain.origin, dtype=torch.float64)

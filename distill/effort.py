@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 
+from polyfield.distill.edited import RadianceView
 from polyfield.fields import Field, StoredField
 
 _READ = 80  # multiplications that take as long as reading one row of a table
 _GENERAL = 4  # times that a field without a plan takes longer
+_VIEW = 2  # times that an edited field takes longer than what it is a view of
 _STUDENT = 5  # times the teacher's time
 _MOST = 64
 
 
 def effort(field: Field) -> float:
     """Return about how many multiplications a point of a field takes."""
+    if isinstance(
+        field, RadianceView
+    ):  # a point is one of these fields', and is evaluated twice: for densities and for colours
+        return _VIEW * max(effort(stored) for stored in field.stored)
     plan = field.plan() if isinstance(field, StoredField) else None
     if plan is None:
         stored = sum(p.numel() for p in field.parameters()) if isinstance(field, StoredField) else 0

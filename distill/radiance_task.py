@@ -21,6 +21,7 @@ from polyfield.distill.teacher import Teacher
 from polyfield.distill.teacher_points import TeacherPoints
 from polyfield.distill.teacher_rays import TeacherRays
 from polyfield.distill.together import Together
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.fit import Fit
@@ -81,6 +82,11 @@ class RadianceConversion(ConversionTask):
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or (_TABLES if _has_tables(field) else _NETWORKS)
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
+            if any(term.part == "features" for term in terms) and not self.head_copied:
+                raise PolyfieldError(
+                    "loss: latent vectors of two colour networks mean different things; compare features only where the "
+                    "student begins with the teacher's colour network, which needs networks of the same shape"
+                )
             source = TeacherPoints(
                 self.teacher,
                 self.poses,

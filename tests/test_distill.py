@@ -371,3 +371,11 @@ def test_options_survive_their_file():
 def test_the_length_of_a_fit_is_that_of_the_student(taught):
     assert conversion(taught, 7).length == Length(steps=7)
     assert isinstance(Cameras.from_json(taught.context.cameras), Cameras)
+
+
+def test_features_of_different_heads_are_not_compared(taught):
+    task = RadianceConversion(taught, Conversion(init_head=False))
+    loss = [{"part": "features", "measure": "squares"}]
+    config = FitConfig(source="ball", field="hashgrid", steps=2, options=taught.field.spec.options, loss=loss)
+    with pytest.raises(PolyfieldError, match="latent vectors"):
+        task.begin(config, silent)

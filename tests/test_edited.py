@@ -10,6 +10,7 @@ import torch
 import polyfield
 from polyfield.distill import radiance_task, teacher_points, teacher_rays
 from polyfield.distill.edited import Box, Erased, Pasted, Recoloured, Whole, copied, moved, occupancy_of
+from polyfield.distill.effort import effort
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, Points, create
 from polyfield.fields.context import FieldContext
@@ -256,3 +257,25 @@ class TestConvertCommand:
             )
             with pytest.raises(PolyfieldError, match="the source has changed"):
                 polyfield.evaluate(run)
+
+
+def test_an_edited_teacher_counts_as_what_it_is_a_view_of(base):
+    edited = Pasted(Erased(base, LEFT), LEFT.moved((0.5, 0.0, 0.0)), base)
+    assert effort(edited) == effort(base) == 2 * effort(field_of(1))
+
+
+def test_edited_fields_by_the_fused_kernel_are_those_by_the_general_path():
+    occupancy = torch.rand(1, 8, 8, 8) > 0.3
+    base = Whole(field_of(1), FieldContext(occupancy=occupancy))
+    other = Whole(field_of(2), FieldContext(occupancy=~occupancy))
+    edited = Pasted(Erased(base, LEFT), LEFT.moved((0.6, 0.1, 0.0)), other, (0.2, 0.0, 0.0))
+    at = points()
+    general = edited.look(at, coloured=True)
+    with torch.no_grad():
+        fused = edited.look(at, coloured=True)
+        empty = edited.look(points()[:0], coloured=True)
+    torch.testing.assert_close(fused[0], general[0], atol=2e-2, rtol=0)
+    seen = general[0] > edited.lowest
+    assert seen.float().mean() > 0.3
+    torch.testing.assert_close(fused[1][seen], general[1][seen], atol=1e-2, rtol=0)
+    assert empty[0].shape == (0,) and empty[1].shape == (0, 3)
