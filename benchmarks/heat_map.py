@@ -16,17 +16,18 @@ def heat_map(rows: list[dict[str, Any]], path: Path) -> None:
 
     What is lost is what the student is below the lower of its teacher and a long fit of its own to photographs.
     """
-    names = list(dict.fromkeys(row["teacher"] for row in rows))
+    teachers, students = (list(dict.fromkeys(row[key] for row in rows)) for key in ("teacher", "student"))
     font = ImageFont.load_default(14)
-    size = _MARGIN[0] + _CELL[0] * len(names), _MARGIN[1] + _CELL[1] * len(names)
+    size = _MARGIN[0] + _CELL[0] * len(students), _MARGIN[1] + _CELL[1] * len(teachers)
     image = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image)
-    for index, name in enumerate(names):
+    for index, name in enumerate(students):
         draw.text((_MARGIN[0] + (index + 0.5) * _CELL[0], 24), name, "black", font, anchor="mm")
+    for index, name in enumerate(teachers):
         draw.text((8, _MARGIN[1] + (index + 0.5) * _CELL[1]), name, "black", font, anchor="lm")
     draw.text((8, 8), "teacher \\ student", "grey", font)
     for row in rows:
-        column, line = names.index(row["student"]), names.index(row["teacher"])
+        column, line = students.index(row["student"]), teachers.index(row["teacher"])
         x, y = _MARGIN[0] + column * _CELL[0], _MARGIN[1] + line * _CELL[1]
         lost = min(max(row["below the lower dB"] / _WORST, 0), 1)
         colour = tuple(round(a + (b - a) * lost) for a, b in zip((236, 246, 226), (200, 70, 50)))

@@ -75,7 +75,6 @@ class Live:
         self._ended, self._cost = 0.0, 0.0  # when the last picture was finished, and the seconds that it took
         self._followed = 0.0
         self._values: list[float] = []
-        self._drawn_at = -1  # the step whose field the pictures show
 
     def between(self, step: Step, stopped: Callable[[], bool]) -> None:
         """Draw, if it is time to, and wait while the fit is paused."""
@@ -111,9 +110,7 @@ class Live:
 
     def _draw(self) -> None:
         start = time.monotonic()
-        if not self._painter.busy and self._fit.steps != self._drawn_at:
-            self._painter.outdate(brief=True)
-            self._drawn_at = self._fit.steps
+        self._painter.outdate(brief=True)  # a coarse picture of now, not a fine one of before
         self._painter.paint()
         self._ended = time.monotonic()
         self._cost = self._ended - start

@@ -132,12 +132,6 @@ class Painter:
                 canvas.brief = brief
 
     @property
-    def busy(self) -> bool:
-        """Whether anything waits to be drawn."""
-        with self._wanted:
-            return bool(self._orders) or any(not canvas.finished for canvas in self._canvases)
-
-    @property
     def urgent(self) -> bool:
         """Whether somebody has just come or moved a camera, or waits for a still or a film."""
         now = time.monotonic()
