@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a field the arithmetic of a step hangs on."""
+    """What of a field the arithmetic of a step depends on."""
 
     density: tuple[tuple[int, int], ...]  # (out, in) of each layer
     colour: tuple[

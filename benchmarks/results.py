@@ -1,4 +1,4 @@
-"""Results: a JSON file for each cell, which stays good as long as all that it hangs on is the same."""
+"""Results: a JSON file for each cell, which stays valid as long as all that it depends on is the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from polyfield.kernels.dispatch import form
 
 ROOT = Path(__file__).parent.parent
 _FLOORS = ("files", "kernels", "cameras", "fields", "data", "rendering", "demo", "fitting", "distill")
-_SHOWING = ("__main__.py", "report.py", "heat_map.py")  # the benchmarks' files that no measurement hangs on
+_SHOWING = ("__main__.py", "report.py", "heat_map.py")  # the benchmarks' files that no measurement depends on
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cell:
 
 
 def inputs(options: dict[str, Any]) -> dict[str, Any]:
-    """All that a cell's figures hang on."""
+    """All that a cell's figures depend on."""
     return {"polyfield": polyfield.__version__, "code": _code(), "machine": machine(), "options": options}
 
 

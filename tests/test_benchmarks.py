@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import compiling, fits, forms, limits, operations, peers, report, results, steps
+from benchmarks import compiling, fits, forms, heat_map, limits, operations, peers, report, results, steps
 from benchmarks import pack as packed
 from benchmarks.turns import QUICK, Budget, in_turns, rate, rate_by_count
 from polyfield.data.readers import open_scene
@@ -340,6 +342,16 @@ def test_every_cell_is_listed(scene_folder, capsys):
         "ngpc-volume",
         "ngpc-gigapixel-image",
     ]
+
+
+def test_the_heat_map_is_darker_where_more_is_lost(tmp_path):
+    rows = [
+        {"teacher": "vm", "student": student, "student dB": 30.0, "below the lower dB": lost}
+        for student, lost in (("cp", 0.0), ("mlp", 3.0))
+    ]
+    heat_map.heat_map(rows, tmp_path / "map.png")
+    picture = np.asarray(Image.open(tmp_path / "map.png").convert("L"))
+    assert picture[-4, 100] > picture[-4, -4] + 30
 
 
 # -- on a GPU

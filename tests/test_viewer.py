@@ -218,7 +218,7 @@ class TestPainter:
         painter.paint()
         assert shown == [128]
         painter.paint()
-        assert len(shown) == 2 and shown[1] < 240  # a coarse one, of the view that is asked for now
+        assert len(shown) == 2 and shown[1] < 240  # a coarse picture of the new view
 
     def test_an_order_that_a_signal_cuts_short_is_refused(self, subject, monkeypatch):
         painter, order = Painter([subject]), Order(look_of(subject), 16)
@@ -304,11 +304,9 @@ class TestPainter:
         torch.testing.assert_close(photographs.seen_by(0, own), picture, atol=2e-3, rtol=0)
 
     def test_a_photograph_beside_the_field_has_a_psnr(self, subject, scene):
-        from polyfield.api.view import _photographs
-
         painter, told = Painter([subject]), []
         with polyfield.quiet():
-            painter.photographs = polyfield_photographs(_photographs, subject, scene)
+            painter.photographs = photographs_of(scene)
         canvas = Canvas(lambda picture, finished: None, told.append)
         painter.add(canvas)
         painter.ask(canvas, look_of(subject, beside=PHOTOGRAPH, photograph=0))
@@ -317,7 +315,7 @@ class TestPainter:
         assert float(told[-1].split()[0]) > 8
 
 
-def polyfield_photographs(_, subject: Subject, scene) -> Photographs:
+def photographs_of(scene) -> Photographs:
     from polyfield.api.sources import open_task
     from polyfield.api.view import _taken
 

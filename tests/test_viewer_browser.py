@@ -94,13 +94,19 @@ def viewed(run):
 
 @pytest.fixture
 def page(viewed, chromium):
+    page = opened(chromium, viewed)
+    settle(page)
+    yield page
+    page.close()
+
+
+def opened(chromium, viewed: Viewed):
+    """Return a page of the viewer whose controls are there."""
     page = chromium.new_page(viewport={"width": 1100, "height": 640})
     page.goto(viewed.link)
     page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
     dismiss(page)
-    settle(page)
-    yield page
-    page.close()
+    return page
 
 
 def dismiss(page) -> None:
@@ -263,11 +269,9 @@ def test_a_fit_is_watched_paused_and_saved(tmp_path, chromium):
         "--view",
         cwd=tmp_path,
     )
-    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    page = opened(chromium, viewed)
     try:
-        page.goto(viewed.link)
-        page.get_by_role("tab", name="Training").click(timeout=30_000)
-        dismiss(page)
+        page.get_by_role("tab", name="Training").click()
         settle(page, 12)
         picture(page, "training")
         page.get_by_role("button", name="Pause").click()
@@ -390,11 +394,8 @@ def test_other_signals_have_views_of_their_own(signal, chromium, tmp_path):
     with polyfield.quiet():
         polyfield.fit(source, signal=signal, seconds=3, out=tmp_path / "run")
     viewed = Viewed("view", "run", cwd=tmp_path)
-    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    page = opened(chromium, viewed)
     try:
-        page.goto(viewed.link)
-        page.get_by_role("tab", name="Compare").wait_for(timeout=30_000)
-        dismiss(page)
         settle(page, 4)
         assert picture(page, f"{signal}-view").std() > 0.05
         if signal != "image":

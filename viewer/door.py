@@ -33,8 +33,8 @@ class Door:
     The token comes in the link, and then as a cookie that only this server's pages send.
     """
 
-    def __init__(self, host: str = LOOPBACK, port: int = 7007, title: str = "polyfield") -> None:
-        """Listen on a port, or the next free one. Raises PolyfieldError if the address cannot be listened on."""
+    def __init__(self, host: str = LOOPBACK, port: int = 0, title: str = "polyfield") -> None:
+        """Listen on a port or the next free one, or on any if it is 0. Raises PolyfieldError if the address cannot be listened on."""
         self._token = secrets.token_urlsafe(24)
         self._host = host
         port = _free_port(host, port)

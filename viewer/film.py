@@ -32,7 +32,7 @@ class Film:
         return max(round(spans * self.seconds * FPS), 1)
 
     def looks(self, frames: int) -> list[Look]:
-        """Return the looks of so many frames, from the first keyframe to the last. There is at least one keyframe."""
+        """Return the looks of `frames` frames, from the first keyframe to the last. Needs at least one keyframe."""
         keys = self.keyframes
         poses = path_through(torch.stack([key.c2w for key in keys]), frames, loop=self.loop)
         # Tangents are multiplied, so that no field of view is below 0 or above 180 degrees.

@@ -19,8 +19,6 @@ from polyfield.viewer.live import Training
 from polyfield.viewer.painter import Painter
 from polyfield.viewer.subject import Photographs, Subject
 
-PORT = 7007
-
 
 class Viewer:
     """Shows fields to every browser that comes with the link."""
@@ -30,10 +28,10 @@ class Viewer:
         subjects: list[Subject],
         *,
         host: str = LOOPBACK,
-        port: int = PORT,
+        port: int = 0,
         training: Training | None = None,
     ) -> None:
-        """Open the door. Raises PolyfieldError if the address cannot be listened on."""
+        """Open the door, on any free port if it is 0. Raises PolyfieldError if the address cannot be listened on."""
         self.painter = Painter(subjects)
         for subject in subjects:
             subject.renderer(None)  # now, and not when the first browser waits for it
@@ -57,7 +55,7 @@ class Viewer:
         def work() -> None:
             try:
                 self.painter.photographs = read()
-            except PolyfieldError:  # the source is gone: the field can be looked at without it
+            except (PolyfieldError, OSError):  # the source is gone: the field can be looked at without it
                 self.painter.photographed = False
 
         threading.Thread(target=work, daemon=True).start()

@@ -44,7 +44,7 @@ class PointObjective:
     ) -> None:
         """points are the numbers of a step, at first and at the end; POINTS if None.
 
-        Raises PolyfieldError for a loss of parts that the source has not, and if deterministic steps are asked for on a GPU.
+        Raises PolyfieldError for a loss of parts that the source lacks, and for deterministic steps on a GPU.
         """
         check(loss, source.parts)
         if deterministic and field.device.type != "cpu":

@@ -70,7 +70,7 @@ class MarchingSampler:
 
 
 def in_box(occupied: Tensor, domain: Domain, centre: Tensor, half: Tensor) -> Tensor:
-    """Return which cells of an occupancy grid (K, R, R, R) have their middle in a world box, bool of the same shape."""
+    """Return a mask (K, R, R, R) of the cells of an occupancy grid whose centres are in a world box."""
     cascades, cells = occupied.shape[0], occupied.shape[-1]
     middle = (torch.arange(cells, device=occupied.device) + 0.5) * (2 / cells) - 1
     z, y, x = torch.meshgrid(middle, middle, middle, indexing="ij")
