@@ -39,14 +39,15 @@ class Architecture:
     name: str
     paper: str  # authors, year and title
     options: type  # a frozen dataclass of `option` and `choice` fields
-    encoding: Callable[[int, Any], Encoding]  # from the axes of the unit cube and the options
+    encoding: Callable[[Meaning, Any], Encoding]  # from the meaning and the options
     size_option: str  # the option that sets the field's size
     size_step: int = 1  # the size search tries multiples of it
     size_limit: int | None = None  # and nothing above, where larger fields take too long to fit
     # Options that suit a source of this many pixels or voxels along its longest side, and axes. Measured.
     suited: Callable[[int, int], Mapping[str, Any]] = no_options
     refusal: Callable[[Meaning], str | None] = no_refusal  # why a meaning is not carried, or None
-    trunk: Callable[[int, int, Any], Trunk] = NetworkTrunk  # from inputs, outputs and options
+    # From inputs, outputs, options and the meaning.
+    trunk: Callable[[int, int, Any, Meaning], Trunk] = NetworkTrunk
     head: Callable[[Meaning], type[EncodedField]] = head_of
 
     def parse(self, given: Mapping[str, Any]) -> Any:
@@ -56,6 +57,6 @@ class Architecture:
     def build(self, spec: FieldSpec) -> StoredField:
         """Return the field of a spec, its parameters not yet set, on the current default device."""
         chosen, kind = self.parse(spec.options), self.head(spec.meaning)
-        encoding = self.encoding(spec.meaning.axes, chosen)
-        trunk = self.trunk(encoding.width, kind.trunk_outputs(spec.meaning), chosen)
+        encoding = self.encoding(spec.meaning, chosen)
+        trunk = self.trunk(encoding.width, kind.trunk_outputs(spec.meaning), chosen, spec.meaning)
         return kind(spec, chosen, encoding, trunk)

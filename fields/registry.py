@@ -19,6 +19,7 @@ ARCHITECTURES = {
     "vm": "polyfield.fields.architectures.vm",
     "cp": "polyfield.fields.architectures.cp",
     "mlp": "polyfield.fields.architectures.mlp",
+    "rbf": "polyfield.fields.architectures.rbf",
 }
 _MOST_PARAMETERS = 1 << 32
 

@@ -16,10 +16,13 @@ from polyfield.kernels.operations import (
     interpolate,
     march,
     mlp,
+    nearest,
+    rbf,
     transmittance,
 )
 from polyfield.kernels.philox import random_bits, uniform, weighted
 from polyfield.kernels.samples import RaySamples
+from polyfield.kernels.tree import Tree, tree_order
 
 __all__ = [
     "Composite",
@@ -27,6 +30,7 @@ __all__ = [
     "Levels",
     "QueuedKernel",
     "RaySamples",
+    "Tree",
     "adam",
     "composite",
     "fused_field",
@@ -34,8 +38,11 @@ __all__ = [
     "interpolate",
     "march",
     "mlp",
+    "nearest",
     "random_bits",
+    "rbf",
     "transmittance",
+    "tree_order",
     "uniform",
     "weighted",
 ]

@@ -16,9 +16,12 @@ from torch import Tensor
 from polyfield.errors import PolyfieldError
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
+from polyfield.kernels.tree import LEAF, Tree
 
 # For every factor of every group: its table (E, F), levels and axes.
 Groups = Sequence[Sequence[tuple[Tensor, Levels, Sequence[int]]]]
+
+MOST_NEIGHBOURS = 16
 
 
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> None:
@@ -123,6 +126,50 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> None:
         raise PolyfieldError(
             f"gather: index goes from {int(index.min())} to {int(index.max())}; expected 0 to {rows - 1}"
         )
+
+
+def nearest(tree: Tree, points: Tensor, count: int) -> None:
+    found, axes = tree.points.shape
+    _shape("nearest: points", points, (None, axes))
+    leaves = len(tree.leaves)
+    _shape("nearest: leaves", tree.leaves, (leaves, axes, LEAF))
+    _shape("nearest: boxes", tree.boxes, (2 * leaves, 2, axes))
+    if not (1 <= count <= min(found, MOST_NEIGHBOURS) and 1 <= axes <= 4 and leaves & (leaves - 1) == 0):
+        raise PolyfieldError(
+            f"nearest: {count} of {found} points of {axes} dimensions; expected 1 to {MOST_NEIGHBOURS}, no more than "
+            "there are, and 1 to 4 dimensions"
+        )
+
+
+def rbf(
+    weights: Tensor,
+    points: Tensor,
+    neighbours: Tensor,
+    centres: Tensor,
+    shapes: Tensor,
+    multipliers: Tensor | None,
+) -> None:
+    _shape("rbf: points", points, (None, None))
+    axes, count = points.shape[1], len(weights)
+    _shape("rbf: weights", weights, (None, None))
+    _shape("rbf: neighbours", neighbours, (len(points), None))
+    _shape("rbf: centres", centres, (count, axes))
+    _shape("rbf: shapes", shapes, (count, shapes.shape[-1]))
+    if shapes.shape[-1] not in (1, axes * (axes + 1) // 2) or not 1 <= axes <= 4:
+        raise PolyfieldError(
+            f"rbf: shapes is {_text(shapes)}; expected 1 or D (D + 1) / 2 numbers for D = {axes}"
+        )
+    if multipliers is not None:
+        _shape("rbf: multipliers", multipliers, (weights.shape[1],))
+    if neighbours.dtype != torch.int32 or not 1 <= neighbours.shape[1] <= MOST_NEIGHBOURS:
+        raise PolyfieldError(
+            f"rbf: neighbours is {_text(neighbours)} of {neighbours.dtype}; expected (N, K) of torch.int32, "
+            f"K from 1 to {MOST_NEIGHBOURS}"
+        )
+    if neighbours.device.type == "cpu" and neighbours.numel():
+        low, high = (int(value) for value in neighbours.aminmax())
+        if low < 0 or high >= count:
+            raise PolyfieldError(f"rbf: neighbours go from {low} to {high}; expected 0 to {count - 1}")
 
 
 def points_of_radiance(points: Tensor) -> None:

@@ -1,6 +1,6 @@
 """The operations as the rest of polyfield calls them. This module defines what they compute, not how.
 
-All but `gather` take an optional leading bank axis B, for many small fields at once.
+All but `gather`, `nearest` and `rbf` take an optional leading bank axis B, for many small fields at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 from polyfield.kernels.spans import within
+from polyfield.kernels.tree import Tree
 
 
 class Composite(NamedTuple):
@@ -143,6 +144,41 @@ def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
     """
     checks.gather(parts, index)
     return implementation("gather", index)(parts, index)
+
+
+def nearest(tree: Tree, points: Tensor, count: int) -> Tensor:
+    """Return the numbers (N, count) int32 of the tree's points that are nearest to points (N, D), the nearest first.
+
+    Not differentiable. Raises PolyfieldError if the tree has fewer points than `count`.
+    """
+    checks.nearest(tree, points, count)
+    return implementation("nearest", tree.points, points)(tree, points, count)
+
+
+def rbf(
+    weights: Tensor,
+    points: Tensor,
+    neighbours: Tensor,
+    centres: Tensor,
+    shapes: Tensor,
+    multipliers: Tensor | None = None,
+    *,
+    linear: bool = False,
+) -> Tensor:
+    """Return sums (N, F) of radial basis functions (Chen et al. 2023, NeuRBF, equations 3 to 6).
+
+    points are (N, D), neighbours (N, K) int32 the kernels that each point sees. Kernel i has a centre (D,), weights
+    (F,), and a shape: the upper triangle A_i (D (D + 1) / 2,), row by row, or one number (1,) that stands for that
+    multiple of the identity. Its height at x is h_i = 1 / (1 + |y|^2), or, with `linear`, the product of
+    max(0, 1 - |y_d|) over the axes d, where y = A_i (x - centre). The heights of a point's K kernels are divided by
+    their sum. The result is the sum of h_i weights_i, or, with multipliers m (F,), of sin(h_i m) weights_i.
+    Differentiable in weights and points, for the neighbours that are given.
+    """
+    checks.rbf(weights, points, neighbours, centres, shapes, multipliers)
+    given = (weights, points, neighbours, centres, shapes, *(() if multipliers is None else (multipliers,)))
+    return implementation("rbf", *given)(
+        weights, points, neighbours, centres, shapes, multipliers, linear=linear
+    )
 
 
 class FusedKernel(Protocol):

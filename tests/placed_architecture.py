@@ -23,9 +23,9 @@ class PlacedOptions(NetworkOptions):
 
 
 class Placed(Encoding):
-    def __init__(self, axes: int, options: PlacedOptions) -> None:
+    def __init__(self, meaning, options: PlacedOptions) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.zeros(options.kernels, axes))
+        self.register_buffer("centres", torch.zeros(options.kernels, meaning.axes))
         self.heights = nn.Parameter(torch.empty(options.kernels))
         self.width = options.kernels
 
@@ -50,8 +50,8 @@ class Placed(Encoding):
 class WaveTrunk(NetworkTrunk):
     """A network that gets the point beside the code."""
 
-    def __init__(self, inputs, outputs, options) -> None:
-        super().__init__(inputs, outputs, options)
+    def __init__(self, inputs, outputs, options, meaning) -> None:
+        super().__init__(inputs, outputs, options, meaning)
         self.wave = nn.Parameter(torch.empty(1))
 
     def forward(self, code, points):

@@ -42,6 +42,7 @@ SMALL = {
     "vm": {"resolution": 32, "rank": 8},
     "cp": {"resolution": 48, "rank": 32},
     "mlp": {"width": 32, "layers": 2, "frequencies": 4},
+    "rbf": {"kernels": 200, "levels": 2, "entries": 4, "finest": 24},
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.growing import GrowingTables
 
@@ -22,7 +23,8 @@ class Cp(GrowingTables):
     initial_range = (-0.4, 0.4)
     rate = 3.0
 
-    def __init__(self, axes: int, options: CpOptions) -> None:
+    def __init__(self, meaning: Meaning, options: CpOptions) -> None:
+        axes = meaning.axes
         super().__init__((tuple((axis,) for axis in range(axes)),), options.resolution, options.rank)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
@@ -24,7 +25,8 @@ class DenseGrid(Tables):
     rate = 8.0
     sparse = True
 
-    def __init__(self, axes: int, options: DenseGridOptions) -> None:
+    def __init__(self, meaning: Meaning, options: DenseGridOptions) -> None:
+        axes = meaning.axes
         coarsest = min(options.coarsest, options.finest) if options.levels > 1 else options.finest
         size = options.finest**axes
         levels = Levels.geometric(options.levels, coarsest, options.finest, axes, size)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
@@ -26,7 +27,8 @@ class HashGrid(Tables):
     rate = 8.0
     sparse = True
 
-    def __init__(self, axes: int, options: HashGridOptions) -> None:
+    def __init__(self, meaning: Meaning, options: HashGridOptions) -> None:
+        axes = meaning.axes
         levels = Levels.geometric(
             options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
 from polyfield.kernels import Levels
@@ -25,7 +26,8 @@ class KPlanes(Tables):
     initial_range = (0.1, 0.5)
     rate = 8.0
 
-    def __init__(self, axes: int, options: KPlanesOptions) -> None:
+    def __init__(self, meaning: Meaning, options: KPlanesOptions) -> None:
+        axes = meaning.axes
         coarsest = min(options.coarsest, options.finest)
         space = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
         over_time = space.capped(1, options.time_nodes)

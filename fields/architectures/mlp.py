@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.factor import Factor
@@ -26,7 +27,8 @@ class MlpOptions(NetworkOptions):
 class Mlp(Encoding):
     learning_rate = 5e-3
 
-    def __init__(self, axes: int, options: MlpOptions) -> None:
+    def __init__(self, meaning: Meaning, options: MlpOptions) -> None:
+        axes = meaning.axes
         super().__init__()
         self.frequencies: int = 0 if options.activation == "sine" else options.frequencies
         self.width = frequency_width(axes, self.frequencies)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from polyfield.fields.architecture import Architecture
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.frequency import frequency_code, frequency_width
 from polyfield.fields.parts.tables import Tables
@@ -31,7 +32,8 @@ class Triplane(Tables):
     initial_range = (-1e-3, 1e-3)
     rate = 8.0
 
-    def __init__(self, axes: int, options: TriplaneOptions) -> None:
+    def __init__(self, meaning: Meaning, options: TriplaneOptions) -> None:
+        axes = meaning.axes
         nodes = options.resolution
         pairs = itertools.combinations(range(axes), 2)
         planes = tuple((Levels(((nodes, nodes),), nodes * nodes), pair) for pair in pairs)

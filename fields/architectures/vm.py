@@ -21,7 +21,7 @@ class Vm(GrowingTables):
 
     initial_range = (-0.2, 0.2)
 
-    def __init__(self, axes: int, options: VmOptions) -> None:
+    def __init__(self, meaning: Meaning, options: VmOptions) -> None:
         parts = tuple((tuple(a for a in range(3) if a != line), (line,)) for line in range(3))
         super().__init__(parts, options.resolution, options.rank)
 

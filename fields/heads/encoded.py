@@ -61,8 +61,12 @@ class EncodedField(StoredField):
         self.trunk.initialise(seed, self.trunk_stream)
 
     def place(self, importance: Importance, seed: int) -> None:
+        self.encoding.place(self.in_unit(importance), seed)
+
+    def in_unit(self, importance: Importance) -> Importance:
+        """Return importance as a function of points ([B,] N, D) of the unit cube."""
         domain = self.meaning.domain
-        self.encoding.place(lambda unit: importance(domain.from_unit(unit[..., : domain.dimensions])), seed)
+        return lambda unit: importance(domain.from_unit(unit[..., : domain.dimensions]))
 
     def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
         maps = self.encoding.advance(progress)

@@ -18,6 +18,7 @@ from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
 from polyfield.kernels.native.philox import random_bits, weighted
+from polyfield.kernels.native.rbf import nearest, rbf
 
 __all__ = [
     "adam",
@@ -27,7 +28,9 @@ __all__ = [
     "interpolate",
     "march",
     "mlp",
+    "nearest",
     "random_bits",
+    "rbf",
     "transmittance",
     "weighted",
 ]

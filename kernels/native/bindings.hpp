@@ -62,6 +62,7 @@ inline Network network_of(const Layers& weights, const Layers& biases, bool sine
     return network;
 }
 
+void bind_rbf(nb::module_& m);
 void bind_field(nb::module_& m);  // after Grid, Occupancy and Adam, which it takes
 
 }  // namespace polyfield

@@ -122,6 +122,8 @@ NB_MODULE(_core, m) {
     }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
        nb::arg().noconvert().none(), nb::arg().noconvert(), nb::arg().noconvert());
 
+    bind_rbf(m);
+
     m.def("march", [](Floats origins, Floats directions, Floats near, Floats far, Floats jitter, float step, float cone,
                       const OccupancyOf& grid, Integers counts, std::optional<Integers> offsets,
                       std::optional<Floats> t, std::optional<Floats> dt) {

@@ -44,6 +44,24 @@ struct Occupancy {
     float low[3], high[3];                // of one cascade alone: the box round all that is occupied
 };
 
+// Points in a balanced tree of boxes; kernels/tree.py says how they lie.
+struct Branches {
+    int64_t count;        // of leaves
+    const float* leaves;  // (count, axes, 8)
+    const float* boxes;   // (2 count, 2, axes)
+};
+
+// Kernels round centres; kernels/operations.py has the equations.
+struct RadialBasis {
+    int64_t count;
+    int axes, neighbours, features, shape_numbers;
+    bool linear;
+    const float* weights;      // (count, features)
+    const float* centres;      // (count, axes)
+    const float* shapes;       // (count, shape_numbers)
+    const float* multipliers;  // (features,) or null
+};
+
 struct Rays {
     int64_t count;
     const float* origins;     // (count, 3) in the occupancy grid's frame
@@ -173,6 +191,12 @@ struct Kernels {
     void (*mlp)(const Network&, const float* x, int64_t count, float* out);
     void (*mlp_backward)(const Network&, const float* x, const float* gradient, int64_t count, float* to_x,
                          float* const* to_weight, float* const* to_bias);
+    void (*nearest)(const Branches&, int axes, const float* points, int64_t count, int wanted, int32_t* out);
+    void (*rbf)(const RadialBasis&, const float* points, const int32_t* neighbours, int64_t count, float* shares, float* out);
+    void (*rbf_to_weights)(const RadialBasis&, const int32_t* neighbours, const float* shares, const float* gradient,
+                           int64_t count, float* to_weights);
+    void (*rbf_to_points)(const RadialBasis&, const float* points, const int32_t* neighbours, const float* gradient,
+                          int64_t count, float* to_points);
     // With t null only counts (rays,) are written; else samples from offsets (rays,) on.
     void (*march)(const Rays&, const Occupancy&, int64_t* counts, const int64_t* offsets, float* t, float* dt);
     void (*transmittance)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* density,

@@ -9,6 +9,7 @@
 #include "points.hpp"
 #include "radiance.hpp"
 #include "random.hpp"
+#include "rbf.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
@@ -50,6 +51,10 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::interpolate_to_points,
     POLYFIELD_VARIANT::mlp,
     POLYFIELD_VARIANT::mlp_backward,
+    POLYFIELD_VARIANT::nearest,
+    POLYFIELD_VARIANT::rbf,
+    POLYFIELD_VARIANT::rbf_to_weights,
+    POLYFIELD_VARIANT::rbf_to_points,
     POLYFIELD_VARIANT::march,
     POLYFIELD_VARIANT::transmittance,
     POLYFIELD_VARIANT::composite,

@@ -6,5 +6,17 @@ from polyfield.kernels.reference.gather import gather
 from polyfield.kernels.reference.interpolate import interpolate
 from polyfield.kernels.reference.march import march
 from polyfield.kernels.reference.mlp import mlp
+from polyfield.kernels.reference.nearest import nearest
+from polyfield.kernels.reference.rbf import rbf
 
-__all__ = ["adam", "composite", "gather", "interpolate", "march", "mlp", "transmittance"]
+__all__ = [
+    "adam",
+    "composite",
+    "gather",
+    "interpolate",
+    "march",
+    "mlp",
+    "nearest",
+    "rbf",
+    "transmittance",
+]

@@ -45,6 +45,33 @@ def mlp_backward(
     to_biases: Sequence[Tensor],
     /,
 ) -> None: ...
+def nearest(leaves: Tensor, boxes: Tensor, points: Tensor, out: Tensor, /) -> None: ...
+def rbf(
+    weights: Tensor,
+    points: Tensor,
+    neighbours: Tensor,
+    centres: Tensor,
+    shapes: Tensor,
+    multipliers: Tensor | None,
+    linear: bool,
+    shares: Tensor,
+    out: Tensor,
+    /,
+) -> None: ...
+def rbf_backward(
+    weights: Tensor,
+    points: Tensor,
+    neighbours: Tensor,
+    centres: Tensor,
+    shapes: Tensor,
+    multipliers: Tensor | None,
+    linear: bool,
+    shares: Tensor,
+    gradient: Tensor,
+    to_weights: Tensor | None,
+    to_points: Tensor | None,
+    /,
+) -> None: ...
 def march(
     origins: Tensor,
     directions: Tensor,

@@ -1,0 +1,129 @@
+"""rbf: radial basis functions that are placed where the source has detail, beside a grid (Chen et al. 2023, NeuRBF)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyfield.fields.architecture import Architecture, head_of
+from polyfield.fields.heads.encoded import EncodedField
+from polyfield.fields.heads.kernel_radiance import KernelRadiance
+from polyfield.fields.meaning import Meaning
+from polyfield.fields.options import NetworkOptions, choice, option
+from polyfield.fields.parts.composed_trunk import ComposedTrunk
+from polyfield.fields.parts.factor import Factor
+from polyfield.fields.parts.radial import RadialKernels
+from polyfield.fields.parts.tables import Tables
+from polyfield.fields.parts.trunk import NetworkTrunk, Trunk
+from polyfield.fields.stored import Group, Importance
+from polyfield.kernels import Levels
+
+# Lowest and highest frequency of the sines, as published: of kernels, of pictures and of all else; of the network.
+_KERNEL_BAND = {2: (0.125, 4096.0), 3: (1.0, 8.0)}
+_NETWORK_BAND = {2: (1.0, 1000.0), 3: (30.0, 300.0)}
+
+
+@dataclass(frozen=True)
+class RbfOptions(NetworkOptions):
+    kernels: int = option(16384, 1 << 20, least=16)
+    features: int = option(16, 64)  # of a kernel; of radiance, its latent vector's
+    shape: str = choice("inverse", "linear")  # of a kernel: 1 / (1 + d^2) along axes of its own, or a pyramid
+    sines: str = choice("none", "both", "kernels", "network")  # what is composed with sines
+    levels: int = option(8, 32)  # of the grid
+    grid_features: int = option(4, 8)  # of each entry
+    entries: int = option(16, 256)  # of a level at most, for each kernel, rounded up to a power of two
+    coarsest: int = option(16, 1 << 16, least=2)  # nodes along an axis
+    finest: int = option(1024, 1 << 16, least=2)
+
+
+class Grid(Tables):
+    """The grid alone: codes of radiance, whose kernels are in the head."""
+
+    initial_range = (-1e-4, 1e-4)
+    rate = 8.0
+    sparse = True
+
+    def __init__(self, meaning: Meaning, options: RbfOptions) -> None:
+        coarsest, axes = min(options.coarsest, options.finest), meaning.axes
+        most = 1 << (options.entries * options.kernels - 1).bit_length()
+        levels = Levels.geometric(options.levels, coarsest, options.finest, axes, most)
+        super().__init__((((levels, tuple(range(axes))),),), options.grid_features)
+
+
+class KernelsAndGrid(Grid):
+    """Codes of the grid, and beside them sums of kernels."""
+
+    def __init__(self, meaning: Meaning, options: RbfOptions) -> None:
+        super().__init__(meaning, options)
+        band = _KERNEL_BAND[meaning.axes] if options.sines in ("both", "kernels") else None
+        linear = options.shape == "linear"
+        self.kernels = RadialKernels(
+            meaning.axes, options.kernels, options.features, linear=linear, band=band
+        )
+        self.width += options.features
+
+    def forward(self, unit: Tensor) -> Tensor:
+        return torch.cat((super().forward(unit), self.kernels(unit)), -1)
+
+    def initialise(self, seed: int) -> None:
+        super().initialise(seed)
+        self.kernels.initialise(seed)
+
+    def place(self, importance: Importance, seed: int) -> None:
+        self.kernels.place(importance, seed)
+
+    def parameter_groups(self) -> list[Group]:
+        kernels = [group.inside("kernels") for group in self.kernels.parameter_groups()]
+        return [*super().parameter_groups(), *kernels]
+
+    def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
+        return None
+
+
+def _encoding(meaning: Meaning, options: RbfOptions) -> Grid:
+    return Grid(meaning, options) if meaning.kind.directional else KernelsAndGrid(meaning, options)
+
+
+def _trunk(inputs: int, outputs: int, options: RbfOptions, meaning: Meaning) -> Trunk:
+    if options.sines in ("both", "network") and not meaning.kind.directional:
+        return ComposedTrunk(inputs, outputs, options, _NETWORK_BAND[meaning.axes])
+    return NetworkTrunk(inputs, outputs, options, meaning)
+
+
+def _head(meaning: Meaning) -> type[EncodedField]:
+    return KernelRadiance if meaning.kind.directional else head_of(meaning)
+
+
+def _suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution."""
+    if axes == 2:
+        finest = max(resolution // 2, 16)
+        return {
+            "sines": "both",
+            "features": 32,
+            "layers": 2,
+            "levels": 2,
+            "grid_features": 2,
+            "finest": finest,
+        }
+    return {"sines": "both", "layers": 2, "levels": 8, "grid_features": 1, "entries": 1, "finest": 512}
+
+
+def _refusal(meaning: Meaning) -> str | None:
+    return "kernels have no extent in time" if meaning.moving else None
+
+
+ARCHITECTURE = Architecture(
+    name="rbf",
+    paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
+    options=RbfOptions,
+    encoding=_encoding,
+    size_option="kernels",
+    suited=_suited,
+    refusal=_refusal,
+    trunk=_trunk,
+    head=_head,
+)
