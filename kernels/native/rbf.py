@@ -36,9 +36,9 @@ class _Rbf(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights: Tensor, points: Tensor, neighbours: Tensor, *structure) -> Tensor:
         *rest, linear = structure
-        given: list[Any] = [
+        given: Any = tuple(
             None if tensor is None else plain(tensor) for tensor in (weights, points, neighbours, *rest)
-        ]
+        )
         shares, out = points.new_empty(neighbours.shape), points.new_empty(len(points), weights.shape[1])
         _core.rbf(*given, linear, shares, out)
         ctx.save_for_backward(*given, shares)
@@ -48,7 +48,8 @@ class _Rbf(torch.autograd.Function):
     @staticmethod
     @once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        *given, shares = ctx.saved_tensors
+        saved: Any = ctx.saved_tensors
+        given, shares = saved[:-1], saved[-1]
         to_weights = like(given[0]) if ctx.needs_input_grad[0] else None
         to_points = like(given[1]) if ctx.needs_input_grad[1] else None
         _core.rbf_backward(*given, ctx.linear, shares, plain(gradient), to_weights, to_points)
