@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -34,23 +32,29 @@ def rbf(
 
 class _Rbf(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weights: Tensor, points: Tensor, neighbours: Tensor, *structure) -> Tensor:
-        *rest, linear = structure
-        given: Any = tuple(
-            None if tensor is None else plain(tensor) for tensor in (weights, points, neighbours, *rest)
-        )
-        shares, out = points.new_empty(neighbours.shape), points.new_empty(len(points), weights.shape[1])
-        _core.rbf(*given, linear, shares, out)
-        ctx.save_for_backward(*given, shares)
+    def forward(
+        ctx,
+        weights: Tensor,
+        points: Tensor,
+        neighbours: Tensor,
+        centres: Tensor,
+        shapes: Tensor,
+        multipliers: Tensor | None,
+        linear: bool,
+    ) -> Tensor:
+        w, x, near, c, a = (plain(tensor) for tensor in (weights, points, neighbours, centres, shapes))
+        m = None if multipliers is None else plain(multipliers)
+        shares, out = x.new_empty(near.shape), x.new_empty(len(x), w.shape[1])
+        _core.rbf(w, x, near, c, a, m, linear, shares, out)
+        ctx.save_for_backward(w, x, near, c, a, m, shares)
         ctx.linear = linear
         return out
 
     @staticmethod
     @once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved: Any = ctx.saved_tensors
-        given, shares = saved[:-1], saved[-1]
-        to_weights = like(given[0]) if ctx.needs_input_grad[0] else None
-        to_points = like(given[1]) if ctx.needs_input_grad[1] else None
-        _core.rbf_backward(*given, ctx.linear, shares, plain(gradient), to_weights, to_points)
+        w, x, near, c, a, m, shares = ctx.saved_tensors
+        to_weights = like(w) if ctx.needs_input_grad[0] else None
+        to_points = like(x) if ctx.needs_input_grad[1] else None
+        _core.rbf_backward(w, x, near, c, a, m, ctx.linear, shares, plain(gradient), to_weights, to_points)
         return to_weights, to_points, None, None, None, None, None
