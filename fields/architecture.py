@@ -46,7 +46,8 @@ class Architecture:
     # Options that suit a source of this many pixels or voxels along its longest side, and axes. Measured.
     suited: Callable[[int, int], Mapping[str, Any]] = no_options
     refusal: Callable[[Meaning], str | None] = no_refusal  # why a meaning is not carried, or None
-    trunk: Callable[[int, int, Any], Trunk] = NetworkTrunk  # from inputs, outputs and options
+    # From inputs, outputs, options and the meaning.
+    trunk: Callable[[int, int, Any, Meaning], Trunk] = NetworkTrunk
     head: Callable[[Meaning], type[EncodedField]] = head_of
 
     def parse(self, given: Mapping[str, Any]) -> Any:
@@ -57,5 +58,5 @@ class Architecture:
         """Return the field of a spec, its parameters not yet set, on the current default device."""
         chosen, kind = self.parse(spec.options), self.head(spec.meaning)
         encoding = self.encoding(spec.meaning.axes, chosen)
-        trunk = self.trunk(encoding.width, kind.trunk_outputs(spec.meaning), chosen)
+        trunk = self.trunk(encoding.width, kind.trunk_outputs(spec.meaning), chosen, spec.meaning)
         return kind(spec, chosen, encoding, trunk)

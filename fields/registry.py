@@ -19,6 +19,7 @@ ARCHITECTURES = {
     "vm": "polyfield.fields.architectures.vm",
     "cp": "polyfield.fields.architectures.cp",
     "mlp": "polyfield.fields.architectures.mlp",
+    "cam": "polyfield.fields.architectures.cam",
 }
 _MOST_PARAMETERS = 1 << 32
 

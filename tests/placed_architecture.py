@@ -50,8 +50,8 @@ class Placed(Encoding):
 class WaveTrunk(NetworkTrunk):
     """A network that gets the point beside the code."""
 
-    def __init__(self, inputs, outputs, options) -> None:
-        super().__init__(inputs, outputs, options)
+    def __init__(self, inputs, outputs, options, meaning) -> None:
+        super().__init__(inputs, outputs, options, meaning)
         self.wave = nn.Parameter(torch.empty(1))
 
     def forward(self, code, points):

@@ -42,6 +42,7 @@ SMALL = {
     "vm": {"resolution": 32, "rank": 8},
     "cp": {"resolution": 48, "rank": 32},
     "mlp": {"width": 32, "layers": 2, "frequencies": 4},
+    "cam": {"width": 32, "layers": 2, "frequencies": 4, "nodes": 8},
 }
 
 

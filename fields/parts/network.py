@@ -17,17 +17,17 @@ _SINE = 30.0
 
 
 class Layers(nn.Module):
-    """Layers with ReLU between them and no biases, or with sines and biases (SIREN).
+    """Layers with ReLU between them, or with sines (SIREN). Nothing after the last.
 
-    Nothing after the last.
+    Sines have biases; ReLU has them on request.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str = "relu") -> None:
+    def __init__(self, sizes: Sequence[int], activation: str = "relu", *, biases: bool = False) -> None:
         super().__init__()
         self.sine = activation == "sine"
         pairs = list(itertools.pairwise(sizes))
         self.weights = nn.ParameterList(torch.empty(size_out, size_in) for size_in, size_out in pairs)
-        self.biases = nn.ParameterList(torch.empty(size_out) for _, size_out in pairs if self.sine)
+        self.biases = nn.ParameterList(torch.empty(size_out) for _, size_out in pairs if self.sine or biases)
 
     def forward(self, x: Tensor) -> Tensor:
         return mlp(x, list(self.weights), list(self.biases) or None, sine=self.sine)

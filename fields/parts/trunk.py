@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions
 from polyfield.fields.parts.network import Layers
 from polyfield.fields.points import Points
@@ -37,7 +38,7 @@ class Trunk(nn.Module, ABC):
 class NetworkTrunk(Trunk):
     """A fully connected network of the code alone."""
 
-    def __init__(self, inputs: int, outputs: int, options: NetworkOptions) -> None:
+    def __init__(self, inputs: int, outputs: int, options: NetworkOptions, meaning: Meaning) -> None:
         super().__init__()
         self.layers = Layers([inputs, *[options.width] * options.layers, outputs], options.activation)
         self.numbers_per_point = (options.layers + 2) * options.width
