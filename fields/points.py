@@ -17,9 +17,7 @@ class Points:
     x: Tensor  # ([B,] N, D) world coordinates
     directions: Tensor | None = None  # ([B,] N, 3) unit vectors, from the camera into the scene
     times: Tensor | None = None  # ([B,] N) in [0, 1]
-    rays: Tensor | None = (
-        None  # (N,) int64: the number of the ray that a point is a sample of; a renderer gives it
-    )
+    rays: Tensor | None = None  # (N,) int64: the ray that each is a sample of, if any
 
     def __len__(self) -> int:
         return self.x.shape[-2]

@@ -33,9 +33,8 @@ _EPSILON = 1e-5  # added to variances
 
 @dataclass(frozen=True)
 class CamOptions(MlpOptions):
-    index: str = choice(
-        "position", "direction", "time", "position+time", "direction+time"
-    )  # grids are over it
+    # The coordinates that the grids are over.
+    index: str = choice("position", "direction", "time", "position+time", "direction+time")
     norm: str = choice("point", "none", "ray")  # over the channels of a point, or of all samples of a ray
     channels: str = choice("scalar", "vector")  # a node has one number for a layer, or one for each channel
     nodes: int = option(32, 4096, least=2)  # along an axis of space
@@ -181,9 +180,7 @@ ARCHITECTURE = Architecture(
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
     options=CamOptions,
     encoding=Mlp,
-    size_option="width",
-    size_step=16,
-    size_limit=64,
+    size_option="nodes",
     suited=suited,
     trunk=ModulatedTrunk,
 )
