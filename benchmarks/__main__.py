@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from benchmarks.turns import Budget
 
 CONVERSIONS = ("photographs", "conversion", "learning", "stages", "roundtrip", "erased", "fused")
-KINDS = ("limits", "kernels", "network", "step", "fit", "scene", "pictures", "shape", "ngpc", *CONVERSIONS)
+KINDS = (
+    "limits",
+    "kernels",
+    "network",
+    "step",
+    "fit",
+    "scene",
+    "pictures",
+    "modulation",
+    "shape",
+    "ngpc",
+    *CONVERSIONS,
+)
 HERE = Path(__file__).parent
 
 
@@ -149,7 +161,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
     """Cells of every architecture, of shapes, and of the four applications."""
-    from benchmarks import matrix, ngpc
+    from benchmarks import matrix, modulation, ngpc
     from polyfield.data.kinds import fingerprint
     from polyfield.fields import ARCHITECTURES, Domain, Meaning, architecture
 
@@ -166,6 +178,9 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
             if architecture(name).refusal(image) is None:
                 options = {"order": order, "files": [fingerprint(file) for file in files]}
                 cells.append(cell("pictures", name, matrix.pictures, name, files, **options))
+        for order, name in enumerate(modulation.ARCHITECTURES):
+            options = {"order": order, "files": [fingerprint(file) for file in files]}
+            cells.append(cell("modulation", name, modulation.measure, name, files, **options))
     for mesh in asked.meshes:
         if not mesh.is_file():
             raise PolyfieldError(f"--meshes {mesh}: no such file")

@@ -37,6 +37,10 @@ SECTIONS = {
         "Whole fits of every architecture as it comes. Training dB are those of the rays drawn, a mean over a tenth of the fit.",
     ),
     "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
+    "modulation": (
+        "Coordinate-aware modulation",
+        "An mlp of Fourier features, and cam over the same; `benchmarks/modulation.py` has the options.",
+    ),
     "shape": (
         "Shapes",
         "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fitting/tasks/shape_task.py` has the protocol.",

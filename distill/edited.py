@@ -89,6 +89,11 @@ class Whole(RadianceView):
 
     def __init__(self, field: Field, context: FieldContext) -> None:
         super().__init__(field)
+        if not field.traits.pointwise:
+            raise PolyfieldError(
+                "edit: the field's values depend on more than the point, so no part of it can be changed alone; "
+                "fit a field whose values depend on the point alone"
+            )
         self._field, self._occupied = field, context.occupancy
         self._fused = FusedField.of(field)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.rays import Rays
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, Points
 from polyfield.fields.context import FieldContext
 from polyfield.fields.occupied import occupied_at
@@ -36,6 +37,11 @@ class Teacher:
     """A radiance field, evaluated by its fused kernel where it has one. `seconds` is the time that all answers took."""
 
     def __init__(self, field: Field, context: FieldContext) -> None:
+        if not field.traits.pointwise:
+            raise PolyfieldError(
+                "convert: the teacher's values depend on more than the point, so its points teach nothing; "
+                "fit a teacher whose values depend on the point alone"
+            )
         self.field, self.context = field, context
         self.sampler = sampler_of(field, context)
         self.seconds = 0.0

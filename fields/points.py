@@ -17,12 +17,14 @@ class Points:
     x: Tensor  # ([B,] N, D) world coordinates
     directions: Tensor | None = None  # ([B,] N, 3) unit vectors, from the camera into the scene
     times: Tensor | None = None  # ([B,] N) in [0, 1]
+    rays: Tensor | None = None  # (N,) int64: the ray that each is a sample of, if any
 
     def __len__(self) -> int:
         return self.x.shape[-2]
 
     def __getitem__(self, index: Tensor | slice) -> Points:
-        return Points(self.x[index], _at(self.directions, index), _at(self.times, index))
+        others = (_at(values, index) for values in (self.directions, self.times, self.rays))
+        return Points(self.x[index], *others)
 
     def split(self, count: int) -> list[Points]:
         """Return the points in parts of at most `count`, in order."""

@@ -20,6 +20,7 @@ ARCHITECTURES = {
     "cp": "polyfield.fields.architectures.cp",
     "mlp": "polyfield.fields.architectures.mlp",
     "rbf": "polyfield.fields.architectures.rbf",
+    "cam": "polyfield.fields.architectures.cam",
 }
 _MOST_PARAMETERS = 1 << 32
 

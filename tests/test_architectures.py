@@ -48,7 +48,7 @@ def test_a_separable_tensor_is_met_at_the_nodes(architecture):
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("architecture", ["hashgrid", "triplane", "kplanes", "vm", "cp", "mlp"])
+@pytest.mark.parametrize("architecture", ["hashgrid", "triplane", "kplanes", "vm", "cp", "mlp", "cam"])
 def test_a_dense_grid_filled_from_any_field_is_it_at_the_nodes(architecture):
     source = create(FieldSpec.of(architecture, "sdf", BOX), seed=1)
     for parameter in source.encoding.parameters():

@@ -270,7 +270,7 @@ def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["hashgrid", "densegrid", "triplane", "kplanes", "vm", "cp", "mlp"])
+@pytest.mark.parametrize("to", ["hashgrid", "densegrid", "triplane", "kplanes", "vm", "cp", "mlp", "cam"])
 def test_every_architecture_learns_the_ball(taught, to):
     task = RadianceConversion(taught, Conversion())
     small = {
@@ -281,6 +281,7 @@ def test_every_architecture_learns_the_ball(taught, to):
         "vm": {"resolution": 32, "rank": 4, "width": 16},
         "cp": {"resolution": 32, "rank": 12, "width": 16},
         "mlp": {"width": 32},
+        "cam": {"width": 32, "nodes": 8},
     }[to]
     fit = run(task.begin(FitConfig(source="ball", field=to, steps=150, options=small), silent))
     found = task.evaluate(fit.field, task.context(fit), silent)

@@ -43,6 +43,7 @@ SMALL = {
     "cp": {"resolution": 48, "rank": 32},
     "mlp": {"width": 32, "layers": 2, "frequencies": 4},
     "rbf": {"kernels": 200, "levels": 2, "entries": 4, "finest": 24},
+    "cam": {"width": 32, "layers": 2, "frequencies": 4, "nodes": 8},
 }
 
 

@@ -1,10 +1,14 @@
-"""mlp: fully connected layers behind sines and cosines of the point (Mildenhall et al. 2020, NeRF), or of sines (Sitzmann et al. 2020, SIREN)."""
+"""mlp: fully connected layers behind sines and cosines of the point (Mildenhall et al. 2020, NeRF), or of sines (Sitzmann et al. 2020, SIREN).
+
+With `fourier`, the sines and cosines have random frequencies in place of octaves (Tancik et al. 2020, Fourier features).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from polyfield.fields.architecture import Architecture
@@ -12,13 +16,16 @@ from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.factor import Factor
-from polyfield.fields.parts.frequency import frequency_code, frequency_width
+from polyfield.fields.parts.frequency import fourier_code, frequency_code, frequency_width
+from polyfield.fields.parts.initial import normal_init
 from polyfield.fields.stored import Group
 
 
 @dataclass(frozen=True)
 class MlpOptions(NetworkOptions):
     frequencies: int = option(8, 16)  # octaves of sine and cosine on each axis; a network of sines takes none
+    fourier: int = option(0, 4096, least=0)  # random frequencies in place of the octaves
+    sigma: int = option(10, 1000)  # their standard deviation, in periods across the domain
     width: int = option(64, 1024)
     layers: int = option(3, 16)
     colour_layers: int = option(1, 16)
@@ -30,23 +37,34 @@ class Mlp(Encoding):
     def __init__(self, meaning: Meaning, options: MlpOptions) -> None:
         axes = meaning.axes
         super().__init__()
-        self.frequencies: int = 0 if options.activation == "sine" else options.frequencies
-        self.width = frequency_width(axes, self.frequencies)
+        self._sigma = float(options.sigma)
+        if options.fourier:
+            self.register_buffer("fourier", torch.empty(options.fourier, axes))
+            self.width = 2 * options.fourier
+        else:
+            self.fourier: Tensor | None = None
+            self.frequencies = 0 if options.activation == "sine" else options.frequencies
+            self.width = frequency_width(axes, self.frequencies)
 
     def forward(self, unit: Tensor) -> Tensor:
+        if self.fourier is not None:
+            return fourier_code(unit, self.fourier)
+        assert self.frequencies is not None
         return frequency_code(unit, self.frequencies)
 
     def initialise(self, seed: int) -> None:
-        """It has no parameters."""
+        """Draw the random frequencies. There are no parameters."""
+        if self.fourier is not None:
+            normal_init(self.fourier, self._sigma, seed=seed, name="fourier")
 
     def parameter_groups(self) -> list[Group]:
         return []
 
-    def factors(self) -> tuple[tuple[Factor, ...], ...]:
-        return ()
+    def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
+        return None if self.fourier is not None else ()
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
+def suited(resolution: int, axes: int) -> dict[str, Any]:
     """Return options for a source of this resolution. Measured."""
     return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
 
@@ -59,5 +77,5 @@ ARCHITECTURE = Architecture(
     size_option="width",
     size_step=16,
     size_limit=64,
-    suited=_suited,
+    suited=suited,
 )

@@ -34,10 +34,11 @@ class Rendering:
 
 
 def sample_points(rays: Rays, samples: RaySamples) -> Points:
-    """Return the points (C, 3) of packed samples, with the directions and times of their rays."""
+    """Return the points (C, 3) of packed samples, with the directions, times and numbers of their rays."""
     directions = rays.directions[samples.ray]
     x = rays.origins[samples.ray] + samples.t[:, None] * directions
-    return Points(x, directions, None if rays.times is None else rays.times[samples.ray])
+    times = None if rays.times is None else rays.times[samples.ray]
+    return Points(x, directions, times, samples.ray)
 
 
 def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | None = None) -> Rendering:
@@ -51,7 +52,9 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
     if jitter is None:
         jitter = torch.full((len(rays),), 0.5, device=rays.origins.device)
     samples = sampler(rays, jitter)
-    return (_render_lit if torch.is_grad_enabled() else _render_visible)(field, rays, samples)
+    # Of a field that is not pointwise, the samples of a ray go through it together.
+    in_two_passes = torch.is_grad_enabled() and field.traits.pointwise
+    return (_render_lit if in_two_passes else _render_visible)(field, rays, samples)
 
 
 def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, Tensor, Tensor]:
@@ -85,7 +88,7 @@ def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
 
 
 def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """Return a rendering without gradients.
+    """Return a rendering, with gradients if they are enabled.
 
     The features of all samples are evaluated once, and colours only for samples that can be seen.
     """

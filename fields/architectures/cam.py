@@ -1,0 +1,186 @@
+"""cam: an mlp whose hidden layers are scaled and shifted by grids over some of the coordinates (Lee et al. 2024, CAM).
+
+Frames of videos as a whole, which the paper normalises over height and width, are not stored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from polyfield.errors import PolyfieldError
+from polyfield.fields.architecture import Architecture
+from polyfield.fields.architectures.mlp import Mlp, MlpOptions
+from polyfield.fields.architectures.mlp import suited as suited_mlp
+from polyfield.fields.domain import Domain
+from polyfield.fields.meaning import Meaning
+from polyfield.fields.options import choice, option
+from polyfield.fields.parts.network import Layers
+from polyfield.fields.parts.tables import TIME
+from polyfield.fields.parts.trunk import Trunk
+from polyfield.fields.points import Points
+from polyfield.fields.stored import Group
+from polyfield.kernels import Levels, interpolate, mlp
+
+_RATE = 10.0  # learning rate of the grids, relative to the network's (Lee et al. 2024, of pictures)
+_EPSILON = 1e-5  # added to variances
+
+
+@dataclass(frozen=True)
+class CamOptions(MlpOptions):
+    # The coordinates that the grids are over.
+    index: str = choice("position", "direction", "time", "position+time", "direction+time")
+    norm: str = choice("point", "none", "ray")  # over the channels of a point, or of all samples of a ray
+    channels: str = choice("scalar", "vector")  # a node has one number for a layer, or one for each channel
+    nodes: int = option(32, 4096, least=2)  # along an axis of space
+    angle_nodes: int = option(10, 4096, least=2)  # along the azimuth; half as many along the elevation
+    time_nodes: int = option(5, 4096, least=2)  # along time
+
+
+class Modulation(nn.Module):
+    """Numbers of a dense grid over some of a point's coordinates, linear between its nodes."""
+
+    def __init__(self, options: CamOptions, domain: Domain, numbers: int) -> None:
+        """Make a grid with so many numbers at each node."""
+        super().__init__()
+        self._domain, self._index = domain, options.index.split("+")
+        nodes = {
+            "position": (options.nodes,) * domain.dimensions,
+            "direction": (options.angle_nodes, max(options.angle_nodes // 2, 2)),
+            "time": (options.time_nodes,),
+        }
+        self._nodes = tuple(count for part in self._index for count in nodes[part])
+        self.grid = nn.Parameter(torch.empty(math.prod(self._nodes), numbers))
+
+    def forward(self, points: Points) -> Tensor:
+        """Return the numbers ([B,] N, numbers) at points."""
+        table: Tensor = self.grid
+        first, *others = self._nodes
+        if self._index[0] == "direction":  # the azimuth is periodic: its last node is its first
+            rows = table.unflatten(-2, (-1, first))
+            table = torch.cat((rows, rows[..., :1, :]), -2).flatten(-3, -2)
+            first += 1
+        levels = Levels(((first, *others),), table.shape[-2])
+        return interpolate(table, self.coordinates(points), levels)
+
+    def coordinates(self, points: Points) -> Tensor:
+        """Return the coordinates ([B,] N, D) of points, in [0, 1] each."""
+        return torch.cat([self._part(part, points) for part in self._index], -1)
+
+    def _part(self, part: str, points: Points) -> Tensor:
+        if part == "position":
+            return self._domain.to_unit(points.x)
+        if part == "time":
+            assert points.times is not None
+            return points.times[..., None]
+        if points.directions is None:
+            raise PolyfieldError(
+                "cam: with an index of directions, densities depend on the direction; "
+                "give directions, or fit with the index position"
+            )
+        return direction_coordinates(points.directions)
+
+
+def direction_coordinates(directions: Tensor) -> Tensor:
+    """Return azimuth and elevation (..., 2) of unit directions (..., 3), over the whole sphere to [0, 1]."""
+    x, y, z = directions.unbind(-1)
+    azimuth = torch.atan2(y, x) / (2 * math.pi) + 0.5
+    elevation = torch.atan2(z, torch.hypot(x, y)) / math.pi + 0.5
+    return torch.stack((azimuth, elevation), -1)
+
+
+class ModulatedTrunk(Trunk):
+    """A network in which the output F of each hidden layer becomes gamma(u) norm(F) + beta(u), before its activation.
+
+    u are the coordinates that the option index names. A grid holds gamma - 1 and beta of every layer, which begin as 0. The
+    norm subtracts the mean and divides by the standard deviation; it has no parameters.
+    """
+
+    def __init__(self, inputs: int, outputs: int, options: CamOptions, meaning: Meaning) -> None:
+        """Raises PolyfieldError for an index or a norm that fields of this meaning do not have."""
+        super().__init__()
+        _refuse(options, meaning)
+        self._norm = options.norm
+        self.pointwise = "direction" not in options.index and options.norm != "ray"
+        self.layers = Layers(
+            [inputs, *[options.width] * options.layers, outputs], options.activation, biases=True
+        )
+        # gamma - 1 and beta of each hidden layer. So gamma is exactly 1 at first, however weights of nodes are rounded.
+        self._shape = (options.layers, 2, options.width if options.channels == "vector" else 1)
+        self.modulation = Modulation(options, meaning.domain, math.prod(self._shape))
+        self.numbers_per_point = (4 * options.layers + 2) * options.width
+
+    def forward(self, code: Tensor, points: Points) -> Tensor:
+        modulation = self.modulation(points).unflatten(-1, self._shape)
+        *hidden, last = zip(self.layers.weights, self.layers.biases, strict=True)
+        for layer, (weight, bias) in enumerate(hidden):
+            change, beta = modulation[..., layer, :, :].unbind(-2)
+            code = torch.addcmul(beta, 1 + change, self._normed(mlp(code, [weight], [bias]), points))
+            code = code.sin() if self.layers.sine else code.relu_()
+        return mlp(code, [last[0]], [last[1]])
+
+    def _normed(self, x: Tensor, points: Points) -> Tensor:
+        if self._norm == "none":
+            return x
+        if self._norm == "point":
+            return layer_norm(x, x.shape[-1:], eps=_EPSILON)
+        if points.rays is None:
+            raise PolyfieldError(
+                "cam: with the norm ray, a value depends on all samples of its ray, so there are none at points "
+                "alone; render the field, or fit with the norm point"
+            )
+        return ray_norm(x, points.rays)
+
+    def initialise(self, seed: int, name: str) -> None:
+        self.layers.initialise(seed, name)
+        self.modulation.grid.data.zero_()
+
+    def parameter_groups(self) -> list[Group]:
+        grids = Group({"grid": self.modulation.grid}, _RATE, 0.0)
+        return [self.layers.group().inside("layers"), grids.inside("modulation")]
+
+
+def ray_norm(x: Tensor, rays: Tensor) -> Tensor:
+    """Return x (N, C) with mean 0 and variance 1 over the channels of all points of a ray, numbered in rays (N,)."""
+    if not len(x):
+        return x
+
+    def mean(values: Tensor) -> Tensor:
+        counts = torch.bincount(rays).clamp(min=1)
+        sums = values.new_zeros(len(counts)).index_add(0, rays, values.mean(-1))
+        return (sums / counts)[rays, None]
+
+    centred = x - mean(x)
+    return centred * torch.rsqrt(mean(centred.square()) + _EPSILON)
+
+
+def _refuse(options: CamOptions, meaning: Meaning) -> None:
+    """Refuse an index or a norm that fields of this meaning do not have."""
+    if "time" in options.index and not meaning.moving:
+        why = f"is {options.index!r}; this {meaning.signal} field has no times; use position"
+        raise PolyfieldError(f"cam: option index {why}")
+    for key, value in (("index", options.index), ("norm", options.norm)):
+        if {"direction", "ray"} & set(value.split("+")) and not meaning.kind.directional:
+            why = f"is {value!r}; {meaning.signal} fields have no rays; use {'position' if key == 'index' else 'point'}"
+            raise PolyfieldError(f"cam: option {key} {why}")
+
+
+def suited(resolution: int, axes: int) -> dict[str, Any]:
+    """Return options for a source of this resolution. Measured."""
+    return {**suited_mlp(resolution, axes), **({"index": "time"} if axes > TIME else {})}
+
+
+ARCHITECTURE = Architecture(
+    name="cam",
+    paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
+    options=CamOptions,
+    encoding=Mlp,
+    size_option="nodes",
+    suited=suited,
+    trunk=ModulatedTrunk,
+)
