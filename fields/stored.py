@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -109,28 +109,24 @@ class StoredField(nn.Module, Field):
 
     def take(self, stored: Mapping[str, Tensor]) -> None:
         """Set parameters and buffers to what `stored` returned."""
-        tables, tensors = self.tables(), dict(stored)
+        tables, tensors = self._tables(), dict(stored)
         for name, parameter in self.named_parameters():
             if self._is_quantised(parameter):
                 scales = tensors.pop(name + SCALES_OF)
                 tensors[name] = dequantised(tensors[name], scales, table=name in tables)
         self.load_state_dict(tensors)
 
-    def tables(self) -> set[str]:
-        """Return the names of the parameters that are tables."""
-        return {name for group in self.parameter_groups() if group.half for name in group.parameters}
-
-    def rounded(self, names: Container[str] | None = None) -> dict[str, Tensor]:
-        """Return what the parameters that files hold in 8 bits are in a file, by name: all of them, or some."""
-        tables = self.tables()
+    def rounded(self) -> dict[str, Tensor]:
+        """Return the parameters that a file holds in 8 bits and that are no tables, by name, as loading gives them."""
+        tables = self._tables()
         return {
-            name: dequantised(*quantised(parameter.detach(), table=name in tables), table=name in tables)
+            name: dequantised(*quantised(parameter.detach(), table=False), table=False)
             for name, parameter in self.named_parameters()
-            if self._is_quantised(parameter) and (names is None or name in names)
+            if name not in tables and self._is_quantised(parameter)
         }
 
     def _as_stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        tables, parameters = self.tables(), dict(self.named_parameters())
+        tables, parameters = self._tables(), dict(self.named_parameters())
         stored = {}
         for name, tensor in tensors.items():
             if name in parameters and self._is_quantised(parameters[name]):
@@ -141,3 +137,6 @@ class StoredField(nn.Module, Field):
 
     def _is_quantised(self, parameter: Tensor) -> bool:
         return self.spec.bits is not None and parameter.numel() >= FEWEST
+
+    def _tables(self) -> set[str]:
+        return {name for group in self.parameter_groups() if group.half for name in group.parameters}

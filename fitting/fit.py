@@ -119,12 +119,11 @@ class Fit:
             self.objective.follow()
 
     def _round(self) -> None:
-        """In the last part of a fit of 8 bits, give the field the numbers that its file will hold."""
+        """In the last part of a fit of 8 bits, give the networks the weights that the file will hold."""
         if self._rounding:
             self._rounding.follow()
         elif self.field.spec.bits is not None and self.progress >= SINCE:
-            self._rounding = Rounding(self.field, self.optimiser)
-            self.objective.follow()
+            self._rounding = Rounding(self.field)
 
     # -- checkpoints
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ class Optimiser:
     def __init__(self, groups: Sequence[Group], *, decay: float) -> None:
         """decay is L2, added to gradients."""
         self._decay = decay
-        self._resting: frozenset[str] = frozenset()
         self.step_count = 0
         self._adopt(groups)
         self._means = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
@@ -39,10 +38,6 @@ class Optimiser:
         self._adopt(groups)
         for moments in (self._means, self._squares):
             moments.update({name: change(moments[name]) for name, change in maps.items()})
-
-    def rest(self, names: Iterable[str]) -> None:
-        """Move the parameters of these names no more."""
-        self._resting = frozenset(names)
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -66,7 +61,7 @@ class Optimiser:
             "mean": self._means[name],
             "square": self._squares[name],
             "step": self.step_count + 1 if step is None else step,
-            "learning_rate": learning_rate * (0.0 if name in self._resting else group.learning_rate),
+            "learning_rate": learning_rate * group.learning_rate,
             "betas": BETAS,
             "eps": EPS,
             "decay": self._decay * group.decay,
