@@ -29,7 +29,7 @@ class Group:
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
-    half: bool = False  # tables, which files hold in half precision
+    half: bool = False  # tables: files hold them in half precision, or in 8 bits with scales of each column
 
     def inside(self, module: str) -> Group:
         """Return the group with the names that its parameters have in a parent of that module."""

@@ -14,8 +14,7 @@ class Rounding:
     """Weights of their own beside a field's networks, which are rounded.
 
     Gradients are those at the rounded weights, and the optimiser's steps are added to the own ones: the straight-through
-    estimator (Bengio et al. 2013). Tables are not rounded before the fit has ended, which costs nothing. If they rested
-    for the last part of a fit instead, it lost 0.1 dB.
+    estimator (Bengio et al. 2013). Weights are rounded after each call of the objective.
     """
 
     def __init__(self, field: StoredField) -> None:

@@ -12,16 +12,16 @@ import pytest
 import torch
 from ball_scene import SPEC, finished, new_fit
 from test_field_file import refused, rewrite
-from test_fields import BOX, field_of
+from test_fields import field_of
 
 import polyfield
 from polyfield.errors import PolyfieldError
-from polyfield.fields import ARCHITECTURES, FieldSpec, StoredField, architecture
+from polyfield.fields import ARCHITECTURES, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fields.field_file import load_field, save_field
 from polyfield.fields.quantised import FEWEST, dequantised, quantised
 from polyfield.files.tensors import read_tensors
-from polyfield.fitting.tasks.sizing import stored_bytes, suited
+from polyfield.fitting.tasks.sizing import stored_bytes
 
 
 def eight(name: str) -> StoredField:
@@ -94,15 +94,6 @@ class TestFiles:
         assert sum(t.nbytes for t in tensors.values()) == field.stored_bytes() == stored_bytes(field.spec)
         large = [key for key, parameter in field.named_parameters() if parameter.numel() >= FEWEST]
         assert large and all(tensors[f"field.{key}"].dtype == torch.int8 for key in large)
-
-    def test_twice_the_numbers_fit_into_as_many_bytes(self, name):
-        spec = FieldSpec.of(name, "sdf", BOX)
-        size = 30_000 if name == "mlp" else 400_000
-        half, whole = (suited(dataclasses.replace(spec, bits=bits), None, size) for bits in (8, None))
-        option = architecture(name).size_option
-        assert half.bits == 8 and half.options[option] > whole.options[option]
-        assert stored_bytes(whole) < stored_bytes(dataclasses.replace(half, bits=None))
-        assert stored_bytes(half) <= size
 
 
 class TestBadFiles:
@@ -188,24 +179,24 @@ class TestFit:
         assert all(not torch.equal(one, other) for one, other in itertools.pairwise(weights))
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[int | None, Any]:
+    folder = tmp_path_factory.mktemp("runs")
+    y, x = np.mgrid[:64, :80]
+    picture = np.uint8(
+        127 + 120 * np.sin(x / 7)[..., None] * np.cos(y / 5 + np.arange(3)[:, None, None]).transpose(1, 2, 0)
+    )
+    from PIL import Image
+
+    Image.fromarray(picture).save(folder / "waves.png")
+    with polyfield.quiet():
+        return {
+            bits: polyfield.fit(folder / "waves.png", steps=30, bits=bits, out=folder / f"{bits}")
+            for bits in (8, None)
+        }
+
+
 class TestRuns:
-    @pytest.fixture(scope="class")
-    def runs(self, tmp_path_factory) -> dict[int | None, Any]:
-        folder = tmp_path_factory.mktemp("runs")
-        y, x = np.mgrid[:64, :80]
-        picture = np.uint8(
-            127
-            + 120 * np.sin(x / 7)[..., None] * np.cos(y / 5 + np.arange(3)[:, None, None]).transpose(1, 2, 0)
-        )
-        from PIL import Image
-
-        Image.fromarray(picture).save(folder / "waves.png")
-        with polyfield.quiet():
-            return {
-                bits: polyfield.fit(folder / "waves.png", steps=30, bits=bits, out=folder / f"{bits}")
-                for bits in (8, None)
-            }
-
     def test_the_file_is_smaller_and_its_field_is_what_was_measured(self, runs):
         eight, plain = runs[8], runs[None]
         assert eight.figures["parameters"] == plain.figures["parameters"]
@@ -218,6 +209,13 @@ class TestRuns:
         with polyfield.quiet():
             polyfield.resume(runs[8].run)
         assert (runs[8].run / "field.field").read_bytes() == before
+
+    def test_a_field_of_8_bits_teaches_one_of_8_bits(self, runs, tmp_path):
+        with polyfield.quiet():
+            student = polyfield.convert(runs[8].run, to="cp", steps=20, bits=8, out=tmp_path / "student")
+        loaded = polyfield.load(student.run)
+        assert isinstance(loaded, StoredField) and loaded.spec.bits == 8
+        assert student.figures["bytes"] == loaded.stored_bytes()
 
     def test_a_run_from_before_there_were_bits_is_resumed(self, runs):
         path = runs[None].run / "config.json"
