@@ -24,6 +24,7 @@ def convert(
     steps: int | None = None,
     seconds: float | None = None,
     bytes: int | None = None,
+    bits: int | None = None,
     options: Mapping[str, int | str] | None = None,
     stages: Sequence[float] | None = None,
     hard: Sequence[str] = ("poses", "rays", "points"),
@@ -53,6 +54,9 @@ def convert(
         The length of the fit; give at most one. 120 seconds of training if neither is given.
     bytes
         Take the largest field that stores at most this many bytes.
+    bits
+        With 8, tables and networks are stored as 8-bit whole numbers with scales, and the last part of the fit takes that into
+        account. Without, tables are stored in half precision and networks in single.
     options
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
@@ -107,7 +111,13 @@ def convert(
     from polyfield.fitting.runs.config import FitConfig
 
     source = os.fspath(teacher)
-    common: dict[str, Any] = {"seed": seed, "device": device, "save_seconds": save_seconds, "bytes": bytes}
+    common: dict[str, Any] = {
+        "seed": seed,
+        "device": device,
+        "save_seconds": save_seconds,
+        "bytes": bytes,
+        "bits": bits,
+    }
     if not is_field(source) and not is_function(source):
         return _of_mesh(
             source,

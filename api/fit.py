@@ -51,6 +51,7 @@ def fit(
     seconds: float | None = None,
     downscale: int = 1,
     bytes: int | None = None,
+    bits: int | None = None,
     options: Mapping[str, int | str] | None = None,
     loss: Sequence[Term | Mapping[str, Any]] | None = None,
     seed: int = 0,
@@ -83,6 +84,9 @@ def fit(
         Average blocks of `downscale` x `downscale` pixels into one.
     bytes
         Take the largest field that stores at most this many bytes.
+    bits
+        With 8, tables and networks are stored as 8-bit whole numbers with scales, and the last part of the fit takes that into
+        account. Without, tables are stored in half precision and networks in single.
     options
         Options of the architecture, for example ``{"log2_size": 17}``.
     loss
@@ -140,6 +144,7 @@ def fit(
         box=None if box is None else list(box),
         signal=signal or "radiance",
         bytes=bytes,
+        bits=bits,
         loss=[term.to_json() if isinstance(term, Term) else dict(term) for term in loss or ()],
     )
     device_of(device)

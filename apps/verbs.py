@@ -39,6 +39,7 @@ def fit(
     seconds: float | None = None,
     downscale: int = 1,
     bytes: int | None = None,
+    bits: int | None = None,
     options: dict[str, int | str] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -64,6 +65,8 @@ def fit(
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
         downscale: Average blocks of this many pixels along each side into one.
         bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
+            precision and networks in single if not given.
         options: Names and values, e.g. --options log2_size 19. An unknown name lists those there are.
         seed: All randomness follows from it.
         device: cpu, cuda, or auto: cuda if there is a GPU.
@@ -86,6 +89,7 @@ def fit(
             seconds=seconds,
             downscale=downscale,
             bytes=bytes,
+            bits=bits,
             options=options,
             seed=seed,
             device=device,
@@ -105,6 +109,7 @@ def convert(
     steps: int | None = None,
     seconds: float | None = None,
     bytes: int | None = None,
+    bits: int | None = None,
     options: dict[str, int | str] | None = None,
     stages: tuple[float, float] | None = None,
     hard: tuple[str, ...] = ("poses", "rays", "points"),
@@ -126,6 +131,8 @@ def convert(
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
         bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
+            precision and networks in single if not given.
         options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
         stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow. Early
             ends for tables, late ones for networks, if not given.
@@ -149,6 +156,7 @@ def convert(
             steps=steps,
             seconds=seconds,
             bytes=bytes,
+            bits=bits,
             options=options,
             stages=stages,
             hard=hard,

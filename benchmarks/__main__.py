@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 
 CONVERSIONS = ("photographs", "conversion", "learning", "stages", "roundtrip", "erased", "fused")
 KINDS = (
-    "limits",
-    "kernels",
-    "network",
-    "step",
-    "fit",
-    "scene",
-    "pictures",
-    "modulation",
-    "shape",
-    "ngpc",
+    *(
+        "limits",
+        "kernels",
+        "network",
+        "step",
+        "fit",
+        "scene",
+        "bits",
+        "pictures",
+        "modulation",
+        "shape",
+        "ngpc",
+    ),
     *CONVERSIONS,
 )
 HERE = Path(__file__).parent
@@ -161,7 +164,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
     """Cells of every architecture, of shapes, and of the four applications."""
-    from benchmarks import matrix, modulation, ngpc
+    from benchmarks import bits, matrix, modulation, ngpc
     from polyfield.data.kinds import fingerprint
     from polyfield.fields import ARCHITECTURES, Domain, Meaning, architecture
 
@@ -170,6 +173,9 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
     for order, name in enumerate(ARCHITECTURES):
         what = f"{scene['scene']} {name}"
         cells.append(cell("scene", what, matrix.scene, name, asked.scene, order=order, **scene))
+    for order, name in enumerate(ARCHITECTURES):
+        what = f"{scene['scene']} {name}"
+        cells.append(cell("bits", what, bits.measure, name, asked.scene, order=order, **scene))
     if asked.pictures is not None:
         files = sorted(asked.pictures.glob("*.png"))
         if not files:

@@ -36,6 +36,13 @@ SECTIONS = {
         "Architectures on a scene",
         "Whole fits of every architecture as it comes. Training dB are those of the rays drawn, a mean over a tenth of the fit.",
     ),
+    "bits": (
+        "8 bits",
+        (
+            "Fits of every architecture, and fits of as many steps with `--bits 8`. A file also has the occupancy grid and the "
+            "cameras."
+        ),
+    ),
     "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
     "modulation": (
         "Coordinate-aware modulation",

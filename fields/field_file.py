@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields.context import FieldContext, nonsense
+from polyfield.fields.quantised import SCALES
 from polyfield.fields.registry import build
 from polyfield.fields.spec import FieldSpec
-from polyfield.fields.stored import StoredField
+from polyfield.fields.stored import SCALES_OF, StoredField
 from polyfield.files.atomic import write_bytes
 from polyfield.files.strict_json import json_text, parse_json
 from polyfield.files.tensors import read_tensors, tensors_to_bytes
@@ -26,10 +28,11 @@ VERSION = "2"
 
 _FIELD = "field."  # begins the names of the field's own tensors
 _OCCUPANCY = "context.occupancy"
+_LARGEST_OCCUPANCY = 1 << 28  # bytes
 
 
 def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
-    """Write a field and its context, atomically, with tables in half precision.
+    """Write a field and its context, atomically, with tables in half precision, or with 8 bits if its spec says so.
 
     Raises PolyfieldError if that fails. An existing file is then unchanged.
     """
@@ -38,7 +41,7 @@ def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldC
     shape = None
     if context.occupancy is not None:
         shape = list(context.occupancy.shape)
-        tensors[_OCCUPANCY] = _pack(context.occupancy)
+        tensors[_OCCUPANCY] = _pack(context.occupancy, deflated=field.spec.bits is not None)
     plain = {
         "background": list(context.background),
         "step_size": context.step_size,
@@ -76,8 +79,9 @@ def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]
             f"{VERSION!r}; use the polyfield that wrote it, or fit again"
         )
     with naming(path):
-        context = _context(_json(metadata, "context"), tensors.pop(_OCCUPANCY, None))
-        return _field(FieldSpec.from_json(_json(metadata, "spec")), tensors), context
+        spec, packed = FieldSpec.from_json(_json(metadata, "spec")), tensors.pop(_OCCUPANCY, None)
+        context = _context(_json(metadata, "context"), packed, deflated=spec.bits is not None)
+        return _field(spec, tensors), context
 
 
 def _json(metadata: dict[str, str], key: str) -> Any:
@@ -90,8 +94,10 @@ def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
     with torch.device("meta"):
         expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
     _compare(tensors, expected)
+    if spec.bits is not None:
+        _check_quantised(tensors)
     built = build(spec)
-    built.load_state_dict({name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()})
+    built.take({name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()})
     return built
 
 
@@ -114,7 +120,25 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
             )
 
 
-def _context(data: Any, packed: Tensor | None) -> FieldContext:
+def _check_quantised(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse whole numbers and scales that `quantised` never makes."""
+    least, largest = SCALES
+    for name, scales in tensors.items():
+        if not name.endswith(SCALES_OF):
+            continue
+        bad = scales[(scales < least) | (scales > largest)]
+        if len(bad):
+            raise PolyfieldError(
+                f"tensor {name!r}: found the scale {float(bad[0]):g}; expected {least:g} to {largest:g}; save the field again"
+            )
+        if (numbers := tensors[name.removesuffix(SCALES_OF)]).min() == -128:
+            at = int((numbers.flatten() == -128).nonzero()[0])
+            raise PolyfieldError(
+                f"tensor {name.removesuffix(SCALES_OF)!r}: number {at} is -128; expected -127 to 127; save the field again"
+            )
+
+
+def _context(data: Any, packed: Tensor | None, *, deflated: bool) -> FieldContext:
     match data:
         case {
             "background": [red, green, blue],
@@ -130,7 +154,7 @@ def _context(data: Any, packed: Tensor | None) -> FieldContext:
                 step_size=float(step_size),
                 cone=float(cone),
                 near=float(near),
-                occupancy=_unpack(packed, shape),
+                occupancy=_unpack(packed, shape, deflated=deflated),
                 cameras=cameras,
                 source=source,
             )
@@ -140,20 +164,44 @@ def _context(data: Any, packed: Tensor | None) -> FieldContext:
     )
 
 
-def _pack(occupancy: Tensor) -> Tensor:
-    """Return bools of any shape as one bit each, (ceil(n / 8),) uint8. The first is the lowest bit."""
-    return torch.from_numpy(np.packbits(occupancy.cpu().numpy(), bitorder="little"))
+def _pack(occupancy: Tensor, *, deflated: bool) -> Tensor:
+    """Return bools of any shape as one bit each, (ceil(n / 8),) uint8. The first is the lowest bit.
+
+    With `deflated`, return those bytes as a zlib stream (RFC 1950).
+    """
+    bits = np.packbits(occupancy.cpu().numpy(), bitorder="little")
+    return torch.from_numpy(
+        np.frombuffer(bytearray(zlib.compress(bits.tobytes(), 9)), np.uint8) if deflated else bits
+    )
 
 
-def _unpack(packed: Tensor | None, shape: Any) -> Tensor | None:
+def _unpack(packed: Tensor | None, shape: Any, *, deflated: bool) -> Tensor | None:
     """Return the inverse of `_pack`."""
     if packed is None and shape is None:
         return None
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
         raise nonsense("occupancy", shape, f"the shape of the tensor {_OCCUPANCY}")
     size = -(-math.prod(shape) // 8)
+    if deflated and packed is not None and packed.dtype == torch.uint8:
+        packed = _inflated(packed, size)
     if packed is None or packed.dtype != torch.uint8 or packed.shape != (size,):
         found = "nothing" if packed is None else f"{packed.dtype} {tuple(packed.shape)}"
         raise PolyfieldError(f"tensor {_OCCUPANCY}: found {found}; expected torch.uint8 ({size},)")
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape), bitorder="little")
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
+
+
+def _inflated(packed: Tensor, size: int) -> Tensor:
+    """Return the bytes of a zlib stream, (size,) uint8. Raises PolyfieldError where there are more or fewer."""
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_OCCUPANCY) + 1)
+    except zlib.error as error:
+        raise PolyfieldError(
+            f"tensor {_OCCUPANCY}: is no zlib stream: {error}; save the field again"
+        ) from None
+    if len(data) != size or not stream.eof or stream.unused_data:
+        raise PolyfieldError(
+            f"tensor {_OCCUPANCY}: its zlib stream does not hold {size:,} bytes; save the field again"
+        )
+    return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))

@@ -23,6 +23,13 @@ class FieldSpec:
     meaning: Meaning
     # The architecture's own; what is absent has its default.
     options: dict[str, Any] = field(default_factory=dict)
+    bits: int | None = None  # 8: files hold parameters as whole numbers with scales
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and (type(self.bits) is not int or self.bits != 8):
+            raise PolyfieldError(
+                f"bits is {self.bits!r:.80}; expected 8, or none for tables in half precision"
+            )
 
     @staticmethod
     def of(architecture: str, signal: str, domain: Domain, **options: Any) -> FieldSpec:
@@ -31,17 +38,19 @@ class FieldSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""
+        bits = {} if self.bits is None else {"bits": self.bits}
         return {
             "architecture": self.architecture,
             "meaning": self.meaning.to_json(),
             "options": dict(self.options),
+            **bits,
         }
 
     @staticmethod
     def from_json(data: Any) -> FieldSpec:
         """Return the spec that `to_json` wrote. Raises PolyfieldError for anything else."""
         keys = {"architecture", "meaning", "options"}
-        if not isinstance(data, dict) or set(data) != keys:
+        if not isinstance(data, dict) or set(data) - {"bits"} != keys:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise PolyfieldError(
                 f"field spec: found {found!s:.200}; expected the keys {', '.join(sorted(keys))}"
@@ -50,4 +59,5 @@ class FieldSpec:
             raise PolyfieldError(f"field spec: architecture is {data['architecture']!r:.80}; expected a name")
         if not isinstance(data["options"], dict):
             raise PolyfieldError("field spec: options must be an object")
-        return FieldSpec(data["architecture"], Meaning.from_json(data["meaning"]), dict(data["options"]))
+        meaning, options = Meaning.from_json(data["meaning"]), dict(data["options"])
+        return FieldSpec(data["architecture"], meaning, options, data.get("bits"))

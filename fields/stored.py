@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from polyfield.fields.field import Field
 from polyfield.fields.plan import Plan
+from polyfield.fields.quantised import FEWEST, dequantised, quantised
 from polyfield.fields.spec import FieldSpec
 
+SCALES_OF = ".scale"  # ends the names of the scales of a quantised parameter
 _MOST_HALF = torch.finfo(torch.float16).max
 
 # Maps points (N, D) in the world to importance (N,), not negative.
@@ -27,7 +29,7 @@ class Group:
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
-    half: bool = False  # files hold them in half precision
+    half: bool = False  # tables: files hold them in half precision, or in 8 bits with scales of each column
 
     def inside(self, module: str) -> Group:
         """Return the group with the names that its parameters have in a parent of that module."""
@@ -90,19 +92,51 @@ class StoredField(nn.Module, Field):
         """Return how many numbers are trained."""
         return sum(p.numel() for p in self.parameters())
 
-    def _halves(self) -> set[str]:
-        return {name for group in self.parameter_groups() if group.half for name in group.parameters}
-
-    def stored(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by name, as a file holds them."""
-        halves = self._halves()
-        return {
-            name: tensor.clamp(-_MOST_HALF, _MOST_HALF).half() if name in halves else tensor
-            for name, tensor in self.state_dict().items()
-        }
-
     def stored_bytes(self) -> int:
         """Return the bytes of `stored`, without making it."""
-        halves = self._halves()
-        tensors = self.state_dict().items()
-        return sum(tensor.numel() * (2 if name in halves else tensor.itemsize) for name, tensor in tensors)
+        shapes = {name: tensor.to("meta") for name, tensor in self.state_dict().items()}
+        return sum(tensor.nbytes for tensor in self._as_stored(shapes).values())
+
+    # -- what a file holds
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by name, as a file holds them.
+
+        Tables are in half precision. With 8 bits, parameters of at least FEWEST numbers are whole numbers, and the scales
+        are NAME.scale.
+        """
+        return self._as_stored(self.state_dict())
+
+    def take(self, stored: Mapping[str, Tensor]) -> None:
+        """Set parameters and buffers to what `stored` returned."""
+        tables, tensors = self._tables(), dict(stored)
+        for name, parameter in self.named_parameters():
+            if self._is_quantised(parameter):
+                scales = tensors.pop(name + SCALES_OF)
+                tensors[name] = dequantised(tensors[name], scales, table=name in tables)
+        self.load_state_dict(tensors)
+
+    def rounded(self) -> dict[str, Tensor]:
+        """Return the parameters that a file holds in 8 bits and that are no tables, by name, as loading gives them."""
+        tables = self._tables()
+        return {
+            name: dequantised(*quantised(parameter.detach(), table=False), table=False)
+            for name, parameter in self.named_parameters()
+            if name not in tables and self._is_quantised(parameter)
+        }
+
+    def _as_stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        tables, parameters = self._tables(), dict(self.named_parameters())
+        stored = {}
+        for name, tensor in tensors.items():
+            if name in parameters and self._is_quantised(parameters[name]):
+                stored[name], stored[name + SCALES_OF] = quantised(tensor, table=name in tables)
+            else:
+                stored[name] = tensor.clamp(-_MOST_HALF, _MOST_HALF).half() if name in tables else tensor
+        return stored
+
+    def _is_quantised(self, parameter: Tensor) -> bool:
+        return self.spec.bits is not None and parameter.numel() >= FEWEST
+
+    def _tables(self) -> set[str]:
+        return {name for group in self.parameter_groups() if group.half for name in group.parameters}

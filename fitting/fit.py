@@ -13,6 +13,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import StoredField
 from polyfield.fitting.objective import Moment, Objective
 from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.rounding import SINCE, Rounding
 from polyfield.fitting.runs import restoring
 from polyfield.fitting.schedule import Length
 
@@ -64,6 +65,7 @@ class Fit:
         self.prepare_seconds = prepare_seconds  # of making what the field is fitted to
         self.totals = dict.fromkeys(objective.counts, 0)
         self._bad_in_a_row = 0
+        self._rounding: Rounding | None = None
 
     @property
     def progress(self) -> float:
@@ -101,6 +103,7 @@ class Fit:
         self._bad_in_a_row = outcome.bad_in_a_row
         self.seconds += time.perf_counter() - start
         self._advance()  # by the seconds that a checkpoint of now has
+        self._round()
         if self._bad_in_a_row >= PATIENCE:
             raise Diverged(
                 f"step {self.steps}: the fit was stopped, because {PATIENCE} steps in a row had no samples or no finite loss"
@@ -115,12 +118,20 @@ class Fit:
             self.optimiser.follow(self.field.parameter_groups(), maps)
             self.objective.follow()
 
+    def _round(self) -> None:
+        """In the last part of a fit of 8 bits, give the networks the weights that the file will hold."""
+        if self._rounding:
+            self._rounding.follow()
+        elif self.field.spec.bits is not None and self.progress >= SINCE:
+            self._rounding = Rounding(self.field)
+
     # -- checkpoints
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that is a tensor."""
+        own = self._rounding.own if self._rounding else {}
         return restoring.joined(
-            field=self.field.state_dict(),
+            field=self.field.state_dict() | own,
             adam=self.optimiser.tensors(),
             objective=self.objective.tensors(),
         )
@@ -148,6 +159,8 @@ class Fit:
         restoring.check_tensors(tensors, expected)
         tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.field.load_state_dict(restoring.part(tensors, "field"))
+        self._rounding = None
+        self._round()
         self.optimiser.restore(restoring.part(tensors, "adam"), state["adam_steps"])
         self.totals, self.prepare_seconds = dict(state["totals"]), state["prepare_seconds"]
         self._bad_in_a_row = state["bad_in_a_row"]

@@ -29,10 +29,11 @@ def config(**more) -> FitConfig:
     return FitConfig("x", "hashgrid", steps=2, device="cpu", signal="image", **more)
 
 
+@pytest.mark.parametrize("bits", [None, 8])
 @pytest.mark.parametrize("field", ARCHITECTURES)
-def test_the_largest_that_fits(field):
-    spec = FieldSpec.of(field, "sdf", CUBE)
-    size = 30_000 if field == "mlp" else 500_000  # below its limit
+def test_the_largest_that_fits(field, bits):
+    spec = dataclasses.replace(FieldSpec.of(field, "sdf", CUBE), bits=bits)
+    size = (10_000 if bits else 30_000) if field == "mlp" else 500_000  # below its limit
     found = suited(spec, None, size)
     assert stored_bytes(found) <= size
     option, kind = next(key for key in found.options), architecture(field)
@@ -65,6 +66,15 @@ def test_a_picture_gets_a_field_no_larger_than_itself():
     assert 0.2 * 512 * 256 * 3 < made.stored_bytes() <= 512 * 256 * 3
     asked = task.begin(config(bytes=100_000), silent).field
     assert 30_000 < asked.stored_bytes() <= 100_000
+
+
+def test_8_bits_make_files_smaller_or_with_bytes_fields_larger():
+    task = picture_task(512, 256)
+    plain, eight = (task.begin(config(bits=bits), silent).field for bits in (None, 8))
+    assert plain.parameter_count() == eight.parameter_count()
+    assert eight.stored_bytes() < 0.51 * plain.stored_bytes()
+    plain, eight = (task.begin(config(bits=bits, bytes=100_000), silent).field for bits in (None, 8))
+    assert eight.parameter_count() > 1.5 * plain.parameter_count() and eight.stored_bytes() <= 100_000
 
 
 @pytest.mark.parametrize("width, height, channels", [(1, 1, 3), (9, 7, 1), (32, 32, 3)])

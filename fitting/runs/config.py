@@ -35,6 +35,7 @@ class FitConfig:
     )
     signal: str = "radiance"
     bytes: int | None = None  # the most that the field may store
+    bits: int | None = None  # of a stored number: 8, or half precision for tables
     loss: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # terms; the source's own if empty
     spec: dict[str, Any] | None = None  # of the field that was built
     conversion: dict[str, Any] | None = None  # how a field is taught, where the source is one
@@ -50,6 +51,8 @@ class FitConfig:
         signal(self.signal)
         for term in self.loss:
             Term.from_json(term)
+        if self.bits not in (None, 8):
+            raise PolyfieldError(f"--bits {self.bits}: expected 8; omit it for tables in half precision")
         if self.spec is not None:
             FieldSpec.from_json(self.spec)
         if (self.steps is None) == (self.seconds is None):
@@ -80,6 +83,7 @@ class FitConfig:
                 f"{where}: the run is an edited field, which was not fitted; convert it first"
             )
         names = [field.name for field in dataclasses.fields(FitConfig)]
+        config = {"bits": None, **config}  # older runs have none
         if missing := sorted(set(names) - config.keys()):
             raise PolyfieldError(
                 f"{where}: the keys {', '.join(missing)} are missing; config.json is incomplete"
@@ -102,6 +106,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "box": (list, type(None)),
     "signal": (str,),
     "bytes": (int, type(None)),
+    "bits": (int, type(None)),
     "loss": (list,),
     "spec": (dict, type(None)),
     "conversion": (dict, type(None)),

@@ -101,6 +101,7 @@ class SceneTask(Task):
             field="hashgrid",
             options={"log2_size": 15},
             bytes=None,
+            bits=None,
             spec=None,
             seconds=None,
             steps=_FIRST_FIT,

@@ -75,10 +75,11 @@ class Task(ABC):
                     f"config.json: spec describes another signal or domain than {self.name}; begin a new run"
                 )
             return spec
-        spec = FieldSpec(config.field, self.meaning, config.options)
         asked = config.bytes is not None
+        # Bits make more room where bytes are given, and smaller files where they are not.
+        spec = FieldSpec(config.field, self.meaning, config.options, config.bits if asked else None)
         size = config.bytes if asked or config.options else self.default_bytes
-        return suited(spec, self.resolution, size, asked=asked)
+        return replace(suited(spec, self.resolution, size, asked=asked), bits=config.bits)
 
     # -- memory
 

@@ -1,0 +1,37 @@
+"""8 bits: every architecture on a scene, stored as fits store it by default and by 8-bit numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import polyfield
+from benchmarks.turns import Budget
+
+STEPS = 600  # of each fit
+DOWNSCALE = 4
+
+
+def measure(architecture: str, source: str, budget: Budget) -> dict[str, Any]:
+    """The cell of an architecture: a fit by steps, and one with 8 bits, equal to it until its last part."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = max(round(STEPS * budget.share), 10)
+        common: dict[str, Any] = {"field": architecture, "downscale": DOWNSCALE, "steps": steps}
+        plain, eight = Path(folder) / "plain", Path(folder) / "eight"
+        before = polyfield.fit(source, out=plain, **common).figures
+        after = polyfield.fit(source, bits=8, out=eight, **common).figures
+        files = [(run / "field.field").stat().st_size for run in (plain, eight)]
+    row = {
+        "architecture": architecture,
+        "test dB": before["psnr"],
+        "8 bits dB": after["psnr"],
+        "lost dB": before["psnr"] - after["psnr"],
+        "bytes stored": before["bytes"],
+        "8 bits, bytes stored": after["bytes"],
+        "file, bytes": files[0],
+        "8 bits, file, bytes": files[1],
+        "share of the file": files[1] / files[0],
+    }
+    note = f"{steps} steps, photographs at 1/{DOWNSCALE}; {before['views']} test views, {before['protocol']}"
+    return {"rows": [row], "notes": [note]}
