@@ -10,6 +10,7 @@ from polyfield.kernels.cuda.interpolate import interpolate
 from polyfield.kernels.cuda.march import march
 from polyfield.kernels.cuda.philox import random_bits, weighted
 from polyfield.kernels.cuda.radiance import fused_field
+from polyfield.kernels.cuda.rbf import nearest, rbf
 
 __all__ = [
     "adam",
@@ -17,7 +18,9 @@ __all__ = [
     "fused_field",
     "interpolate",
     "march",
+    "nearest",
     "random_bits",
+    "rbf",
     "transmittance",
     "weighted",
 ]

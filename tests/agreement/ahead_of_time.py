@@ -36,6 +36,12 @@ from polyfield.kernels.cuda.layers import backward_rows, padded, rows_of
 from polyfield.kernels.cuda.march import march_kernel
 from polyfield.kernels.cuda.philox import draw_kernel, random_bits_kernel
 from polyfield.kernels.cuda.rays import rays_kernel
+from polyfield.kernels.cuda.rbf import (
+    nearest_kernel,
+    rbf_kernel,
+    rbf_to_points_kernel,
+    rbf_to_weights_kernel,
+)
 from polyfield.kernels.cuda.visible import compare_kernel, keep_kernel, lit_kernel, picture_kernel
 
 FLOATS, HALF, INDICES, WHOLE = "*fp32", "*fp16", "*i32", "*i64"
@@ -59,6 +65,18 @@ _OF_FIELD = dict.fromkeys(("codes", "harmonics", "inputs", "to_inputs", "to_outp
     "levels": WHOLE,
     "size": "i32",
     "bad": INDICES,
+}
+_OF_KERNELS = {"neighbours": INDICES, "count": "i32"}
+_KERNELS = {
+    "D": 3,
+    "S": 6,
+    "K": 8,
+    "WIDTH": 8,
+    "F": 16,
+    "COLUMNS": 16,
+    "WAVES": True,
+    "LINEAR": False,
+    "BLOCK": 64,
 }
 _OF_DRAWING = {"step": WHOLE, "name": "i64", "seed_low": "i64", "seed_high": "i64", "count": "i32"}
 
@@ -111,10 +129,17 @@ KERNELS = {
         _OF_RAYS | {"occupancy": "*u8", "of_ray": INDICES, "capacity": "i32"} | _numbers("step", "cone"),
         _GRID,
     ),
+    nearest_kernel: (
+        {"out": INDICES, "count": "i32", "found": "i32"},
+        {"D": 3, "K": 8, "WIDTH": 8, "TILE": 64, "BLOCK": 64},
+    ),
     picture_kernel: (_OF_RAYS, _RAYS),
     points_kernel: (_OF_FIELD, _DENSITY | {"LEVELS": 8, "F": 4, "BLOCK": 128}),
     random_bits_kernel: (_OF_DRAWING | {"out": INDICES}, {"BLOCK": 256}),
     rays_kernel: (_OF_RAYS | {"harmonics": HALF} | _numbers("least", "reach"), _RAYS),
+    rbf_kernel: (_OF_KERNELS, _KERNELS),
+    rbf_to_points_kernel: (_OF_KERNELS, _KERNELS),
+    rbf_to_weights_kernel: (_OF_KERNELS, _KERNELS),
     transmittance_kernel: (_OF_RAYS, _RAYS),
 }
 _WARPS = {
@@ -126,6 +151,10 @@ _WARPS = {
     interpolate_kernel: 4,
     interpolate_to_points_kernel: 4,
     interpolate_to_table_kernel: 4,
+    nearest_kernel: 4,
+    rbf_kernel: 4,
+    rbf_to_points_kernel: 4,
+    rbf_to_weights_kernel: 4,
 }
 
 
