@@ -16,7 +16,7 @@ from polyfield.kernels.reference.rbf import TINY
 from polyfield.kernels.tree import Tree
 
 _BLOCK = 64  # points
-_TILE = 64  # centres that are compared with a block of points at once
+_SEARCHED = 32  # points of a search at once, and centres that they are compared with
 _MOST = 1 << 10  # points in the interpreter's blocks
 _TINY = tl.constexpr(TINY)
 
@@ -62,6 +62,30 @@ def nearest_kernel(
         chosen = slot == tl.argmin(best, 1)[:, None]
         tl.store(out + point * K + k, tl.sum(tl.where(chosen, index, 0), 1), mask=inside)
         best = tl.where(chosen, float("inf"), best)
+
+
+@triton.jit
+def _sine(x, k):
+    """Return sin of x by its distance to the multiple k of pi, which may be a half one for the cosine.
+
+    tl.sin has a branch for large numbers, which needs a stack.
+    """
+    r = ((x - k * 3.140625) - k * 9.67502594e-4) - k * 1.50995788e-7
+    s = r * r
+    p = (-2.50521084e-8 * s + 2.75573192e-6) * s - 1.98412698e-4
+    return r + r * s * ((p * s + 8.33333333e-3) * s - 1.66666667e-1)
+
+
+@triton.jit
+def _sin(x):
+    k = tl.floor(x * 0.318309886 + 0.5)
+    return tl.where((k.to(tl.int32) & 1) == 1, -1.0, 1.0) * _sine(x, k)
+
+
+@triton.jit
+def _cos(x):
+    k = tl.floor(x * 0.318309886 + 1.0)
+    return tl.where((k.to(tl.int32) & 1) == 1, -1.0, 1.0) * _sine(x, k - 0.5)
 
 
 @triton.jit
@@ -138,7 +162,7 @@ def rbf_kernel(
     share = (height / total[:, None])[:, :, None]
     column = tl.arange(0, COLUMNS)
     if WAVES:
-        share = tl.sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
+        share = _sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
     here = there[:, :, None] & (column < F)[None, None, :]
     weight = tl.load(weights + kernel[:, :, None] * F + column[None, None, :], mask=here, other=0.0)
     to = point[:, None] * F + column[None, :]
@@ -173,7 +197,7 @@ def rbf_to_weights_kernel(
     share = (height / total[:, None])[:, :, None]
     column = tl.arange(0, COLUMNS)
     if WAVES:
-        share = tl.sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
+        share = _sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
     here = there[:, :, None] & (column < F)[None, None, :]
     of = point[:, None] * F + column[None, :]
     g = tl.load(gradient + of, mask=inside[:, None] & (column < F)[None, :], other=0.0)
@@ -214,7 +238,7 @@ def rbf_to_points_kernel(
     slope *= tl.load(gradient + of, mask=inside[:, None] & (column < F)[None, :], other=0.0)[:, None, :]
     if WAVES:
         wave = tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :]
-        slope *= wave * tl.cos(share[:, :, None] * wave)
+        slope *= wave * _cos(share[:, :, None] * wave)
     to_share = tl.sum(slope, 2)
     to_height = (to_share - tl.sum(to_share * share, 1)[:, None]) / total[:, None]
     for e in tl.static_range(D):
@@ -244,7 +268,7 @@ def nearest(tree: Tree, points: Tensor, count: int) -> Tensor:
     launch(
         nearest_kernel,
         len(points),
-        _BLOCK,
+        _SEARCHED,
         points,
         centres,
         out,
@@ -253,7 +277,7 @@ def nearest(tree: Tree, points: Tensor, count: int) -> Tensor:
         D=points.shape[1],
         K=count,
         WIDTH=triton.next_power_of_2(count),
-        TILE=_TILE,
+        TILE=_SEARCHED,
         most=_MOST,
         num_warps=4,
     )

@@ -131,7 +131,7 @@ KERNELS = {
     ),
     nearest_kernel: (
         {"out": INDICES, "count": "i32", "found": "i32"},
-        {"D": 3, "K": 8, "WIDTH": 8, "TILE": 64, "BLOCK": 64},
+        {"D": 3, "K": 8, "WIDTH": 8, "TILE": 32, "BLOCK": 32},
     ),
     picture_kernel: (_OF_RAYS, _RAYS),
     points_kernel: (_OF_FIELD, _DENSITY | {"LEVELS": 8, "F": 4, "BLOCK": 128}),
