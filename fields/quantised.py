@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 FEWEST = 256  # numbers of a tensor that is quantised
 SCALES = (2.0**-100, 2.0**100)  # the least and the largest
-_ROWS = 4096  # of a table's column that share a scale
+_ROWS = 1024  # of a table's column that share a scale
 _MOST = 127
 _LARGEST_OF_TABLES = 2.0**9  # so that half precision holds 127 times as much
 
@@ -16,7 +16,7 @@ _LARGEST_OF_TABLES = 2.0**9  # so that half precision holds 127 times as much
 def quantised(tensor: Tensor, *, table: bool) -> tuple[Tensor, Tensor]:
     """Return round(tensor / scale), int8, and the scales, bfloat16, of its blocks.
 
-    A block is up to 4096 rows of one column of a table (..., F), or the weights of one output of (out, ...). Its scale is its
+    A block is up to 1024 rows of one column of a table (..., F), or the weights of one output of (out, ...). Its scale is its
     largest magnitude / 127, rounded to 8 significant bits, so products of whole numbers and scales are exact. Hence what
     `dequantised` returns gives the same whole numbers and scales again.
     """
