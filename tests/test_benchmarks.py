@@ -16,12 +16,25 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import compiling, fits, forms, heat_map, limits, operations, peers, report, results, steps
+from benchmarks import (
+    compiling,
+    fits,
+    forms,
+    heat_map,
+    limits,
+    modulation,
+    operations,
+    peers,
+    report,
+    results,
+    steps,
+)
 from benchmarks import pack as packed
 from benchmarks.turns import QUICK, Budget, in_turns, rate, rate_by_count
 from polyfield.data.readers import open_scene
 from polyfield.data.scene import Scene
 from polyfield.demo.scenes import make_scene
+from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, Domain, FieldSpec, create
 from polyfield.kernels.dispatch import form
 
@@ -224,6 +237,19 @@ def test_a_fit_and_its_pictures(scene_folder, scene):
     assert row["test dB"] > 5 and abs(row["lost by stopping dB"]) < 3
     assert row["between them dB"] > 20  # they are nearly the same picture
     assert fits.fused.LEAST_TRANSMITTANCE > 0
+
+
+def test_modulation_is_measured_on_the_centres_of_pictures(tmp_path):
+    values = np.full((140, 150, 3), 40, np.uint8)
+    values[6:134, 11:139] = 102  # the crop is of one colour
+    Image.fromarray(values).save(tmp_path / "a.png")
+    crop = modulation._crop(tmp_path / "a.png")
+    assert crop.shape == (128 * 128, 3) and (crop == 0.4).all()
+    [row] = modulation.measure("cam", [tmp_path / "a.png"], QUICK)["rows"]
+    assert row["mean dB"] == row["a dB"] > 0 and row["parameters"] == 16_576 + 195 + 6144
+    Image.fromarray(values[:100]).save(tmp_path / "low.png")
+    with pytest.raises(PolyfieldError, match="150 x 100 x 3; expected RGB of 128 x 128 or more"):
+        modulation.measure("mlp", [tmp_path / "low.png"], QUICK)
 
 
 # -- what is kept, and the command

@@ -237,7 +237,7 @@ def test_an_index_or_a_norm_that_a_field_does_not_have_is_refused(signal, option
 
 def test_options_that_suit_a_source():
     kind = architecture("cam")
-    assert kind.suited(200, 4)["index"] == "time"
+    assert kind.suited(200, 4)["index"] == "position+time"
     assert "index" not in kind.suited(200, 3)
 
 

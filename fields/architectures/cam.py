@@ -172,7 +172,9 @@ def _refuse(options: CamOptions, meaning: Meaning) -> None:
 
 def suited(resolution: int, axes: int) -> dict[str, Any]:
     """Return options for a source of this resolution. Measured."""
-    return {**suited_mlp(resolution, axes), **({"index": "time"} if axes > TIME else {})}
+    # Of moving scenes, grids over time alone add nothing to the mlp in short fits; over space and time they do.
+    moving = {"index": "position+time", "nodes": 16} if axes > TIME else {}
+    return {**suited_mlp(resolution, axes), **moving}
 
 
 ARCHITECTURE = Architecture(
