@@ -54,7 +54,7 @@ def fit(
         source: A scene: a folder with transforms.json or transforms_train.json, or the path of either; a picture (PNG,
             JPEG, WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
             a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
-        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, mlp or cam.
+        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
         kind: What to read the source as: scene, picture, mesh, cloud or volume. Its name and content decide if not
             given.
         box: Centre and half size of a scene's region of detail, x y z h, in its own coordinates. The cameras decide if not
@@ -127,7 +127,7 @@ def convert(
 
     Args:
         teacher: A run's folder, a .field file, a mesh, or a Python function as module:function.
-        to: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, mlp or cam.
+        to: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
         bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.

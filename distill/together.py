@@ -30,6 +30,9 @@ class Together:
     def descend(self, moment: Moment) -> Outcome:
         return (self.points if moment.step % 2 else self.rays).descend(moment)
 
+    def occupied(self) -> Tensor | None:
+        return self.rays.occupied()
+
     def follow(self) -> None:
         self.rays.follow()
         self.points.fused = self.rays.fused
@@ -50,6 +53,7 @@ class Together:
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
         for name, own in self._parts:
             own.restore(part(tensors, name), state[name], moment)
+        self.points.fused = self.rays.fused
 
     @property
     def _parts(self) -> Sequence[tuple[str, RayObjective | PointObjective]]:

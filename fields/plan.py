@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from polyfield.fields.meaning import Meaning
+from polyfield.fields.parts.directions import spherical_harmonics
 from polyfield.fields.parts.factor import Factor
 
 
@@ -19,12 +20,29 @@ class ColourNetwork:
 
 
 @dataclass(frozen=True)
+class Harmonics:
+    """colour_c = sigmoid(sum_k latent[1 + c degree^2 + k] Y_k(direction)).
+
+    Y_k are spherical harmonics, those of order l divided by (l + 1)^2. So under Adam colours learn faster than how
+    they depend on the direction.
+    """
+
+    degree: int
+
+    def basis(self, directions: Tensor) -> Tensor:
+        """Return Y_k ([B,] N, degree^2) of unit directions ([B,] N, 3)."""
+        orders = [order for order in range(self.degree) for _ in range(2 * order + 1)]
+        shares = directions.new_tensor([1 / (order + 1) ** 2 for order in orders])
+        return spherical_harmonics(directions, self.degree) * shares
+
+
+@dataclass(frozen=True)
 class Plan:
     """A field of the form: encode, trunk, head.
 
     unit = domain(x). The code of a group is the product, or the sum, of interpolate(table, unit[:, axes], levels) over
     its factors; code is those of all groups side by side, with frequency_code(unit, frequencies) behind them.
-    latent = mlp(code, trunk). Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
+    latent = mlp(code, trunk), or the code where the trunk has no layers. Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
     they are the raw values. The head is a record that says how colours follow: a form of the fused step serves those
     that it knows.
     """
@@ -33,5 +51,5 @@ class Plan:
     groups: tuple[tuple[Factor, ...], ...]
     summed: bool
     trunk: tuple[Tensor, ...]  # (out, in) each, ReLU between
-    head: object | None  # ColourNetwork, an architecture's own record, or None for values
+    head: object | None  # ColourNetwork, Harmonics, an architecture's own record, or None for values
     frequencies: int | None = None  # octaves; without, there are no sines and cosines

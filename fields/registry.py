@@ -18,6 +18,7 @@ ARCHITECTURES = {
     "kplanes": "polyfield.fields.architectures.kplanes",
     "vm": "polyfield.fields.architectures.vm",
     "cp": "polyfield.fields.architectures.cp",
+    "voxels": "polyfield.fields.architectures.voxels",
     "mlp": "polyfield.fields.architectures.mlp",
     "rbf": "polyfield.fields.architectures.rbf",
     "cam": "polyfield.fields.architectures.cam",

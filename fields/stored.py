@@ -66,10 +66,13 @@ class StoredField(nn.Module, Field):
         importance is the task's own measure of detail.
         """
 
-    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+    def advance(
+        self, progress: float, occupied: Tensor | None = None
+    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
         """Change the structure to what a fit wants at this progress in [0, 1], or do nothing and return None.
 
-        A new field has the structure of progress 1. Returns the map from old to new tensor of each parameter that
+        A new field has the structure of progress 1. occupied (K, G, G, G) bool are the cells of the fit's occupancy
+        grid that are not empty, or None if that is not known; structure that follows from them is a buffer. Returns the map from old to new tensor of each parameter that
         changed; optimiser moments follow it.
         """
         return None

@@ -102,7 +102,7 @@ class Fit:
         self.totals = {name: total + outcome.counts.get(name, 0) for name, total in self.totals.items()}
         self._bad_in_a_row = outcome.bad_in_a_row
         self.seconds += time.perf_counter() - start
-        self._advance()  # by the seconds that a checkpoint of now has
+        self._advance(self.objective.occupied())  # by the seconds that a checkpoint of now has
         self._round()
         if self._bad_in_a_row >= PATIENCE:
             raise Diverged(
@@ -111,9 +111,9 @@ class Fit:
         counts = {name: count // outcome.steps for name, count in outcome.counts.items()}
         return Step(self.steps, outcome.figures, counts)
 
-    def _advance(self) -> None:
+    def _advance(self, occupied: Tensor | None) -> None:
         """Let the field change its structure."""
-        maps = self.field.advance(self.progress)
+        maps = self.field.advance(self.progress, occupied)
         if maps:
             self.optimiser.follow(self.field.parameter_groups(), maps)
             self.objective.follow()
@@ -152,7 +152,7 @@ class Fit:
         """Take back what `tensors` and `state` returned. Raises PolyfieldError if they are of another fit."""
         restoring.check_state(state, self.state())
         self.steps, self.seconds = state["steps"], state["seconds"]
-        self._advance()  # the structure that the field then had
+        self._advance(None)  # the structure that the field then had; buffers hold what occupancy decided
         expected = {name: {restoring.shape(tensor)} for name, tensor in self.tensors().items()}
         for name, shapes in self.objective.allowed_shapes().items():
             expected[f"objective.{name}"] = shapes

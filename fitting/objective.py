@@ -52,6 +52,9 @@ class Objective(Protocol):
     def descend(self, moment: Moment) -> Outcome:
         """Take one step, or several where the device works ahead, and move the parameters."""
 
+    def occupied(self) -> Tensor | None:
+        """Return the cells (K, G, G, G) bool where the field is not empty, or None if that is not known."""
+
     def follow(self) -> None:
         """Take over the tensors of a field that changed its structure."""
 
@@ -94,6 +97,9 @@ class Stages:
             stage.follow()  # the stage before moved the parameters, and copies in half precision did not follow
             self._current = stage
         return stage.descend(moment)
+
+    def occupied(self) -> Tensor | None:
+        return self.last.occupied()
 
     def follow(self) -> None:
         for _, stage in self._stages:

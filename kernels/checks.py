@@ -229,8 +229,12 @@ def fused_field(
         _group(f"fused_field: groups[{index}]", group, dimensions) for index, group in enumerate(groups)
     )
     codes += 0 if frequencies is None else dimensions * (1 + 2 * frequencies)
-    latent = _layers("fused_field: density", density, (), codes)
+    latent = _layers("fused_field: density", density, (), codes) if density else codes
     if not colour:
+        if degree and latent < 1 + 3 * degree**2:
+            raise PolyfieldError(
+                f"fused_field: {latent} latent numbers; expected a density and 3 x {degree**2} coefficients"
+            )
         return
     outputs = _layers("fused_field: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:

@@ -2,14 +2,17 @@
 
 Node i of R is at i / (R - 1) along its axis. A level with at most `size` nodes is dense, with its nodes in
 order and x fastest. Any other level is hashed into `size` entries (Mueller et al. 2022, section 3, with our
-own node positions).
+own node positions). An index says instead which of `size` entries each node has; nodes may share one.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 
@@ -23,6 +26,8 @@ class Levels:
 
     resolutions: tuple[tuple[int, ...], ...]  # (L, D) nodes along each axis, 2 or more
     size: int  # most entries that one level may have; a power of two where a level is hashed
+    # Of a single level: the entry of each of its nodes, (nodes,) int32, in the order of a dense level.
+    index: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         dimensions = {len(level) for level in self.resolutions}
@@ -32,10 +37,28 @@ class Levels:
             raise PolyfieldError(
                 f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
             )
+        if self.index is not None:
+            self._check_index(self.index)
         if self.entries >= 1 << 31:
             raise PolyfieldError(f"levels: {self.entries:,} entries; expected fewer than 2^31")
         if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
             raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
+
+    def _check_index(self, index: Tensor) -> None:
+        """Refuse an index whose entries are not those of the table; kernels trust it."""
+        nodes = math.prod(self.resolutions[0])
+        if self.count != 1 or index.shape != (nodes,) or index.dtype != torch.int32:
+            raise PolyfieldError(
+                f"levels: index is {index.dtype} {tuple(index.shape)} for {self.count} levels; expected torch.int32 "
+                f"({nodes},) for one level"
+            )
+        if index.is_meta:
+            return
+        low, high = (int(bound) for bound in index.aminmax())
+        if low < 0 or high >= self.size:
+            raise PolyfieldError(
+                f"levels: index goes from {low} to {high}; expected entries from 0 to {self.size - 1}"
+            )
 
     @staticmethod
     def geometric(count: int, coarsest: int, finest: int, dimensions: int, size: int) -> Levels:
@@ -62,11 +85,15 @@ class Levels:
     @cached_property
     def hashed(self) -> tuple[bool, ...]:
         """Whether each level is hashed, (L,)."""
+        if self.index is not None:
+            return (False,)
         return tuple(math.prod(level) > self.size for level in self.resolutions)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Entries of each level, (L,)."""
+        if self.index is not None:
+            return (self.size,)
         return tuple(min(math.prod(level), self.size) for level in self.resolutions)
 
     @cached_property

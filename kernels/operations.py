@@ -31,7 +31,7 @@ class Composite(NamedTuple):
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
     """Return the multilinear look-up in every level of a table: ([B,] N, L * F), level by level.
 
-    table is ([B,] E, F) with E = levels.entries. points ([B,] N, D) are in the unit cube; points outside are
+    table is ([B,] E, F) with E = levels.entries; a level with an index has the entries that it names. points ([B,] N, D) are in the unit cube; points outside are
     clamped. Differentiable in table and points.
     """
     checks.interpolate(table, points, levels)
@@ -309,9 +309,11 @@ def fused_field(
     groups are concatenated. With frequencies, p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies follow,
     of p = 2 unit - 1.
 
-    The density network maps codes to a latent vector. The colour network maps the latent vector and the
-    direction's degree^2 spherical harmonics to 3 numbers. Their weights are (out, in) for each layer. Without a colour
-    network the latent vector is the field's values, at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
+    The density network maps codes to a latent vector; without layers the codes are the latent vector. The colour
+    network maps the latent vector and the direction's degree^2 spherical harmonics to 3 numbers. Their weights are
+    (out, in) for each layer. Without a colour network but with a degree, the latent vector has degree^2 coefficients of
+    the harmonics, those of order l divided by (l + 1)^2, for each of 3 numbers, behind the density. Without a degree the latent vector is the field's values,
+    at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
 
     A world point x is at p = axes (x - centre) in the domain's local frame, with centre (D,) and axes (D, D).
     Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Density is

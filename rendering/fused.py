@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polyfield.cameras.rays import Rays
 from polyfield.fields import Field, Points, StoredField
-from polyfield.fields.plan import ColourNetwork
+from polyfield.fields.plan import ColourNetwork, Harmonics
 from polyfield.kernels import FusedKernel, QueuedKernel, fused_field
 
 if TYPE_CHECKING:
@@ -38,13 +38,16 @@ class FusedField:
         plan = field.plan() if isinstance(field, StoredField) else None
         if plan is None or plan.meaning.moving:
             return None
-        if not (
-            isinstance(plan.head, ColourNetwork) or (plan.head is None and not plan.meaning.kind.directional)
-        ):
-            return None
-        colour, degree = (
-            (plan.head.layers, plan.head.degree) if isinstance(plan.head, ColourNetwork) else ((), 0)
-        )
+        colour: tuple[Tensor, ...] = ()
+        match plan.head:
+            case ColourNetwork(layers, degree):
+                colour = layers
+            case Harmonics(degree):
+                pass
+            case None if not plan.meaning.kind.directional:
+                degree = 0
+            case _:
+                return None
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
         domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
         kernel = fused_field(

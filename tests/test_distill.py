@@ -270,7 +270,9 @@ def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["hashgrid", "densegrid", "triplane", "kplanes", "vm", "cp", "mlp", "cam"])
+@pytest.mark.parametrize(
+    "to", ["hashgrid", "densegrid", "triplane", "kplanes", "vm", "cp", "voxels", "mlp", "cam", "rbf"]
+)
 def test_every_architecture_learns_the_ball(taught, to):
     task = RadianceConversion(taught, Conversion())
     small = {
@@ -280,8 +282,10 @@ def test_every_architecture_learns_the_ball(taught, to):
         "kplanes": {"levels": 1, "finest": 32, "width": 16},
         "vm": {"resolution": 32, "rank": 4, "width": 16},
         "cp": {"resolution": 32, "rank": 12, "width": 16},
+        "voxels": {"rows": 1 << 14},
         "mlp": {"width": 32},
         "cam": {"width": 32, "nodes": 8},
+        "rbf": {"kernels": 500, "levels": 4, "finest": 64, "width": 16},
     }[to]
     fit = run(task.begin(FitConfig(source="ball", field=to, steps=150, options=small), silent))
     found = task.evaluate(fit.field, task.context(fit), silent)

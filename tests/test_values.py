@@ -41,6 +41,7 @@ SMALL = {
     "kplanes": {"levels": 2, "coarsest": 12, "finest": 32, "features": 8},
     "vm": {"resolution": 32, "rank": 8},
     "cp": {"resolution": 48, "rank": 32},
+    "voxels": {"rows": 4096},
     "mlp": {"width": 32, "layers": 2, "frequencies": 4},
     "rbf": {"kernels": 200, "levels": 2, "entries": 4, "finest": 24},
     "cam": {"width": 32, "layers": 2, "frequencies": 4, "nodes": 8},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from polyfield.fields.field import Traits
 from polyfield.fields.meaning import Meaning
+from polyfield.fields.occupied import boxes_of
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.trunk import Trunk
 from polyfield.fields.plan import Plan
@@ -68,8 +70,11 @@ class EncodedField(StoredField):
         domain = self.meaning.domain
         return lambda unit: importance(domain.from_unit(unit[..., : domain.dimensions]))
 
-    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
-        maps = self.encoding.advance(progress)
+    def advance(
+        self, progress: float, occupied: Tensor | None = None
+    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+        boxes = None if occupied is None else partial(boxes_of, occupied, self.meaning.domain)
+        maps = self.encoding.advance(progress, boxes)
         return {f"encoding.{name}": change for name, change in maps.items()} or None
 
     def parameter_groups(self) -> list[Group]:

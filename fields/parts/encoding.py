@@ -43,8 +43,13 @@ class Encoding(nn.Module, ABC):
     def parameter_groups(self) -> list[Group]:
         """Return groups that hold every parameter exactly once, by its name in this module."""
 
-    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """Change the structure as in `StoredField`. Maps are by the parameters' names in this module."""
+    def advance(
+        self, progress: float, boxes: Callable[[], Tensor] | None = None
+    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Change the structure as in `StoredField`. Maps are by the parameters' names in this module.
+
+        boxes returns boxes (K, 2, 3) of the unit cube, beyond which all is empty, or is None if that is not known.
+        """
         return {}
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:

@@ -26,7 +26,9 @@ class GrowingTables(Tables):
         self._axes, self._last, self._nodes = axes, nodes, nodes
         super().__init__(self._levels(nodes), features)
 
-    def advance(self, progress: float) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    def advance(
+        self, progress: float, boxes: Callable[[], Tensor] | None = None
+    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
         share = max(part for since, part in _STAGES if progress >= since)
         nodes = max(round(self._last * share), 2)
         if nodes == self._nodes:
@@ -50,6 +52,6 @@ class GrowingTables(Tables):
 def _resampled(table: Tensor, *, axes: int, before: int, after: int) -> Tensor:
     """Return a table ([B,] before^axes, F) as one of ([B,] after^axes, F), linear between its nodes."""
     grid = table.mT.reshape(1, -1, *(before,) * axes)  # a bank's tables are further channels
-    mode = "linear" if axes == 1 else "bilinear"
+    mode = ("linear", "bilinear", "trilinear")[axes - 1]
     grown = resample(grid, size=(after,) * axes, mode=mode, align_corners=True)
     return grown.reshape(*table.shape[:-2], table.shape[-1], -1).mT.contiguous()

@@ -31,8 +31,27 @@ class Trunk(nn.Module, ABC):
         """Return groups that hold every parameter exactly once, by its name in this module."""
 
     def plain_layers(self) -> tuple[Tensor, ...] | None:
-        """Return the weights of a ReLU network without biases, or None for any other trunk."""
+        """Return the weights of a ReLU network without biases, none for the code itself, or None for any other trunk."""
         return None
+
+
+class CodeTrunk(Trunk):
+    """The code itself, without a network."""
+
+    def __init__(self, inputs: int, outputs: int, options: object, meaning: Meaning) -> None:
+        super().__init__()
+
+    def forward(self, code: Tensor, points: Points) -> Tensor:
+        return code
+
+    def initialise(self, seed: int, name: str) -> None:
+        """It has no parameters."""
+
+    def parameter_groups(self) -> list[Group]:
+        return []
+
+    def plain_layers(self) -> tuple[Tensor, ...]:
+        return ()
 
 
 class NetworkTrunk(Trunk):

@@ -133,6 +133,9 @@ class PointObjective:
             return {"psnr": psnr_of(max(mse, 1e-10))}
         return {"error": math.sqrt(mse)}
 
+    def occupied(self) -> Tensor | None:
+        return None
+
     def follow(self) -> None:
         self.fused = FusedField.of(self._field)
 
@@ -146,6 +149,5 @@ class PointObjective:
         return {"source": self._source.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
-        if self.fused:
-            self.fused.refresh()
+        self.follow()
         self._source.restore(restoring.part(tensors, "source"), state["source"])

@@ -132,6 +132,9 @@ class RayObjective:
             return self._queued_steps(moment)
         return self._step(moment)
 
+    def occupied(self) -> Tensor | None:
+        return self.grid.occupied
+
     def follow(self) -> None:
         self.fused = FusedField.of(self._field)
         self._close_queue()
@@ -270,9 +273,7 @@ class RayObjective:
         }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], moment: Moment) -> None:
-        if self.fused:
-            self.fused.refresh()
+        self.follow()
         self._kept.restore(restoring.part(tensors, "grid"), state["grid_updates"], state["grid_seconds"])
         self._pool.restore(restoring.part(tensors, "rays"), state["drawn"])
         self._rays = state["rays"]
-        self._close_queue()

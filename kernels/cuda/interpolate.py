@@ -16,6 +16,7 @@ from polyfield.kernels.cuda.corners import along, geometry, joined, placed
 from polyfield.kernels.cuda.launch import MOST, launch, number
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.once import once
+from polyfield.kernels.reference.interpolate import interpolate as general
 
 _BLOCK = 64  # points
 _MOST = 1 << 10  # points in a block, if all are compared with all
@@ -171,6 +172,8 @@ def interpolate_to_points_kernel(
 
 
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
+    if levels.index is not None:
+        return general(table, points, levels)
     if table.dim() == 2:
         return _Interpolate.apply(table[None], points[None], levels)[0]
     return _Interpolate.apply(table, points, levels)

@@ -274,10 +274,12 @@ def fused_field(
     frequencies: int | None,
     **settings: Any,
 ) -> FusedKernel | None:
-    """Return the fused form of one table over all three axes, or None for other groups or frequencies."""
-    if [len(group) for group in groups] != [1] or frequencies is not None:
+    """Return the fused form of one table over all three axes, or None for other groups, frequencies or no network."""
+    if [len(group) for group in groups] != [1] or frequencies is not None or not density:
         return None
     table, levels, axes = groups[0][0]
+    if levels.index is not None:
+        return None
     layers = (*density, *colour)
     fits = (
         (settings["degree"] == 4 or not colour)

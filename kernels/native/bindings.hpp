@@ -4,8 +4,10 @@
 #pragma once
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
 #include <mutex>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -35,13 +37,14 @@ struct GridOf {
     std::vector<Level> levels;
     Grid grid;
 
-    // Each level as (nodes, strides, hashed, offset, size).
+    // Each level as (nodes, strides, hashed, offset, size). Whoever makes a grid keeps the index, which is one level's.
     GridOf(const std::vector<std::tuple<std::vector<int>, std::vector<uint32_t>, bool, int64_t, int64_t>>& given,
-           int features) {
+           int features, const std::optional<Integers32>& index) {
         int64_t entries = 0;
         for (const auto& [nodes, strides, hashed, offset, size] : given) {
             Level level{};
             for (size_t d = 0; d < nodes.size(); ++d) level.nodes[d] = nodes[d], level.stride[d] = strides[d];
+            level.index = index ? index->data() : nullptr;
             level.hashed = hashed, level.offset = offset, level.size = size, level.mask = uint32_t(size - 1);
             levels.push_back(level);
             entries = offset + size;

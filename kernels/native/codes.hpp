@@ -27,7 +27,8 @@ template <class Body> static inline void for_factor(const Grid& grid, const Body
     auto with_features = [&](auto axes) {
         if (grid.features % 8 == 0) return body(axes, Constant<8>{});
         if (grid.features % 4 == 0) return body(axes, Constant<4>{});
-        return body(axes, Constant<2>{});
+        if (grid.features % 2 == 0) return body(axes, Constant<2>{});
+        return body(axes, Constant<1>{});
     };
     switch (grid.axes) {
         case 1: return with_features(Constant<1>{});
@@ -96,7 +97,7 @@ static inline void look_up_factors(const FusedField& field, const Group& group, 
 template <class P> static inline void store_numbers(typename P::Value* to, const float* from, int count) {
     int k = 0;
     for (; k + 8 <= count; k += 8) P::template store_row<8>(to + k, from + k);
-    for (; k < count; k += 2) P::template store_row<2>(to + k, from + k);
+    for (; k < count; ++k) to[k] = P::value(from[k]);
 }
 
 // Calls body with the first row and the number of rows of every strip, and with pointers to its coordinates.
@@ -130,12 +131,12 @@ static void frequency_code(const FusedField& field, const float* const* x, int c
     }
 }
 
-// Codes of `count` points as rows of `width` values.
+// Codes of `count` points as rows of `width` values: of groups [begin, end), and the sines and cosines with the first.
 template <class P>
-static void look_up_codes(const FusedField& field, const float* const* x, int count, typename P::Value* codes, int width,
-                          Buffer& strip) {
-    if (field.frequencies >= 0) frequency_code<P>(field, x, count, codes, width);
-    for (int g = 0; g < field.groups; ++g) {
+static void look_up_codes(const FusedField& field, int begin, int end, const float* const* x, int count,
+                          typename P::Value* codes, int width, Buffer& strip) {
+    if (field.frequencies >= 0 && !begin) frequency_code<P>(field, x, count, codes, width);
+    for (int g = begin; g < end; ++g) {
         const Group& group = field.group[g];
         const Factor& first = field.factor[group.first];
         const int features = first.grid.features;
@@ -187,7 +188,8 @@ static inline void keep_rows(const float* from, int stride, int features, int co
     };
     if (features % 8 == 0) keep(Constant<8>{});
     else if (features % 4 == 0) keep(Constant<4>{});
-    else keep(Constant<2>{});
+    else if (features % 2 == 0) keep(Constant<2>{});
+    else keep(Constant<1>{});
 }
 
 // Keeps what gradients (rows, width) to codes mean for every factor's code. Factors' codes are looked up once more: few of the

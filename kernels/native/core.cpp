@@ -89,7 +89,8 @@ NB_MODULE(_core, m) {
 
     nb::class_<GridOf>(m, "Grid")
         .def(nb::init<const std::vector<std::tuple<std::vector<int>, std::vector<uint32_t>, bool, int64_t, int64_t>>&,
-                      int>());
+                      int, const std::optional<Integers32>&>(),
+             nb::arg(), nb::arg(), nb::arg().noconvert().none());
     nb::class_<OccupancyOf>(m, "Occupancy").def(nb::init<const Bytes&>(), nb::arg().noconvert());
 
     m.def("interpolate", [](const GridOf& grid, Floats table, Floats points, Floats out) {

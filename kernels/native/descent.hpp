@@ -45,7 +45,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     Trace* traces[CHUNKS] = {};
     Losses losses[CHUNKS];
     // Fewer chunks where their gradients are large: clearing and adding them would take longer than the tiles.
-    const int64_t few = most(FEW_CHUNKS, CHUNK_NUMBERS / int64_t(numbers));
+    const int64_t few = most(FEW_CHUNKS, CHUNK_NUMBERS / most(1, int64_t(numbers)));
     const int64_t tiles = (count + size - 1) / size, chunks = most(1, least(least(CHUNKS, few), tiles));
     parallel(chunks, [&](int64_t chunk, int worker) {
         Losses& sums = losses[chunk];

@@ -56,6 +56,8 @@ struct FieldOf {
             column += width;
         }
         field.frequencies = frequencies, field.frequency_column = column;
+        field.codes = column + (frequencies < 0 ? 0 : int(centre.size()) * (1 + 2 * frequencies));
+        field.late = density.empty() && degree ? int(given.size()) - 1 : 0;
         field.groups = int(groups.size()), field.group = groups.data(), field.summed = summed;
         field.factors = int(factors.size()), field.factor = factors.data();
         field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);

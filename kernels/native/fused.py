@@ -37,6 +37,7 @@ class FusedKernel:
         frequencies: int | None,
         **settings: Any,
     ) -> None:
+        self._groups = groups  # keeps the indices
         self._tables = [table for group in groups for table, _, _ in group]
         self.halves = [torch.empty(table.shape, dtype=torch.float16) for table in self._tables]
         halves = iter(self.halves)
@@ -57,7 +58,8 @@ class FusedKernel:
         self._tensors = [*self._tables, *density, *colour]
         self._settled = False
         self.refresh()
-        self._latent, self._radiance = len(density[-1]), bool(colour)
+        self._latent = len(density[-1]) if density else _codes(groups)
+        self._radiance = settings["degree"] > 0
         self._to_tables: list[Tensor] = []
         self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
         self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
@@ -153,7 +155,8 @@ class FusedKernel:
         if not self._settled:
             for table, half, step in zip(self._tables, self.halves, steps):
                 assert step is not None
-                for tensor in (table, step["mean"], step["square"], half.view(torch.float32)):
+                pairs = half.view(-1)[: half.numel() // 2 * 2].view(torch.float32)
+                for tensor in (table, step["mean"], step["square"], pairs):
                     _core.settle(plain(tensor))
             self._settled = True
 
@@ -202,6 +205,18 @@ def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
     return {name: array(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
 
 
+def _codes(groups: Groups) -> int:
+    return sum(group[0][1].count * group[0][0].shape[1] for group in groups)
+
+
+def _has_form(groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], degree: int) -> bool:
+    """Return whether there is a kernel for the way from codes to values."""
+    if density:
+        return degree % 4 == 0 if colour else not degree
+    # Without networks the codes of the first group are the densities, which are looked up alone.
+    return not colour and (not degree or _codes(groups[:1]) == 1)
+
+
 def fused_field(
     groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
 ) -> FusedKernel | None:
@@ -212,11 +227,10 @@ def fused_field(
         for table, levels, _ in group
     )
     fits = (
-        (settings["degree"] % 4 == 0 or not colour)
+        _has_form(groups, density, colour, settings["degree"])
         and alike
         and max(map(len, groups), default=0) <= _core.MAX_FACTORS
-        and all(table.shape[1] % 2 == 0 for table in tables)
-        and density[0].shape[1] <= _MOST_CODES
+        and (density[0].shape[1] if density else _codes(groups)) <= _MOST_CODES
         and max(len(density), len(colour)) <= _core.MAX_LAYERS
         and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
         and all(tensor.is_contiguous() for tensor in (*tables, *density, *colour))

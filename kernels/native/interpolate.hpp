@@ -42,6 +42,8 @@ template <int D> static inline void rows_of(const Level& level, const vi* lower,
         for (int d = 1; d < D; ++d) row = level.hashed ? row ^ part[d][c >> d & 1] : row + part[d][c >> d & 1];
         if (level.hashed) row &= level.mask;
         memcpy(to.row[c], &row, sizeof row);
+        if (level.index)
+            for (int p = 0; p < W; ++p) to.row[c][p] = uint32_t(level.index[to.row[c][p]]);
     }
 }
 

@@ -14,14 +14,20 @@ from polyfield.kernels.native.arrays import like, plain
 from polyfield.kernels.once import once
 
 
-@functools.lru_cache(maxsize=64)
 def grid(levels: Levels, features: int) -> _core.Grid:
-    """Return the geometry in the form that the kernels read."""
+    """Return the geometry in the form that the kernels read. An index must live as long."""
+    return _grid(levels, features) if levels.index is None else _made(levels, features)
+
+
+def _made(levels: Levels, features: int) -> _core.Grid:
     rows = []
     for nodes, hashed, offset, size in zip(levels.resolutions, levels.hashed, levels.offsets, levels.sizes):
         dense = [math.prod(nodes[:axis]) for axis in range(len(nodes))]
         rows.append((nodes, PRIMES[: len(nodes)] if hashed else dense, hashed, offset, size))
-    return _core.Grid(rows, features)
+    return _core.Grid(rows, features, levels.index)
+
+
+_grid = functools.lru_cache(maxsize=64)(_made)
 
 
 def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
@@ -35,7 +41,7 @@ class _Interpolate(torch.autograd.Function):
     def forward(ctx, table: Tensor, points: Tensor, levels: Levels) -> Tensor:
         table, points = plain(table), plain(points)
         ctx.save_for_backward(table, points)
-        ctx.grid = grid(levels, table.shape[1])
+        ctx.levels, ctx.grid = levels, grid(levels, table.shape[1])
         out = table.new_empty(len(points), levels.count * table.shape[1])
         _core.interpolate(ctx.grid, table, points, out)
         return out

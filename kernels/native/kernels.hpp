@@ -19,6 +19,7 @@ struct Level {
     int32_t hashed;
     int64_t offset;  // first row
     int64_t size;    // rows
+    const int32_t* index;  // the row of each node in a dense level's order, or null where that is the row
 };
 
 struct Grid {
@@ -94,10 +95,12 @@ struct Group {
     int column;  // of its code in that of the field
 };
 
-// A field of the form code -> density network -> colour network, or, of values, code -> network; fields/plan.py has the
-// equations.
+// A field of the form code -> density network -> colour network, or, of values, code -> network; or, without a network, of
+// codes that are values, or a raw density and coefficients of harmonics. fields/plan.py has the equations.
 struct FusedField {
     int groups, factors;
+    int late;  // of the groups the last ones, which only colours need
+    int codes;  // numbers of all groups' codes and the sines and cosines
     const Group* group;
     const Factor* factor;  // group by group
     bool summed;
@@ -108,6 +111,9 @@ struct FusedField {
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics; of values, it is empty
     int degree;  // of the harmonics, degree^2 numbers
     int harmonics() const { return degree * degree; }
+    bool plain() const { return !density.layers; }  // codes are latent vectors
+    int latents() const { return plain() ? codes : density.sizes[density.layers]; }
+    bool radiance() const { return colour.layers || (plain() && degree); }
     float centre[3], axes[9];  // local = axes (world - centre)
     bool contraction;
     float low, high, per_length;  // density = exp(clamp(raw, low, high)) * per_length

@@ -19,9 +19,9 @@ static inline Scratch& scratch_of(int worker) {
 template <class P> struct PackedField {
     explicit PackedField(const FusedField& field)
         : field(field), density(field.density, field.density.sizes[0]),
-          colour(field.colour, field.density.sizes[field.density.layers]) {
+          colour(field.colour, field.latents()) {
         if (!colour.count) return;
-        int latent = field.density.sizes[field.density.layers], width = padded(colour.out[0]);
+        int latent = field.latents(), width = padded(colour.out[0]);
         float* weights = room<float>(buffer_, size_t(field.harmonics()) * width);
         for (int h = 0; h < field.harmonics(); ++h)
             for (int j = 0; j < colour.out[0]; ++j)

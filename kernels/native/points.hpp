@@ -27,14 +27,14 @@ inline void Tile<P>::begin(const PackedField<P>& packed, const QueryPoints& give
 }
 
 template <class P> inline void Tile<P>::evaluate_points() {
-    look_up();
+    look_up(0, packed_->field.groups, 0, end_);
     evaluate_rows(0, end_);
     rows_ = end_;
     if (directions_) shade();
 }
 
 template <class P> inline void Tile<P>::copy_values(float* latent, float* colour) const {
-    const int width = packed_->density.out[packed_->density.count - 1];
+    const int width = packed_->field.latents();
     for (int r = 0; r < rows_; ++r) {
         memcpy(latent + (first_ + r) * width, latent_floats_ + size_t(r) * latent_width_, width * 4);
         if (directions_) memcpy(colour + (first_ + r) * 3, rgb_ + size_t(r) * 16, 12);
@@ -78,7 +78,7 @@ template <class Body> static inline void with_measure(const PointTerm& term, con
 
 template <class P>
 inline void Tile<P>::compare(const PointTraining& training, int64_t points, Losses& losses) {
-    const int latent = packed_->density.out[packed_->density.count - 1];
+    const int latent = packed_->field.latents();
     to_latent_ = room<float>(scratch_->work[2], size_t(rows_) * latent_width_);
     memset(to_latent_, 0, size_t(rows_) * latent_width_ * 4);
     float* to_colours = nullptr;
@@ -90,7 +90,7 @@ inline void Tile<P>::compare(const PointTraining& training, int64_t points, Loss
     for (int t = 0; t < training.terms; ++t) {
         const PointTerm& term = training.term[t];
         const bool coloured = term.part == COLOUR;
-        const int channels = coloured ? 3 : term.part == RAW && packed_->colour.count ? 1 : latent;
+        const int channels = coloured ? 3 : term.part == RAW && packed_->field.radiance() ? 1 : latent;
         const int width = coloured ? 16 : latent_width_;
         const float *found = coloured ? rgb_ : latent_floats_, *wanted = training.target[term.part] + first_ * channels;
         const double scale = double(term.weight) / (double(points) * channels);

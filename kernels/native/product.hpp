@@ -41,6 +41,7 @@ struct Brain {
         __m128bh narrow;
         if constexpr (F == 8) narrow = _mm256_cvtneps_pbh(_mm256_loadu_ps(v));
         else if constexpr (F == 4) narrow = _mm_cvtneps_pbh(_mm_loadu_ps(v));
+        else if constexpr (F == 1) narrow = _mm_cvtneps_pbh(_mm_load_ss(v));
         else narrow = _mm_cvtneps_pbh(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i*)v)));
         memcpy(p, &narrow, F * 2);
     }

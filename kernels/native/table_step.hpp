@@ -10,6 +10,8 @@ namespace POLYFIELD_VARIANT {
 
 constexpr int64_t CHUNKS = 64;  // of a step's tiles at most, each with gradients of its own
 
+constexpr int64_t SPLIT_BELOW = 4;  // slices
+
 // What one task owns of a factor's table: rows [low, high) of a level, and `columns` of them from `column` on.
 struct Slice {
     const Factor* factor;
@@ -111,7 +113,8 @@ static void traces_to_tables(const FusedField& field, Trace* const* traces, cons
     int64_t slices = 0;
     for (int f = 0; f < field.factors; ++f) slices += slices_of(field.factor[f].grid);
     if (!slices || (descent.steps && !moves)) return;
-    const int64_t parts = (threads() + slices - 1) / slices;
+    // One slice may have nearly all of the numbers, so few slices are split for all threads.
+    const int64_t parts = slices < SPLIT_BELOW ? threads() : (threads() + slices - 1) / slices;
     if (descent.steps) {  // all memory first: a table must not stay half moved for want of it
         int64_t longest = 0;
         for (int64_t task = 0; task < slices * parts; ++task) {

@@ -86,11 +86,8 @@ public:
         evaluated_ += end_ - rows_;
     }
 
-    // The new rows' codes.
-    void look_up() {
-        const float* x[3] = {x_[0] + rows_, x_[1] + rows_, x_[2] + rows_};
-        look_up_codes<P>(packed_->field, x, end_ - rows_, code_ + size_t(rows_) * code_width_, code_width_, scratch_->strip);
-    }
+    // The new rows' codes, as far as densities need them.
+    void look_up() { look_up(0, packed_->field.groups - packed_->field.late, rows_, end_); }
 
     // Densities of the new rows, of which those that light reaches join their rays. Rays whose light is spent end.
     void evaluate() {
@@ -139,31 +136,9 @@ public:
 
     // Colours of all rows.
     void shade() {
-        const PackedNetwork<P>& colour_ = packed_->colour;
-        Buffer* work = scratch_->work;
-        rgb_ = room<float>(work[0], size_t(rows_ + 1) * 16);
-        for (int l = 0; l + 1 < colour_.count; ++l)
-            hidden_colour_[l] = room<Value>(work[10 + l], size_t(rows_ + 1) * padded(colour_.out[l]));
-        start_rows();
-        for (int i = 0; i < rows_; i += BLOCK) {
-            int rows = int(least(BLOCK, rows_ - i));
-            const Value* x = latent_ + size_t(i) * latent_width_;
-            for (int l = 0; l < colour_.count; ++l) {
-                bool last = l == colour_.count - 1;
-                int width = padded(colour_.out[l]);
-                Value* y = last ? nullptr : hidden_colour_[l] + size_t(i) * width;
-                if (l == 0 && !last)
-                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_}, ToRelu<P>{y, width});
-                else if (l == 0)
-                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_},
-                                  ToFloats{rgb_ + size_t(i) * width, width});
-                else if (last)
-                    colour_.layer(l, x, rows, FromZero{}, ToFloats{rgb_ + size_t(i) * width, width});
-                else
-                    colour_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
-                x = y;
-            }
-        }
+        rgb_ = room<float>(scratch_->work[0], size_t(rows_ + 1) * 16);
+        if (packed_->field.plain()) sum_harmonics();
+        else run_colour_network();
         for (int i = 0; i < rows_; ++i) {  // sixteen lanes, of which three matter
             for (int k = 0; k < 4; k += W) {
                 vf v = vsigmoid(load(rgb_ + size_t(i) * 16 + k));
@@ -196,8 +171,8 @@ private:
     void attach(const PackedField<P>& packed, Scratch& scratch) {
         not_finite_ = 0;
         packed_ = &packed, scratch_ = &scratch;
-        code_width_ = padded(packed.density.in[0]);
-        latent_width_ = padded(packed.density.out[packed.density.count - 1]);
+        code_width_ = padded(packed.field.codes);
+        latent_width_ = padded(packed.field.latents());
         colour_start_ = packed.colour.count ? padded(packed.colour.out[0]) : 0;
         rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
         directions_ = nullptr, to_raw_ = to_latent_ = nullptr, to_rgb_ = nullptr;
@@ -213,6 +188,7 @@ private:
         passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n), behind_ = room<float>(*b++, n);
         ray_ = room<int32_t>(*b++, n), next_row_ = room<int32_t>(*b++, n);
         code_ = room<Value>(*b++, n * code_width_);
+        if (packed_->field.plain()) return;
         latent_ = room<Value>(*b++, n * latent_width_);
         latent_floats_ = room<float>(*b++, size_t(BLOCK) * latent_width_);
         for (int l = 0; l + 1 < density.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density.out[l]));
@@ -232,8 +208,32 @@ private:
         for (int d = 0; d < 3; ++d) x_[d][i] = local[d] * scale + shift;
     }
 
+    void look_up(int first, int last, int begin, int end) {
+        const float* x[3] = {x_[0] + begin, x_[1] + begin, x_[2] + begin};
+        look_up_codes<P>(packed_->field, first, last, x, end - begin, code_ + size_t(begin) * code_width_, code_width_,
+                         scratch_->strip);
+    }
+
     void evaluate_rows(int begin, int end) {
         const FusedField& field_ = packed_->field;
+        if (field_.plain()) {
+            latent_floats_ = reinterpret_cast<float*>(code_);  // such fields are in single precision
+            for (int i = begin; i < end; ++i) take_raw(i, latent_floats_[size_t(i) * code_width_]);
+        } else {
+            run_density_network(begin, end);
+        }
+        for (int i = begin; i < end; i += W) {
+            vf raw = vmin(vmax(load(sigma_ + i), splat(field_.low)), splat(field_.high));
+            store(sigma_ + i, vexp(raw) * field_.per_length);
+        }
+    }
+
+    void take_raw(int i, float raw) {
+        sigma_[i] = raw;
+        not_finite_ += raw * 0;  // the clamp would make empty space of NaN
+    }
+
+    void run_density_network(int begin, int end) {
         const PackedNetwork<P>& density_ = packed_->density;
         for (int i = begin; i < end; i += BLOCK) {
             int rows = int(least(BLOCK, end - i));
@@ -248,15 +248,10 @@ private:
             density_.layer(last, x, rows, FromZero{}, ToFloats{latent_floats_, latent_width_});
             for (int r = 0; r < rows; ++r) {
                 const float* latent = latent_floats_ + size_t(r) * latent_width_;
-                sigma_[i + r] = latent[0];
-                not_finite_ += latent[0] * 0;  // the clamp would make empty space of NaN
+                take_raw(i + r, latent[0]);
                 for (int k = 0; k < latent_width_; k += W)
                     P::store_values(latent_ + size_t(i + r) * latent_width_ + k, load(latent + k));
             }
-        }
-        for (int i = begin; i < end; i += W) {
-            vf raw = vmin(vmax(load(sigma_ + i), splat(field_.low)), splat(field_.high));
-            store(sigma_ + i, vexp(raw) * field_.per_length);
         }
     }
 
@@ -287,6 +282,7 @@ private:
         if (from == to) return;
         for (int d = 0; d < 3; ++d) x_[d][to] = x_[d][from];
         t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
+        if (packed_->field.plain()) return;  // codes are looked up where there are colours
         copy(code_, code_width_, from, to);
         copy(latent_, latent_width_, from, to);
         const PackedNetwork<P>& density = packed_->density;
@@ -298,11 +294,60 @@ private:
             memcpy(rows + size_t(to) * width + k, rows + size_t(from) * width + k, 16 * sizeof(Value));
     }
 
+    void run_colour_network() {
+        const PackedNetwork<P>& colour_ = packed_->colour;
+        for (int l = 0; l + 1 < colour_.count; ++l)
+            hidden_colour_[l] = room<Value>(scratch_->work[10 + l], size_t(rows_ + 1) * padded(colour_.out[l]));
+        start_rows();
+        for (int i = 0; i < rows_; i += BLOCK) {
+            int rows = int(least(BLOCK, rows_ - i));
+            const Value* x = latent_ + size_t(i) * latent_width_;
+            for (int l = 0; l < colour_.count; ++l) {
+                bool last = l == colour_.count - 1;
+                int width = padded(colour_.out[l]);
+                Value* y = last ? nullptr : hidden_colour_[l] + size_t(i) * width;
+                if (l == 0 && !last)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_}, ToRelu<P>{y, width});
+                else if (l == 0)
+                    colour_.layer(l, x, rows, FromRowOf{colour_start_rows_, ray_ + i, colour_start_},
+                                  ToFloats{rgb_ + size_t(i) * width, width});
+                else if (last)
+                    colour_.layer(l, x, rows, FromZero{}, ToFloats{rgb_ + size_t(i) * width, width});
+                else
+                    colour_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                x = y;
+            }
+        }
+    }
+
+    // Colours before their sigmoid as sums of harmonics, without a network. Those of order l are divided by (l + 1)^2.
+    void sum_harmonics() {
+        look_up(packed_->field.groups - packed_->field.late, packed_->field.groups, 0, rows_);
+        ray_harmonics();
+        const int count = packed_->field.harmonics();
+        for (int r = 0; r < count_; ++r)
+            for (int l = 1; l < packed_->field.degree; ++l)
+                for (int k = l * l; k < (l + 1) * (l + 1); ++k) harmonics_[size_t(r) * count + k] /= float((l + 1) * (l + 1));
+        const float* codes = reinterpret_cast<const float*>(code_);
+        for (int i = 0; i < rows_; ++i) {
+            const float *harmonics = harmonics_ + size_t(ray_[i]) * count, *part = codes + size_t(i) * code_width_ + 1;
+            float* sum = rgb_ + size_t(i) * 16;
+            for (int c = 0; c < 4; ++c) sum[c] = 0;
+            for (int c = 0; c < 3; ++c, part += count)
+                for (int k = 0; k < count; ++k) sum[c] += part[k] * harmonics[k];
+        }
+    }
+
+    // One row a ray.
+    void ray_harmonics() {
+        harmonics_ = room<float>(scratch_->work[5], size_t(TILE_RAYS) * packed_->field.harmonics());
+        spherical_harmonics(directions_, count_, packed_->field.degree, harmonics_);
+    }
+
     // What the first colour layer's sums start from: the harmonics' share, one row a ray.
     void start_rows() {
         const int count = packed_->field.harmonics();
-        harmonics_ = room<float>(scratch_->work[5], size_t(TILE_RAYS) * count);
-        spherical_harmonics(directions_, count_, packed_->field.degree, harmonics_);
+        ray_harmonics();
         colour_start_rows_ = room<float>(scratch_->work[4], size_t(TILE_RAYS) * colour_start_);
         Operand<Single> a{harmonics_, count, 1};
         product<Single>(count_, colour_start_, count, a, packed_->harmonic_weights, colour_start_, FromZero{},
@@ -311,6 +356,9 @@ private:
 
     // Returns 0, or NaN if a gradient is not finite.
     float block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace);
+
+    float plain_backward(int begin, int rows, Buffer& room_of, Trace& trace);
+    float keep(const float* to_codes, int begin, int rows, Trace& trace);
 
     void sum_by_ray(const Value* to_out, int begin, int rows, float* ray_sums);
 

@@ -63,7 +63,7 @@ inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_har
         worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
     *trace = here;
     trace = &here->next;
-    if (!to_rgb_) return worst == 0;
+    if (!to_rgb_ || !colour_.count) return worst == 0;
     // The harmonics are the ray's, so one product a ray stands for all its samples.
     const int harmonics = field_.harmonics();
     product<Single>(colour_.out[0], harmonics, count_, Operand<Single>{ray_sums, 1, colour_start_}, harmonics_, harmonics,
@@ -75,6 +75,7 @@ template <class P>
 inline float Tile<P>::block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace) {
     const PackedNetwork<P>&density_ = packed_->density, &colour_ = packed_->colour;
     Buffer* room_of = scratch_->work + 6;
+    if (packed_->field.plain()) return plain_backward(begin, rows, room_of[3], trace);
     Element* pairs = room<Element>(room_of[0], most(density_.pair_room(BLOCK), colour_.pair_room(BLOCK)));
     int widest = 16;
     for (int l = 0; l < density_.count; ++l) widest = int(most(widest, most(padded(density_.in[l]), padded(density_.out[l]))));
@@ -113,9 +114,36 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
         Value* swap = to_out;
         to_out = to_in, to_in = swap;
     }
-    keep_gradients(packed_->field, floats, code_width_, begin, rows, scratch_->strip, trace);
+    return keep(floats, begin, rows, trace);
+}
+
+// Without networks, gradients to densities and through the harmonics are those to codes.
+template <class P>
+inline float Tile<P>::plain_backward(int begin, int rows, Buffer& room_of, Trace& trace) {
+    const int harmonics = packed_->field.harmonics();
+    const float* to_rgb = reinterpret_cast<const float*>(to_rgb_);
+    float* floats = room<float>(room_of, size_t(BLOCK) * code_width_);
+    memset(floats, 0, size_t(rows) * code_width_ * 4);
+    for (int r = 0; r < rows; ++r) {
+        const int i = begin + r;
+        float* row = floats + size_t(r) * code_width_;
+        if (to_rgb) {
+            const float* of_ray = harmonics_ + size_t(ray_[i]) * harmonics;
+            for (int c = 0; c < 3; ++c)
+                for (int k = 0; k < harmonics; ++k) row[1 + c * harmonics + k] = to_rgb[size_t(i) * 16 + c] * of_ray[k];
+        }
+        if (to_raw_) row[0] += to_raw_[i];
+        if (to_latent_)
+            for (int k = 0; k < code_width_; k += W) store(row + k, load(row + k) + load(to_latent_ + size_t(i) * code_width_ + k));
+    }
+    return keep(floats, begin, rows, trace);
+}
+
+// Keeps gradients to codes. Returns as `block_backward`.
+template <class P> inline float Tile<P>::keep(const float* to_codes, int begin, int rows, Trace& trace) {
+    keep_gradients(packed_->field, to_codes, code_width_, begin, rows, scratch_->strip, trace);
     vf worst{};
-    for (int k = 0; k < rows * code_width_; k += W) worst += load(floats + k) * 0.f;
+    for (int k = 0; k < rows * code_width_; k += W) worst += load(to_codes + k) * 0.f;
     float sum = 0;
     for (int lane = 0; lane < W; ++lane) sum += worst[lane];
     return sum;

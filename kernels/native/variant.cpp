@@ -25,6 +25,21 @@ constexpr bool READS_HALF = true;
 constexpr bool READS_HALF = false;
 #endif
 
+static Losses train(const FusedField& field, const WorldRays& rays, const Occupancy& grid, const Training& training) {
+    return field.plain() ? train_with<Single>(field, rays, grid, training)
+                         : train_with<Networks>(field, rays, grid, training);
+}
+
+static void density(const FusedField& field, const float* points, int64_t count, float* out) {
+    if (field.plain()) density_with<Single>(field, points, count, out);
+    else density_with<Networks>(field, points, count, out);
+}
+
+static Losses render(const FusedField& field, const WorldRays& rays, const Occupancy& grid, const Picture& picture) {
+    return field.plain() ? render_with<Single>(field, rays, grid, picture)
+                         : render_with<Networks>(field, rays, grid, picture);
+}
+
 static Losses train_points(const FusedField& field, const QueryPoints& points, const PointTraining& training) {
     return field.colour.layers ? train_points_with<Networks>(field, points, training)
                                : train_points_with<Single>(field, points, training);
@@ -64,11 +79,11 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::weighted,
     POLYFIELD_VARIANT::gather,
     POLYFIELD_VARIANT::halve,
-    POLYFIELD_VARIANT::train_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::train,
     POLYFIELD_VARIANT::train_points,
     POLYFIELD_VARIANT::evaluate,
-    POLYFIELD_VARIANT::density_with<POLYFIELD_VARIANT::Networks>,
-    POLYFIELD_VARIANT::render_with<POLYFIELD_VARIANT::Networks>,
+    POLYFIELD_VARIANT::density,
+    POLYFIELD_VARIANT::render,
     POLYFIELD_VARIANT::multiply_adds,
     POLYFIELD_VARIANT::random_reads,
     POLYFIELD_VARIANT::random_updates,

@@ -39,8 +39,8 @@ def _corners(points: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
         share = upper_share[..., axis, None]
         weights = (torch.stack((1 - share, share), -2) * weights[..., None, :]).flatten(-2)
     runs = itertools.groupby(range(levels.count), key=lambda level: levels.hashed[level])
-    rows = [_rows(lower, list(run), levels, hashed) for hashed, run in runs]
-    return torch.cat(rows, 1), weights
+    rows = torch.cat([_rows(lower, list(run), levels, hashed) for hashed, run in runs], 1)
+    return rows if levels.index is None else levels.index[rows], weights
 
 
 def _rows(lower: Tensor, run: list[int], levels: Levels, hashed: bool) -> Tensor:

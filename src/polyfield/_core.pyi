@@ -18,9 +18,13 @@ def threads() -> int: ...
 def set_threads(count: int) -> None: ...
 
 class Grid:
-    # Each level as (nodes, strides, hashed, offset, size).
+    # Each level as (nodes, strides, hashed, offset, size). index is int32, and must live as long as the grid.
     def __init__(
-        self, levels: Sequence[tuple[Sequence[int], Sequence[int], bool, int, int]], features: int, /
+        self,
+        levels: Sequence[tuple[Sequence[int], Sequence[int], bool, int, int]],
+        features: int,
+        index: Tensor | None,
+        /,
     ) -> None: ...
 
 class Occupancy:

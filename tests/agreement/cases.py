@@ -35,6 +35,12 @@ INTERPOLATE = {
         (13, 12, None),
     )
 } | {"line, 9 points, 96 features, bank None": (LEVELS["line"], 9, 96, None)}
+# Fewer entries than nodes: some nodes share one.
+INDEXED = Levels(((5, 6, 7),), 90, (torch.arange(210) * 37 % 90).int())
+INTERPOLATE |= {
+    f"indexed, {features} features, bank {bank}": (INDEXED, 37, features, bank)
+    for features, bank in ((1, None), (28, None), (2, 3))
+}
 # With more points than one task takes.
 MANY = {f"{name}, {features} features": (LEVELS[name], features) for name in LEVELS for features in (3, 4)}
 

@@ -18,7 +18,7 @@ def interpolate(table: np.ndarray, points: np.ndarray, levels: Levels) -> np.nda
         row = []
         first = 0
         for nodes in levels.resolutions:
-            dense = math.prod(nodes) <= levels.size
+            dense = levels.index is not None or math.prod(nodes) <= levels.size
             entries = math.prod(nodes) if dense else levels.size
             position = [min(max(p, 0.0), 1.0) * (n - 1) for p, n in zip(point, nodes)]
             lower = [min(math.floor(p), n - 2) for p, n in zip(position, nodes)]
@@ -28,6 +28,7 @@ def interpolate(table: np.ndarray, points: np.ndarray, levels: Levels) -> np.nda
                 weight = math.prod(p - i if c else 1 - (p - i) for p, i, c in zip(position, lower, corner))
                 if dense:
                     index = sum(i * math.prod(nodes[:axis]) for axis, i in enumerate(node))
+                    index = index if levels.index is None else int(levels.index[index])
                 else:
                     index = 0
                     for i, prime in zip(node, PRIMES):

@@ -72,7 +72,7 @@ int main() {
     const Group group{0, 1, 0};
     FusedField field{};
     field.dimensions = 3;
-    field.groups = field.factors = 1, field.group = &group, field.factor = &factor, field.kept = 8, field.frequencies = -1;
+    field.groups = field.factors = 1, field.group = &group, field.factor = &factor, field.kept = field.codes = 8, field.frequencies = -1;
     field.density = network, field.colour = {1, {32, 3}, {first.data()}, {}, false}, field.degree = 4;
     for (int d = 0; d < 3; ++d) field.centre[d] = 0.5f, field.axes[4 * d] = 2;
     field.low = -15, field.high = 15, field.per_length = 1, field.least_transmittance = 1e-4f;

@@ -29,6 +29,7 @@ FIELDS: dict[str, tuple[str, Domain, dict[str, int]]] = {
 }
 # Of several tables, or none, or of one that only native kernels take.
 TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
+    "odd": ("densegrid", BOX, {"levels": 2, "features": 3, "coarsest": 5, "finest": 11, "width": 32}),
     "densegrid": ("densegrid", BOX, {"levels": 2, "features": 6, "coarsest": 5, "finest": 11, "width": 32}),
     "triplane": ("triplane", BOX, {"resolution": 20, "features": 32, "width": 32}),
     "triplane and sines": ("triplane", BOX, {"resolution": 12, "features": 8, "frequencies": 2, "width": 32}),
@@ -40,6 +41,8 @@ TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
     "vm": ("vm", BOX, {"resolution": 24, "rank": 12, "layers": 0}),
     "cp": ("cp", BOX, {"resolution": 24, "rank": 96, "width": 32}),
     "mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
+    "voxels": ("voxels", BOX, {"rows": 4000, "nodes": 32}),
+    "voxels of all of space": ("voxels", ALL_OF_SPACE, {"rows": 3000, "nodes": 32, "degree": 2}),
 }
 EVERY = FIELDS | TABLES
 HUBER = 0.1
@@ -65,6 +68,8 @@ def made(name: str) -> StoredField:
     """A field with structure: dense here, thin there."""
     architecture, domain, options = EVERY[name]
     field = create(FieldSpec.of(architecture, "radiance", domain, **options), seed=3)
+    if architecture == "voxels":  # sparse
+        field.advance(0.5, uniform((1, 8, 8, 8), seed=5, stream="rows") < 0.1)
     with torch.no_grad():
         for key, parameter in field.named_parameters():
             table, stream = "tables" in key, key
@@ -73,7 +78,10 @@ def made(name: str) -> StoredField:
                     stream = fixed + key.removeprefix(start)
             numbers = uniform(parameter.shape, seed=1, stream=stream) * 2 - 1
             parameter.copy_(numbers * (2.0 if table else 2.2 / parameter.shape[1] ** 0.5))
-        field.trunk.layers.weights[-1][0] *= 3
+        if architecture == "voxels":
+            field.encoding.tables[0] *= 2
+        else:
+            field.trunk.layers.weights[-1][0] *= 3
     return field
 
 
@@ -193,7 +201,6 @@ def test_groups_that_a_form_does_not_take(name, monkeypatch):
 @pytest.mark.parametrize(
     "architecture, options",
     [
-        ("densegrid", {"features": 3, "finest": 16}),  # odd
         ("cp", {"rank": 258, "resolution": 8}),  # too wide
         ("vm", {"rank": 86, "resolution": 8}),
         ("mlp", {"activation": "sine"}),

@@ -24,6 +24,10 @@ FIELDS = {
     "radiance": ("radiance", "hashgrid", BOX, 3, SMALL, COLOURED),
     "density alone": ("radiance", "hashgrid", SPACE, 3, SMALL, COLOURED[:1]),
     "radiance of a network": ("radiance", "mlp", BOX, 3, {"frequencies": 3, "width": 48}, COLOURED[1:]),
+    "voxels": ("radiance", "voxels", BOX, 3, {"rows": 4000, "nodes": 32}, COLOURED),
+    "density of voxels": ("radiance", "voxels", BOX, 3, {"rows": 4000, "nodes": 32}, COLOURED[:1]),
+    "picture of voxels": ("image", "voxels", SQUARE, 3, {"rows": 400}, (Term("raw", "squares"),)),
+    "distance of voxels": ("sdf", "voxels", BOX, 1, {"rows": 400}, (Term("raw", "relative"),)),
     "picture": ("image", "hashgrid", SQUARE, 3, SMALL, (Term("raw", "squares"),)),
     "picture of a network": (
         "image",
@@ -69,6 +73,8 @@ def made(name: str) -> tuple[StoredField, tuple[Term, ...]]:
     signal, architecture, domain, channels, options, loss = FIELDS[name]
     meaning = Meaning.of(signal, domain, channels=channels)
     field = create(FieldSpec(architecture, meaning, options), seed=3)
+    if architecture == "voxels":  # sparse where it is radiance
+        field.advance(1.0, uniform((1, 8, 8, 8), seed=5, stream="rows") < 0.1)
     with torch.no_grad():
         for key, parameter in field.named_parameters():
             numbers = uniform(parameter.shape, seed=1, stream=key) * 2 - 1
@@ -135,8 +141,8 @@ def one_step(name, count, fused_form, monkeypatch):
             assert found[key] is None, key
             continue
         scale = parameter.grad.norm()
-        assert scale > 0, key
-        assert (found[key] - parameter.grad).norm() < TOLERANCES[fused_form] * scale, key
+        assert scale > 0 or name == "density of voxels", key
+        assert (found[key] - parameter.grad).norm() <= TOLERANCES[fused_form] * scale, key
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -168,7 +174,7 @@ def values_agree(name, fused_form, monkeypatch):
         assert (colour - expected).norm() < tolerance * expected.norm()
 
 
-@pytest.mark.parametrize("name", ["radiance", "picture", "factors"])
+@pytest.mark.parametrize("name", ["radiance", "picture", "factors", "voxels"])
 def test_any_number_of_threads_gives_the_same_bytes(name, native_form, monkeypatch):
     monkeypatch.setenv("POLYFIELD_KERNELS", "native")
     field, loss = made(name)

@@ -1,0 +1,62 @@
+"""voxels: numbers at the nodes of a sparse grid, and no network (Fridovich-Keil, Yu et al. 2022, Plenoxels)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polyfield.fields.architecture import Architecture
+from polyfield.fields.heads.encoded import EncodedField
+from polyfield.fields.heads.harmonic_radiance import HarmonicRadiance
+from polyfield.fields.heads.values import ValueField
+from polyfield.fields.meaning import Meaning
+from polyfield.fields.options import option
+from polyfield.fields.parts.encoding import Encoding
+from polyfield.fields.parts.growing import GrowingTables
+from polyfield.fields.parts.sparse import SparseGrid, whole_root
+from polyfield.fields.parts.trunk import CodeTrunk
+
+
+@dataclass(frozen=True)
+class VoxelOptions:
+    rows: int = option(1 << 19, 1 << 26, least=28)  # nodes that are stored, at most
+    nodes: int = option(256, 512, least=3)  # of a radiance field along an axis, at most
+    degree: int = option(3, 4)  # of the spherical harmonics: degree^2 coefficients for each channel
+
+
+class ValueGrid(GrowingTables):
+    """Values themselves at the nodes of a dense grid: there is no empty space to leave out."""
+
+    initial_range = (-1e-4, 1e-4)
+    rate = 5.0
+    sparse = True
+
+    def __init__(self, meaning: Meaning, options: VoxelOptions) -> None:
+        nodes = whole_root(options.rows, meaning.axes)
+        super().__init__(((tuple(range(meaning.axes)),),), nodes, meaning.channels)
+
+
+def _encoding(meaning: Meaning, options: VoxelOptions) -> Encoding:
+    if meaning.kind.directional:
+        return SparseGrid(options.rows, options.nodes, 3 * options.degree**2)
+    return ValueGrid(meaning, options)
+
+
+def _head(meaning: Meaning) -> type[EncodedField]:
+    return HarmonicRadiance if meaning.kind.directional else ValueField
+
+
+def _refusal(meaning: Meaning) -> str | None:
+    return "its nodes are in space alone" if meaning.moving else None
+
+
+ARCHITECTURE = Architecture(
+    name="voxels",
+    paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
+    options=VoxelOptions,
+    encoding=_encoding,
+    size_option="rows",
+    size_step=64,
+    refusal=_refusal,
+    trunk=CodeTrunk,
+    head=_head,
+)
