@@ -12,6 +12,7 @@ from benchmarks.turns import Budget
 from polyfield.data.pictures import open_picture
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, Meaning, Points, create
+from polyfield.fields.heads.encoded import EncodedField
 from polyfield.fitting.metrics.images import psnr_of
 from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.schedule import learning_rate
@@ -54,6 +55,7 @@ def _crop(file: Path) -> Tensor:
 def _fitted(spec: FieldSpec, wanted: Tensor, steps: int) -> float:
     """Return the PSNR over all pixels after a fit. Codes have no parameters, so they are computed once."""
     field = create(spec)
+    assert isinstance(field, EncodedField)
     middle = (torch.arange(SIDE) + 0.5) / SIDE
     y, x = torch.meshgrid(middle, middle, indexing="ij")
     points = Points(torch.stack((x, y), -1).view(-1, 2))
