@@ -65,12 +65,12 @@ def fit(
     Parameters
     ----------
     source
-        A path to posed photographs, a picture, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
+        A path to posed photographs, a picture, a video, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
         "demo-moving".
     field
         The architecture, one of `polyfield.ARCHITECTURES`.
     kind
-        What to read the source as: "scene", "picture", "mesh", "cloud" or "volume". Its name and content decide if None.
+        What to read the source as: "scene", "picture", "video", "mesh", "cloud" or "volume". Its name and content decide if None.
     box
         Centre and half size (x, y, z, h) of a scene's region of detail, in its own coordinates: the box of a Blender scene,
         the part of space that is not contracted of any other. The cameras decide if None.

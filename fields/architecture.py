@@ -45,6 +45,10 @@ class Architecture:
     size_limit: int | None = None  # and nothing above, where larger fields take too long to fit
     # Options that suit a source of this many pixels or voxels along its longest side, and axes. Measured.
     suited: Callable[[int, int], Mapping[str, Any]] = no_options
+    # And a video of this many pixels along its longest side, and frames; `suited`, if None. Measured.
+    suited_to_video: Callable[[int, int], Mapping[str, Any]] | None = None
+    # The encoding of a moving field, whose last axis is time; `encoding`, if None.
+    moving: Callable[[int, Any], Encoding] | None = None
     refusal: Callable[[Meaning], str | None] = no_refusal  # why a meaning is not carried, or None
     trunk: Callable[[int, int, Any], Trunk] = NetworkTrunk  # from inputs, outputs and options
     head: Callable[[Meaning], type[EncodedField]] = head_of
@@ -56,6 +60,7 @@ class Architecture:
     def build(self, spec: FieldSpec) -> StoredField:
         """Return the field of a spec, its parameters not yet set, on the current default device."""
         chosen, kind = self.parse(spec.options), self.head(spec.meaning)
-        encoding = self.encoding(spec.meaning.axes, chosen)
+        make = self.moving if self.moving and spec.meaning.moving else self.encoding
+        encoding = make(spec.meaning.axes, chosen)
         trunk = self.trunk(encoding.width, kind.trunk_outputs(spec.meaning), chosen)
         return kind(spec, chosen, encoding, trunk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
@@ -26,12 +27,13 @@ class HashGrid(Tables):
     rate = 8.0
     sparse = True
 
-    def __init__(self, axes: int, options: HashGridOptions) -> None:
+    def __init__(self, axes: int, options: HashGridOptions, *, moving: bool = False) -> None:
+        """With `moving`, the last axis is time."""
         levels = Levels.geometric(
             options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
         )
-        if axes > TIME:
-            levels = levels.capped(TIME, options.time_nodes)
+        if moving:
+            levels = levels.capped(axes - 1, options.time_nodes)
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
@@ -44,6 +46,16 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
     return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
 
 
+def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
+    """Return options for a video of this resolution and length. Measured."""
+    return {
+        "levels": 8,
+        "features": 2,
+        "finest": min(max(resolution, 16), 1 << 16),
+        "time_nodes": min(max(frames, 2), 1 << 12),
+    }
+
+
 ARCHITECTURE = Architecture(
     name="hashgrid",
     paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
@@ -51,4 +63,6 @@ ARCHITECTURE = Architecture(
     encoding=HashGrid,
     size_option="log2_size",
     suited=_suited,
+    suited_to_video=_suited_to_video,
+    moving=partial(HashGrid, moving=True),
 )

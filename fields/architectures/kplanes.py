@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from polyfield.fields.architecture import Architecture
@@ -25,12 +26,14 @@ class KPlanes(Tables):
     initial_range = (0.1, 0.5)
     rate = 8.0
 
-    def __init__(self, axes: int, options: KPlanesOptions) -> None:
+    def __init__(self, axes: int, options: KPlanesOptions, *, moving: bool = False) -> None:
+        """With `moving`, the last axis is time."""
+        self.time_axis = axes - 1 if moving else axes
         coarsest = min(options.coarsest, options.finest)
         space = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
         over_time = space.capped(1, options.time_nodes)
         pairs = itertools.combinations(range(axes), 2)
-        planes = tuple((over_time if TIME in pair else space, pair) for pair in pairs)
+        planes = tuple((over_time if self.time_axis in pair else space, pair) for pair in pairs)
         super().__init__((planes,), options.features)
 
 
@@ -41,6 +44,11 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
     return {"features": 8} if axes == 2 else {}
 
 
+def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
+    """Return options for a video of this resolution and length. Measured."""
+    return {"time_nodes": min(max(frames, 2), 1 << 12)}
+
+
 ARCHITECTURE = Architecture(
     name="kplanes",
     paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
@@ -48,4 +56,6 @@ ARCHITECTURE = Architecture(
     encoding=KPlanes,
     size_option="finest",
     suited=_suited,
+    suited_to_video=_suited_to_video,
+    moving=partial(KPlanes, moving=True),
 )

@@ -49,6 +49,7 @@ class Task(ABC):
     name: str  # of the source
     meaning: Meaning  # of a field of it
     resolution: int | None = None  # pixels or voxels along the source's longest side
+    frames: int | None = None  # of a video
     default_bytes: int | None = None  # of a field where neither bytes nor options are given
 
     @property
@@ -78,7 +79,7 @@ class Task(ABC):
         spec = FieldSpec(config.field, self.meaning, config.options)
         asked = config.bytes is not None
         size = config.bytes if asked or config.options else self.default_bytes
-        return suited(spec, self.resolution, size, asked=asked)
+        return suited(spec, self.resolution, size, asked=asked, frames=self.frames)
 
     # -- memory
 
