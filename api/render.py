@@ -151,7 +151,7 @@ def _drawing(
     """Return what is drawn along a path. Raises PolyfieldError where the field has no such path."""
     import torch
 
-    from polyfield.rendering.renderers import LONGEST_SIDE, MOST_PIXELS, VideoRenderer
+    from polyfield.rendering.renderers import LONGEST_SIDE, MOST_FRAMES, MOST_PIXELS, VideoRenderer
 
     if show not in renderer.layers:
         raise PolyfieldError(
@@ -161,8 +161,8 @@ def _drawing(
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise PolyfieldError(f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in all")
-    if frames is not None and not 1 <= frames <= 100_000:
-        raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
+    if frames is not None and not 1 <= frames <= MOST_FRAMES:
+        raise PolyfieldError(f"--frames is {frames}; expected 1 to {MOST_FRAMES}")
     if path == "slices" and size is not None and 3 * max(size) ** 2 > MOST_PIXELS:
         raise PolyfieldError(
             f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in three square slices"

@@ -32,6 +32,7 @@ from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_
 
 # Of a picture: 0.8 GB in float.
 MOST_PIXELS, LONGEST_SIDE = 1 << 26, 1 << 15
+MOST_FRAMES = 100_000
 _FPS, _FRAMES = 30.0, 60  # of a video whose source is not known
 
 
@@ -212,7 +213,7 @@ class VideoRenderer(PictureRenderer):
     def frames(self) -> int:
         """The source's number of frames, or 60."""
         shape = self._shape(4)
-        return _FRAMES if shape is None else shape[0]
+        return _FRAMES if shape is None else min(shape[0], MOST_FRAMES)
 
 
 class SurfaceRenderer(Renderer):

@@ -68,6 +68,18 @@ def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):
     assert fit.objective.fused is None and FusedField.of(fit.field) is None
 
 
+def test_test_views_beyond_the_training_times_are_counted_apart(moving):
+    scene = open_scene(moving)
+    scene.cameras.times[list(scene.train)] = torch.linspace(0.25, 0.75, len(scene.train))
+    task = SceneTask(scene)
+    fit = task.begin(config(1), silent)
+    found = task.measure(fit.field, task.context(fit), silent)
+    assert scene.cameras.times[list(scene.test)].tolist() == [0.0, 0.5, 1.0]
+    assert found.figures["views"] == 3 and found.figures["views_within_times"] == 1
+    assert found.figures["psnr_within_times"] == found.figures["psnr_of_views"][1]
+    assert "over the 1 whose time is within the training views'" in found.summary
+
+
 def test_it_goes_on_to_the_byte(moving):
     task = SceneTask(open_scene(moving))
     whole, half = task.begin(config(), silent), task.begin(config(), silent)
@@ -99,3 +111,8 @@ def test_it_learns_to_move(moving, tmp_path, field, options):
     assert (early - late).abs().max() > 0.1
     with polyfield.quiet():
         assert polyfield.render(result.run, frames=2, size=(16, 16))["frames"] == 2
+        # An orbit in one place: only the time differs.
+        for name, time in (("early", 0.0), ("late", 0.5), ("moving", None)):
+            polyfield.render(result.run, frames=1, size=(24, 24), time=time, out=tmp_path / name)
+    shown = {name: (tmp_path / name / "0000.png").read_bytes() for name in ("early", "late", "moving")}
+    assert shown["early"] == shown["moving"] != shown["late"]
