@@ -31,7 +31,7 @@ def fit(
     source: Source = "demo",
     /,
     *,
-    field: str = "hashgrid",
+    field: str | None = None,
     kind: Kind = None,
     box: tuple[float, float, float, float] | None = None,
     signal: str | None = None,
@@ -53,7 +53,8 @@ def fit(
         source: A scene: a folder with transforms.json or transforms_train.json, or the path of either; a picture (PNG,
             JPEG, WebP, BMP, GIF, EXR); a video (MP4, MOV, WebM, MKV, AVI); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
             a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
-        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp.
+        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp or mlp. hashgrid if not given, and kplanes
+            for a video.
         kind: What to read the source as: scene, picture, video, mesh, cloud or volume. Its name and content decide if not
             given.
         box: Centre and half size of a scene's region of detail, x y z h, in its own coordinates. The cameras decide if not

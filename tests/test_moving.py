@@ -40,10 +40,14 @@ class Walker:
     traits = Traits()
     device = torch.device("cpu")
 
+    def __init__(self, radius: float = 0.2, share: float = 1.0) -> None:
+        """It goes in a share of the time."""
+        self.radius, self.share = radius, share
+
     def raw(self, points):
         centre = torch.zeros_like(points.x)
-        centre[:, 0] = points.times * 1.4 - 0.7
-        return torch.where((points.x - centre).norm(dim=1) < 0.2, 5.0, -15.0)
+        centre[:, 0] = ((points.times - 0.5) / self.share + 0.5).clamp(0, 1) * 1.4 - 0.7
+        return torch.where((points.x - centre).norm(dim=1) < self.radius, 5.0, -15.0)
 
     def density(self, raw):
         return raw.exp()
@@ -58,6 +62,16 @@ def test_occupancy_keeps_every_place_that_something_goes_through():
     along = occupied[n // 2, n // 2]
     assert along[(x.abs() < 0.8)].all() and not along[x.abs() > 0.97].any()
     assert not occupied[:2].any() and not occupied[:, :2].any()
+
+
+def test_occupancy_keeps_most_of_the_path_of_what_is_small_and_fast():
+    """Each cell is full in a hundredth of the time."""
+    kept = KeptGrid(Walker(0.05, 0.2), 0, None)
+    for step in range(16, 16 * 60, 16):
+        kept.update(Moment(step, 0.0, Length(steps=10**6)), Lattice(0.02, 0.0, 0.0), None)
+    occupied, n = kept.grid.occupied[0], kept.grid.resolution
+    x = (torch.arange(n) + 0.5) * 2 / n - 1
+    assert occupied[n // 2, n // 2][x.abs() < 0.68].float().mean() > 0.9
 
 
 def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):

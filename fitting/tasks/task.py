@@ -50,6 +50,7 @@ class Task(ABC):
     meaning: Meaning  # of a field of it
     resolution: int | None = None  # pixels or voxels along the source's longest side
     frames: int | None = None  # of a video
+    architecture: str = "hashgrid"  # the default one
     default_bytes: int | None = None  # of a field where neither bytes nor options are given
 
     @property

