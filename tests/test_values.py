@@ -313,9 +313,9 @@ class TestVideos:
         task = VideoTask(video(), 1)
         for field in ("hashgrid", "kplanes"):
             spec = task.spec(config(field, "video", options={}, bytes=200_000))
-            assert spec.options["time_nodes"] == 8
+            assert spec.options["time_nodes"] == 2
             levels = create(spec).encoding.factors()[0][-1].levels
-            assert max(nodes[-1] for nodes in levels.resolutions) == 8
+            assert max(nodes[-1] for nodes in levels.resolutions) == 2
 
 
 class TestVolumes:

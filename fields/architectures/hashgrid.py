@@ -49,10 +49,10 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
 def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
     """Return options for a video of this resolution and length. Measured."""
     return {
-        "levels": 8,
+        "levels": 10,
         "features": 2,
         "finest": min(max(resolution, 16), 1 << 16),
-        "time_nodes": min(max(frames, 2), 1 << 12),
+        "time_nodes": min(max(-(-frames // 4), 2), 1 << 12),
     }
 
 

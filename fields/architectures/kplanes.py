@@ -46,7 +46,7 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
 
 def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
     """Return options for a video of this resolution and length. Measured."""
-    return {"features": 24, "time_nodes": min(max(frames, 2), 1 << 12)}
+    return {"features": 24, "time_nodes": min(max(-(-frames // 4), 2), 1 << 12)}
 
 
 ARCHITECTURE = Architecture(
