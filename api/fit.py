@@ -43,7 +43,7 @@ def fit(
     source: str | os.PathLike[str] = "demo",
     /,
     *,
-    field: str = "hashgrid",
+    field: str | None = None,
     kind: str | None = None,
     box: Sequence[float] | None = None,
     signal: str | None = None,
@@ -66,12 +66,12 @@ def fit(
     Parameters
     ----------
     source
-        A path to posed photographs, a picture, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
+        A path to posed photographs, a picture, a video, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
         "demo-moving".
     field
-        The architecture, one of `polyfield.ARCHITECTURES`.
+        The architecture, one of `polyfield.ARCHITECTURES`. If None, hashgrid, and kplanes for a video.
     kind
-        What to read the source as: "scene", "picture", "mesh", "cloud" or "volume". Its name and content decide if None.
+        What to read the source as: "scene", "picture", "video", "mesh", "cloud" or "volume". Its name and content decide if None.
     box
         Centre and half size (x, y, z, h) of a scene's region of detail, in its own coordinates: the box of a Blender scene,
         the part of space that is not contracted of any other. The cameras decide if None.
@@ -126,12 +126,13 @@ def fit(
     from polyfield.fitting.losses import Term
     from polyfield.fitting.runs.config import FitConfig
     from polyfield.fitting.runs.devices import device_of
+    from polyfield.fitting.tasks.task import Task
 
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS
     config = FitConfig(
         source=absolute(os.fspath(source)),
-        field=field,
+        field=field or Task.architecture,
         steps=steps,
         seconds=seconds,
         downscale=downscale,
@@ -149,6 +150,8 @@ def fit(
     )
     device_of(device)
     task = open_task(os.fspath(source), signal, downscale, kind=kind, box=config.centre_and_half)
+    if field is None:
+        config = replace(config, field=task.architecture)
     return begin(config, task, None if out is None else Path(out), view=view)
 
 

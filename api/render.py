@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from polyfield.api.opening import file_of, open_any
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from polyfield.cameras.cameras import Cameras
     from polyfield.fitting.runs.run import Run
-    from polyfield.rendering.renderers import Renderer
+    from polyfield.rendering.renderers import Renderer, VideoRenderer
 
 _SIZE = (512, 512)  # of fields without cameras
+_FRAMES, _FPS = 60, 30.0  # of orbits
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ def render(
     path: str | None = None,
     show: str = "colour",
     out: str | os.PathLike[str] | None = None,
-    frames: int = 60,
-    fps: float = 30.0,
+    frames: int | None = None,
+    fps: float | None = None,
     size: tuple[int, int] | None = None,
+    time: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Render a fitted field to a video, a folder of PNG files or one PNG file. An earlier rendering is replaced.
@@ -55,7 +57,7 @@ def render(
     path
         Of radiance: "orbit"; "spiral", two turns that rise and fall; "cameras", a path through the training cameras;
         "test", the views held out; or a nerfstudio camera_path.json. Of shapes and volumes: "orbit" or "slices". Of an
-        image: "picture". The first of these if None.
+        image: "picture". Of a video: "video", or "picture", which is one frame. The first of these if None.
     show
         Of radiance: "colour", "depth" (distance along the ray, the first frame's range), "opacity", "normals" (of the world),
         "features" (principal components of the latent vectors) or "samples" (a ray).
@@ -63,12 +65,15 @@ def render(
         A name that ends in .mp4, or a folder for PNG files; of slices and pictures a name that ends in .png. In the
         run's renders if None.
     frames
-        Frames of an orbit.
+        Frames of an orbit or of a video. If None, 60, or those of the video that the field was fitted to.
     fps
-        Frames per second of an orbit or of test views.
+        Frames per second of an orbit, of test views or of a video. If None, 30, or those of that video.
     size
-        Width and height in pixels. Those of the first training view or of the picture if None; 512 x 512 of shapes and
-        volumes.
+        Width and height in pixels. Those of the first training view, of the picture or of the video if None; 512 x 512 of
+        shapes and volumes.
+    time
+        Of a moving field: the time in [0, 1] at which it stands still. If None, it moves along the path; test views have
+        their own times. Of a video, frame k of F is at (k + 0.5) / F.
     device
         "cpu", "cuda", or "auto".
 
@@ -101,15 +106,15 @@ def render(
     field, context = open_any(source, device_of(device))
     with naming(file):
         renderer = renderer_of(field, context)
-    drawing = _drawing(renderer, file, run, path, show, frames, size, fps)
+    drawing = _drawing(renderer, file, run, _path(renderer, path, time), show, frames, size, fps, time)
     folder = run.renders if run else Path("renders")
     target = folder / f"{drawing.name}{drawing.suffix}" if out is None else Path(out)
-    start = time.perf_counter()
+    start = perf_counter()
     with showing("rendering") as progress:
         _write(
             drawing, target, progress, {"source": str(source), "path": drawing.name, "frames": drawing.count}
         )
-    seconds = time.perf_counter() - start
+    seconds = perf_counter() - start
     say(f"{target}" if drawing.suffix == ".png" else f"{target}: {drawing.count} frames")
     return {
         "out": str(target),
@@ -119,20 +124,35 @@ def render(
     }
 
 
+def _path(renderer: Renderer, path: str | None, time: float | None) -> str:
+    """Return the path that is asked for, or the default. Raises PolyfieldError where the field has no such time."""
+    if time is None:
+        return path or renderer.paths[0]
+    if not renderer.field.meaning.moving:
+        raise PolyfieldError(f"--time {time:g}: the field does not move; omit it")
+    if not 0 <= time <= 1:
+        raise PolyfieldError(f"--time is {time:g}; expected 0 to 1")
+    if path == "video":
+        raise PolyfieldError(f"--time {time:g}: a video shows all times; take --path picture for one frame")
+    return path or ("picture" if "picture" in renderer.paths else renderer.paths[0])
+
+
 def _drawing(
     renderer: Renderer,
     file: Path,
     run: Run | None,
-    path: str | None,
+    path: str,
     show: str,
-    frames: int,
+    frames: int | None,
     size: tuple[int, int] | None,
-    fps: float,
+    fps: float | None,
+    time: float | None,
 ) -> Drawing:
     """Return what is drawn along a path. Raises PolyfieldError where the field has no such path."""
-    from polyfield.rendering.renderers import LONGEST_SIDE, MOST_PIXELS
+    import torch
 
-    path = path or renderer.paths[0]
+    from polyfield.rendering.renderers import LONGEST_SIDE, MOST_FRAMES, MOST_PIXELS, VideoRenderer
+
     if show not in renderer.layers:
         raise PolyfieldError(
             f"--show {shown(show)[:200]}: a field of {renderer.field.meaning.signal} has {', '.join(renderer.layers)}"
@@ -141,15 +161,19 @@ def _drawing(
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise PolyfieldError(f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in all")
-    if not 1 <= frames <= 100_000:
-        raise PolyfieldError(f"--frames is {frames}; expected 1 to 100000")
+    if frames is not None and not 1 <= frames <= MOST_FRAMES:
+        raise PolyfieldError(f"--frames is {frames}; expected 1 to {MOST_FRAMES}")
     if path == "slices" and size is not None and 3 * max(size) ** 2 > MOST_PIXELS:
         raise PolyfieldError(
             f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in three square slices"
         )
     if path in renderer.paths and path in ("picture", "slices"):
-        return Drawing(iter([_side_by_side(renderer, size)]), 1, fps, path, ".png")
-    cameras, fps = _cameras(renderer, path, file, run, frames, size, fps)
+        return Drawing(iter([_side_by_side(renderer, size, time)]), 1, _FPS, path, ".png")
+    if isinstance(renderer, VideoRenderer) and path == "video":
+        return _film(renderer, frames or renderer.frames, fps or renderer.fps, size)
+    cameras, fps = _cameras(renderer, path, file, run, frames or _FRAMES, size, fps or _FPS)
+    if time is not None:
+        cameras = replace(cameras, times=torch.full((len(cameras),), time))
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
@@ -163,10 +187,16 @@ def _drawing(
     return Drawing(pictures, len(cameras), fps, name, "" if path == "test" else ".mp4")
 
 
-def _side_by_side(renderer: Renderer, size: tuple[int, int] | None) -> Tensor:
+def _film(renderer: VideoRenderer, frames: int, fps: float, size: tuple[int, int] | None) -> Drawing:
+    """Return the frames of a video field: frame k of F is at the time (k + 0.5) / F."""
+    pictures = (renderer.flat(size, time=(frame + 0.5) / frames)[0] for frame in range(frames))
+    return Drawing(pictures, frames, fps, "video", ".mp4")
+
+
+def _side_by_side(renderer: Renderer, size: tuple[int, int] | None, time: float | None) -> Tensor:
     from polyfield.export.pictures import sheet
 
-    return sheet([renderer.flat(size)])
+    return sheet([renderer.flat(size, time=time or 0.0)])
 
 
 def _cameras(

@@ -42,9 +42,9 @@ def open_task(
         raise PolyfieldError(
             f"--signal {signal:.80}: {shown(source)} is a {read_as}; expected {' or '.join(signals)}"
         )
-    if downscale != 1 and read_as not in ("scene", "picture"):
+    if downscale != 1 and read_as not in ("scene", "picture", "video"):
         raise PolyfieldError(
-            f"--downscale {downscale}: {shown(source)} is a {read_as}; only scenes and pictures can be downscaled"
+            f"--downscale {downscale}: {shown(source)} is a {read_as}; only scenes, pictures and videos can be downscaled"
         )
     if found and read_as != "scene":  # scenes say more, once they are looked into
         say(f"{shown(source)} is read as a {read_as}: {found.reason}")
@@ -91,6 +91,18 @@ def _picture(source: str, signal: str | None, downscale: int) -> Any:
     return PictureTask(picture, downscale)
 
 
+def _video(source: str, signal: str | None, downscale: int) -> Any:
+    from polyfield.data.videos import open_video
+    from polyfield.fitting.tasks.video_task import VideoTask
+
+    with showing("reading the video") as progress:
+        video = open_video(source, downscale=downscale, progress=progress)
+    say(video.found)
+    for note in video.notes:
+        say(f"warning: {note}")
+    return VideoTask(video, downscale)
+
+
 def _mesh(source: str, signal: str | None, downscale: int) -> Any:
     from polyfield.data.meshes import open_mesh
     from polyfield.fields.signals import SIGNALS, signals_of
@@ -135,7 +147,7 @@ def _volume(source: str, signal: str | None, downscale: int) -> Any:
     return VolumeTask(volume)
 
 
-_OPEN = {"picture": _picture, "mesh": _mesh, "cloud": _cloud, "volume": _volume}
+_OPEN = {"picture": _picture, "video": _video, "mesh": _mesh, "cloud": _cloud, "volume": _volume}
 
 
 def absolute(source: str) -> str:

@@ -117,6 +117,10 @@ def _function(source: str, config: FitConfig) -> object:
 
     kind = signal(config.signal)
     box = config.centre_and_half
+    if kind.moving:
+        raise PolyfieldError(
+            f"{shown(source)}: --signal {kind.name}: functions of a time cannot be converted"
+        )
     if box is not None and kind.dimensions != 3:
         raise PolyfieldError(f"{shown(source)}: --box is for three dimensions; a {kind.name} is on [0, 1]^2")
     if box is None and kind.dimensions == 3:

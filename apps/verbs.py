@@ -31,7 +31,7 @@ def fit(
     source: Source = "demo",
     /,
     *,
-    field: str = "hashgrid",
+    field: str | None = None,
     kind: Kind = None,
     box: tuple[float, float, float, float] | None = None,
     signal: str | None = None,
@@ -48,18 +48,19 @@ def fit(
     save_seconds: float = 30.0,
     view: bool = False,
 ) -> dict[str, Any]:
-    """Fit a field to posed photographs, a picture, a mesh, a point cloud or a volume, then measure it.
+    """Fit a field to posed photographs, a picture, a video, a mesh, a point cloud or a volume, then measure it.
 
     Args:
         source: A scene: a folder with transforms.json or transforms_train.json, or the path of either; a picture (PNG,
-            JPEG, WebP, BMP, GIF, EXR); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
+            JPEG, WebP, BMP, GIF, EXR); a video (MP4, MOV, WebM, MKV, AVI); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
             a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
-        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
-        kind: What to read the source as: scene, picture, mesh, cloud or volume. Its name and content decide if not
+        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf. hashgrid if not
+            given, and kplanes for a video.
+        kind: What to read the source as: scene, picture, video, mesh, cloud or volume. Its name and content decide if not
             given.
         box: Centre and half size of a scene's region of detail, x y z h, in its own coordinates. The cameras decide if not
             given.
-        signal: What the field's values are. Scene: radiance; picture: image; mesh: sdf, udf or occupancy; cloud: udf;
+        signal: What the field's values are. Scene: radiance; picture: image; video: video; mesh: sdf, udf or occupancy; cloud: udf;
             volume: volume. The first that fits if not given.
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
@@ -282,12 +283,13 @@ def render(
     path: str | None = None,
     show: str = "colour",
     out: Path | None = None,
-    frames: int = 60,
-    fps: float = 30.0,
+    frames: int | None = None,
+    fps: float | None = None,
     size: tuple[int, int] | None = None,
+    time: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field: a turntable, test views, a camera path, sections, or a picture.
+    """Render a fitted field: a turntable, test views, a camera path, sections, a picture or a video.
 
     An earlier rendering of the same name is replaced.
 
@@ -295,20 +297,25 @@ def render(
         source: A run's folder or a .field file.
         path: For radiance: orbit; spiral, two turns that rise and fall; cameras, a path through the training cameras; test,
             the views held out; or a nerfstudio camera_path.json. For shapes and volumes: orbit or
-            slices. For an image: picture. The first of these if not given.
+            slices. For an image: picture. For a video: video, or picture, which is one frame. The first of these if not
+            given.
         show: For radiance: colour, depth, opacity, normals, features (principal components) or samples (a ray).
         out: A video (.mp4), which is replaced, or a folder of PNG files. The folder is new, or an earlier
             rendering made it, and its frames are replaced. For slices and pictures, a PNG file. In the run's
             renders if not given.
-        frames: Frames of an orbit.
-        fps: Frames per second of a video of an orbit or of test views.
-        size: Width and height in pixels of an orbit, slices or a picture. If not given, those of the first
-            training view or of the picture, and 512 x 512 for shapes and volumes.
+        frames: Frames of an orbit or of a video. If not given, 60, or those of the video that the field was fitted to.
+        fps: Frames per second of an orbit, of test views or of a video. If not given, 30, or those of that video.
+        size: Width and height in pixels of an orbit, slices, a picture or a video. If not given, those of the first
+            training view, of the picture or of the video, and 512 x 512 for shapes and volumes.
+        time: Of a moving field: the time, from 0 to 1, at which it stands still. If not given, it moves along the path; test
+            views have their own times. Of a video, frame k of F is at (k + 0.5) / F.
         device: cpu, cuda, or auto: cuda if there is a GPU.
     """
     from polyfield.api.render import render
 
-    return render(source, path=path, show=show, out=out, frames=frames, fps=fps, size=size, device=device)
+    return render(
+        source, path=path, show=show, out=out, frames=frames, fps=fps, size=size, time=time, device=device
+    )
 
 
 def doctor(scene: Scene = None, /, *, downscale: int = 1, warm: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from polyfield.cameras.cameras import Cameras
-from polyfield.cameras.orbit import film_size
+from polyfield.cameras.orbit import film_size, film_times
 from polyfield.errors import PolyfieldError
 
 _HERMITE = ((2.0, -3.0, 0.0, 1.0), (1.0, -2.0, 1.0, 0.0), (-2.0, 3.0, 0.0, 0.0), (1.0, -1.0, 0.0, 0.0))
@@ -113,5 +113,4 @@ def tour(cameras: Cameras, *, frames: int, size: tuple[int, int] | None = None) 
     places = torch.linspace(0, len(order) - 1, visited).round().long().tolist()
     poses = path_through(cameras.c2w[[order[i] for i in places]], frames)
     size, focal = film_size(cameras, size)
-    times = None if cameras.times is None else torch.linspace(0, 1, frames, device=poses.device)
-    return Cameras.perspective(poses, focal=focal, size=size, times=times)
+    return Cameras.perspective(poses, focal=focal, size=size, times=film_times(cameras, frames))

@@ -24,7 +24,7 @@ def orbit(
     It starts near the first camera's azimuth, at the median height and radius about the cameras' common up
     axis. Views have the first camera's focal length and its size. With another `size` (width, height) the
     focal length is scaled so that the whole first view fits in. Odd sizes lose one pixel, for video. Times,
-    if the cameras have any, run from 0 to 1. With `spiral`, two turns go up and down between the 10th and the 90th percentile
+    if the cameras have any, run from their first to their last. With `spiral`, two turns go up and down between the 10th and the 90th percentile
     of the cameras' heights. Raises PolyfieldError if there are no cameras or frames, or all
     cameras are on the orbit's axis.
     """
@@ -51,8 +51,9 @@ def orbit(
         height = ((low + high) / 2 - (high - low) / 2 * once.cos())[:, None]
     eyes = focus + height * up + radius * (angle.cos() * ahead + angle.sin() * beside)
     size, focal = film_size(cameras, size)
-    times = None if cameras.times is None else torch.linspace(0, 1, frames, device=eyes.device)
-    return Cameras.perspective(look_at(eyes, focus, up), focal=focal, size=size, times=times)
+    return Cameras.perspective(
+        look_at(eyes, focus, up), focal=focal, size=size, times=film_times(cameras, frames)
+    )
 
 
 def up_of(cameras: Cameras) -> Tensor:
@@ -89,3 +90,11 @@ def film_size(cameras: Cameras, size: tuple[int, int] | None) -> tuple[tuple[int
     width, height = size or (first_width, first_height)
     focal = float(cameras.intrinsics[0, :2].mean()) * min(width / first_width, height / first_height)
     return (max(width // 2, 1) * 2, max(height // 2, 1) * 2), focal
+
+
+def film_times(cameras: Cameras, frames: int) -> Tensor | None:
+    """Return times (F,) from the cameras' first to their last, or None if they have none."""
+    if cameras.times is None:
+        return None
+    first, last = cameras.times.aminmax()
+    return first + (last - first) * torch.linspace(0, 1, frames, device=first.device)

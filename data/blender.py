@@ -31,13 +31,14 @@ def sniff(path: Path) -> str | None:
 def read(path: Path, found: str, downscale: int, box: Box | None, progress: Progress | None) -> Scene:
     """Return the scene.
 
-    Its test split is transforms_test.json, or transforms_val.json, or every 8th of train.
+    Its test split is the file that was given, if that is not transforms_train.json; else transforms_test.json, or
+    transforms_val.json, or every 8th of train.
     """
     root = _folder(path)
     train = read_frames(root / TRAIN)
     notes = []
     test: list[Frame] = []
-    for name in (TEST, VAL):
+    for name in (VAL, TEST) if path.name == VAL else (TEST, VAL):
         if not test and (root / name).is_file():
             test = read_frames(root / name)
             if not exist(test, root):  # exporters list views that were never rendered

@@ -21,13 +21,14 @@ from polyfield.errors import PolyfieldError, shown
 KINDS = {
     "scene": (".json",),
     "picture": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".exr"),
+    "video": (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"),
     "mesh": (".obj", ".stl", ".glb", ".off"),
     "cloud": (".pcd",),
     "volume": (".nii", ".nii.gz", ".tif", ".tiff"),
 }
 
 READ = (
-    "folders and .json (scenes), .png .jpg .webp .bmp .gif .exr (pictures), .obj .ply .stl .glb .off (meshes),"
+    "folders and .json (scenes), .png .jpg .webp .bmp .gif .exr (pictures), .mp4 .mov .webm .mkv .avi (videos), .obj .ply .stl .glb .off (meshes),"
     " .ply .pcd .npz .npy (clouds), .nii .nii.gz .tif .npz .npy (volumes)"
 )
 
@@ -42,7 +43,7 @@ ARRAY_ERRORS = (zipfile.BadZipFile, tokenize.TokenError, lzma.LZMAError)
 class Kind:
     """The kind of source at a path, and the reason."""
 
-    name: str  # "scene" | "picture" | "mesh" | "cloud" | "volume"
+    name: str  # "scene" | "picture" | "video" | "mesh" | "cloud" | "volume"
     reason: str  # a few words for printing: "its name ends in .obj"
 
 
@@ -61,7 +62,7 @@ class ArrayHead:
 
 
 def kind_of(path: str | Path, asked: str | None = None) -> Kind:
-    """Return whether a path is a scene, picture, mesh, cloud or volume: `asked`, or as its name and content tell.
+    """Return whether a path is a scene, picture, video, mesh, cloud or volume: `asked`, or as its name and content tell.
 
     Raises PolyfieldError for anything else, and where two kinds fit.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 from polyfield.data import images
 from polyfield.data.decoding import decoding
 from polyfield.data.formats import exr
+from polyfield.data.kept import kept
 from polyfield.data.kinds import fingerprint
 from polyfield.data.records import brief
 from polyfield.errors import PolyfieldError, shown
 from polyfield.progress import Progress
 
-IN_MEMORY = 256 << 20  # bytes; larger pictures are kept in a temporary file
 STRIP = 16 << 20  # bytes of a file's rows that are copied at once
 EXR = b"v/1\x01"
 
@@ -56,9 +55,8 @@ def open_picture(path: str | Path, *, downscale: int = 1, progress: Progress | N
     """Return the picture in a PNG, JPEG, WebP, BMP, GIF or EXR file, or the first frame of an animation.
 
     The file's first bytes decide its format. `downscale` K takes K x K box means, weighted by alpha, cropped
-    at the right and bottom. `progress` is called with the share of the rows that are copied. More than
-    IN_MEMORY bytes of values are kept in an unlinked temporary file that is mapped read-only. Raises
-    PolyfieldError, one line with the file's name, if the file cannot be read.
+    at the right and bottom. `progress` is called with the share of the rows that are copied. Large
+    values are `kept` in a temporary file. Raises PolyfieldError, one line with the file's name, if the file cannot be read.
     """
     if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
         raise PolyfieldError(f"--downscale is {brief(downscale)}; expected a whole number of at least 1")
@@ -154,26 +152,18 @@ def _collect(decoded: _Decoded, k: int, label: str, progress: Progress | None) -
         raise PolyfieldError(
             f"{label} has {width} x {height} pixels; --downscale {k} is larger than one side"
         )
-    shape = (height // k, width // k, channels)
-    with decoding(label):
-        if np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize <= IN_MEMORY:
-            strips = list(_strips(decoded, k, label, progress))
-            return np.concatenate(strips), max(float(strip.max()) for strip in strips)
     largest = 0.0
-    try:
-        with tempfile.TemporaryFile() as file:
-            for strip in _strips(decoded, k, label, progress):
-                largest = max(largest, float(strip.max()))
-                file.write(np.ascontiguousarray(strip).data)
-            file.flush()
-            return np.memmap(file, decoded.dtype, "r", shape=shape), largest
-    except OSError as error:
-        needed = np.prod(shape, dtype=np.int64) * decoded.dtype.itemsize / 1e9
-        reason = (error.strerror or str(error)).lower()
-        raise PolyfieldError(
-            f"{label}: {needed:.1f} GB of pixels do not fit into {shown(tempfile.gettempdir())} ({reason});"
-            " point TMPDIR to a folder with enough space"
-        ) from None
+
+    def strips() -> Iterator[np.ndarray]:
+        nonlocal largest
+        for strip in _strips(decoded, k, label, progress):
+            largest = max(largest, float(strip.max()))
+            yield strip
+
+    expected = (height // k) * (width // k) * channels * decoded.dtype.itemsize
+    with decoding(label):
+        values = kept(strips(), label, expected)
+    return values, largest
 
 
 def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) -> Iterator[np.ndarray]:
@@ -188,7 +178,7 @@ def _strips(decoded: _Decoded, k: int, label: str, progress: Progress | None) ->
         strip = decoded.rows(first, last)[:, left:right]
         if decoded.dtype == np.float32:
             bad += strip.size - int(np.isfinite(strip).sum())
-        yield strip if k == 1 else _box_mean(strip, k, decoded.premultiplied)
+        yield strip if k == 1 else box_mean(strip, k, decoded.premultiplied)
         if progress is not None:
             progress((last - top) / (bottom - top))
     if bad:
@@ -203,7 +193,7 @@ def _cropped(decoded: _Decoded, k: int) -> tuple[int, int]:
     return low * (decoded.shape[0] % k), right * (decoded.shape[1] % k)
 
 
-def _box_mean(values: np.ndarray, k: int, premultiplied: bool) -> np.ndarray:
+def box_mean(values: np.ndarray, k: int, premultiplied: bool) -> np.ndarray:
     """Return the K x K box mean of (H, W, C), rounded to nearest. Straight colours are weighted by alpha."""
     alpha = not premultiplied and values.shape[2] in (2, 4)
     total = np.zeros((values.shape[0] // k, values.shape[1] // k, values.shape[2]))

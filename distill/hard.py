@@ -15,7 +15,7 @@ from polyfield.kernels import random_bits, uniform
 
 SHARE = 0.1  # of a pool that is hard
 POSES, RAYS = 100, 1 << 16  # that are kept
-NUMBERS = 11  # of a ray: origin, direction, RGBA, jitter
+NUMBERS = 12  # of a ray: origin, direction, RGBA, jitter, time
 _TURN = math.pi / 20  # at most, about each axis of the world
 
 

@@ -62,11 +62,11 @@ class RadianceConversion(ConversionTask):
         super().__init__(taught)
         self.conversion = conversion
         self.teacher = Teacher(taught.field, taught.context)
-        cameras = taught.context.cameras
-        self.poses = Poses(
-            (Cameras.from_json(cameras) if cameras else around(self.meaning.domain)).to(taught.field.device),
-            self.teacher.blocked,
-        )
+        stored = taught.context.cameras
+        cameras = Cameras.from_json(stored) if stored else around(self.meaning.domain)
+        if self.meaning.moving and cameras.times is None:
+            cameras = replace(cameras, times=torch.linspace(0, 1, len(cameras)))
+        self.poses = Poses(cameras.to(taught.field.device), self.teacher.blocked)
         self.head_copied = False
 
     # -- a fit
@@ -152,9 +152,10 @@ class RadianceConversion(ConversionTask):
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
+        fused = not self.meaning.moving
         if device.type == "cpu":
-            return predict(spec, pixels=0, fused=True)
-        return predict_on_gpu(spec, pixels=0, fused=True, deterministic=config.deterministic)
+            return predict(spec, pixels=0, fused=fused)
+        return predict_on_gpu(spec, pixels=0, fused=fused, deterministic=config.deterministic)
 
     def figures(self, state: dict[str, Any]) -> dict[str, Any]:
         seconds, totals = max(state["seconds"], 1e-9), state["totals"]

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from polyfield.distill.values import raw_values
-from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Points, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.fit import Fit
@@ -37,11 +36,10 @@ class ConversionTask(Task):
     objective_ranges = {}  # noqa: RUF012 - of the objective that was made last
 
     def __init__(self, taught: Taught) -> None:
-        if taught.field.meaning.moving:
-            raise PolyfieldError(f"{taught.name}: fields of moving scenes cannot be converted yet")
         self.taught, self.name, self.meaning = taught, taught.name, taught.field.meaning
         if taught.task is not None:
             self.resolution, self.default_bytes = taught.task.resolution, taught.task.default_bytes
+            self.frames = taught.task.frames
 
     def summary(self) -> dict[str, Any]:
         return {"kind": "field", "sha256": self.taught.sha256, "signal": self.meaning.signal}
@@ -50,7 +48,7 @@ class ConversionTask(Task):
         return "give fewer --bytes, or smaller --options"
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
-        """Return how fast the teacher's raw values change: the norm of their gradient, by differences."""
+        """Return how fast the teacher's raw values change: the norm of their gradient, by differences, halfway in time."""
         field, domain = self.taught.field, self.meaning.domain
         step = domain.size / 256
 
@@ -84,9 +82,10 @@ class ConversionTask(Task):
 @torch.no_grad()
 def _first(field: Field, x: Tensor) -> Tensor:
     """Return a number (N,) for each point: the raw value, or the first of several."""
+    points = Points(x, times=x.new_full((len(x),), 0.5) if field.meaning.moving else None)
     if field.meaning.kind.directional:
-        return field.raw(Points(x))
-    return raw_values(field, x)[:, 0]
+        return field.raw(points)
+    return raw_values(field, points)[:, 0]
 
 
 def copy_head(teacher: Field, student: StoredField) -> bool:

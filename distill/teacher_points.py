@@ -89,21 +89,24 @@ class TeacherPoints(PointSource):
                 lambda part: part.colour,
             )
         )
+        times = torch.cat([part.points.times for part in parts if part.points.times is not None] or [x[:0]])
         if not len(x):  # a teacher that is empty: any points of its domain, with the lowest density
             return self._empty(seed)
         keys = random_bits((len(x),), seed=seed, stream="shuffle", step=self._number, device=x.device)
         order = keys.argsort(stable=True)[:_MOST]
         order = order.repeat(-(-LEAST // len(order)))
-        return Targets(Points(x[order], directions[order]), raw[order], features[order], colour[order])
+        there = Points(x[order], directions[order], times[order] if len(times) else None)
+        return Targets(there, raw[order], features[order], colour[order])
 
     def _empty(self, seed: int) -> Targets:
         domain, device = self._teacher.field.meaning.domain, self._teacher.field.device
         local = uniform((POOL, 3), seed=seed, stream="nowhere", step=self._number, device=device) * 2 - 1
-        vector = self._teacher.field.features(Points(domain.to_world(local[:1]))).vector.shape[1]
+        times = (local[:, 0] + 1) / 2 if self._teacher.field.meaning.moving else None
+        points = Points(domain.to_world(local), torch.nn.functional.normalize(local, dim=1), times)
+        vector = self._teacher.field.features(points[:1]).vector.shape[1]
         raw = torch.full((POOL, 1), self._teacher.field.meaning.transform.clamp[0], device=device)
         features = torch.zeros(POOL, vector, device=device)
-        directions = torch.nn.functional.normalize(local, dim=1)
-        return Targets(Points(domain.to_world(local), directions), raw, features, torch.zeros_like(local))
+        return Targets(points, raw, features, torch.zeros_like(local))
 
     def state(self) -> dict[str, Any]:
         return {"pool": self._number, "taken": self._taken, "used": self._used, "seconds": self.seconds}

@@ -62,9 +62,12 @@ class TeacherRays(RaySource):
         slot = torch.full_like(pose, -1)
         if self._hard_rays:
             numbers, slot = self._hard_rays.mixed_in(numbers, seed=seed, step=step)
-        origins, directions, rgba, jitter = (part.contiguous() for part in numbers.split((3, 3, 4, 1), 1))
+        origins, directions, rgba, jitter, times = (
+            part.contiguous() for part in numbers.split((3, 3, 4, 1, 1), 1)
+        )
         even = torch.ones(count, device=pose.device)
-        batch = with_noise(Rays(origins, directions), rgba, even, seed=seed, step=step)
+        rays = Rays(origins, directions, times[:, 0] if self._teacher.field.meaning.moving else None)
+        batch = with_noise(rays, rgba, even, seed=seed, step=step)
         # The student is evaluated at the very samples that the teacher was.
         shared = vars(batch) | {"jitter": jitter[:, 0]}
         return TaughtBatch(**shared, pose=pose, slot=slot)
@@ -84,12 +87,12 @@ class TeacherRays(RaySource):
             hit = rgba[:, 3] > 0
             if not hit.any():
                 continue
-            numbers = torch.cat((rays.origins, rays.directions, rgba, jitter[:, None]), 1)
+            numbers = _numbers(rays, rgba, jitter)
             found.append((numbers[hit], pose[hit]))
             if sum(len(part) for _, part in found) >= POOL:
                 break
         if not found:  # nothing is there: rays of nothing
-            found = [(torch.cat((rays.origins, rays.directions, rgba, jitter[:, None]), 1), pose)]
+            found = [(_numbers(rays, rgba, jitter), pose)]
         numbers, poses = (torch.cat(parts) for parts in zip(*found))
         repeated = torch.arange(POOL, device=numbers.device) % len(numbers)
         self._picture, self._pose, self._drawn = numbers[repeated], poses[repeated], number + 1
@@ -101,8 +104,7 @@ class TeacherRays(RaySource):
         if self._hard_poses:
             self._hard_poses.learn(batch.pose[own], errors[own])
         if self._hard_rays:
-            rays = batch.rays
-            numbers = torch.cat((rays.origins, rays.directions, batch.target, batch.jitter[:, None]), 1)
+            numbers = _numbers(batch.rays, batch.target, batch.jitter)
             self._hard_rays.learn(numbers, batch.slot[~own], errors)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -126,3 +128,9 @@ class TeacherRays(RaySource):
             self._hard_poses.restore(part(tensors, "poses"), state["poses"])
         if self._hard_rays:
             self._hard_rays.restore(part(tensors, "rays"), state["rays"])
+
+
+def _numbers(rays: Rays, rgba: Tensor, jitter: Tensor) -> Tensor:
+    """Return what a pool keeps of rays, (R, NUMBERS). Without times they are 0."""
+    times = torch.zeros_like(jitter) if rays.times is None else rays.times
+    return torch.cat((rays.origins, rays.directions, rgba, jitter[:, None], times[:, None]), 1)

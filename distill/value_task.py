@@ -1,4 +1,4 @@
-"""ValueConversion: a field without directions taught by another: pictures, distances, occupancy, volumes."""
+"""ValueConversion: a field without directions taught by another: pictures, videos, distances, occupancy, volumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from polyfield.distill import values
 from polyfield.distill.effort import uses
 from polyfield.distill.task import ConversionTask
-from polyfield.distill.values import TeacherValues, raw_values
+from polyfield.distill.values import TeacherValues, placed, raw_values
 from polyfield.fields import Field, FieldSpec, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.losses import Term
@@ -53,7 +53,7 @@ class ValueConversion(ConversionTask):
         return make
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
-        pool = values.POOL * 4.0 * (self.meaning.domain.dimensions + self.meaning.channels)
+        pool = values.POOL * 4.0 * (self.meaning.axes + self.meaning.channels)
         return predict_values(
             spec, source=0, samples=4 * pool, evaluation=0, on_gpu=device_of(config.device) != "cpu"
         )
@@ -66,13 +66,12 @@ class ValueConversion(ConversionTask):
         }
 
     def compare(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
-        domain, meaning = self.meaning.domain, self.meaning
-        shape = (_COMPARED, domain.dimensions)
+        meaning, shape = self.meaning, (_COMPARED, self.meaning.axes)
         unit = uniform(shape, seed=_SEED_OF_POINTS, stream="compared", device=field.device)
-        x = domain.from_unit(unit)
-        wanted = raw_values(self.taught.field, x)
+        points = placed(meaning, unit)
+        wanted = raw_values(self.taught.field, points)
         progress(0.5)
-        found = raw_values(field, x)
+        found = raw_values(field, points)
         progress(1.0)
         error = float((found - wanted).double().square().mean())
         figures: dict[str, Any] = {"protocol": PROTOCOL}

@@ -1,4 +1,4 @@
-"""TeacherValues: values of a field without directions at random points: pictures, distances, occupancy, volumes."""
+"""TeacherValues: values of a field without directions at random points: pictures, videos, distances, occupancy, volumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.fields import Field, Points
+from polyfield.fields import Field, Meaning, Points
 from polyfield.fitting.points.source import PointSource, Targets
 from polyfield.kernels import random_bits, uniform
 
@@ -27,7 +27,7 @@ class TeacherValues(PointSource):
     def __init__(self, teacher: Field, *, uses: int) -> None:
         self._teacher, self._uses, self.seconds = teacher, uses, 0.0
         self._number, self._taken, self._used = -1, 0, 0
-        self._pool: tuple[Tensor, Tensor] | None = None
+        self._pool: tuple[Points, Tensor] | None = None
 
     @torch.no_grad()
     def draw(self, count: int, *, seed: int, step: int) -> Targets:
@@ -39,33 +39,33 @@ class TeacherValues(PointSource):
             self._taken, self._used = 0, self._used + 1
             if self._used >= self._uses:
                 self._next(seed)
-        x, raw = self._pool
+        points, raw = self._pool
         some = slice(self._taken, self._taken + count)
         self._taken += count
-        return Targets(Points(x[some]), raw=raw[some])
+        return Targets(points[some], raw=raw[some])
 
     def _next(self, seed: int) -> None:
         self._number, self._taken, self._used = self._number + 1, 0, 0
         self._pool = self._drawn(seed)
 
-    def _drawn(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Return points (POOL, D) and raw values (POOL, C) of pool `_number`, the same for the same seed."""
+    def _drawn(self, seed: int) -> tuple[Points, Tensor]:
+        """Return POOL points and raw values (POOL, C) of pool `_number`, the same for the same seed."""
         start, teacher, step = time.perf_counter(), self._teacher, self._number
-        domain, device = teacher.meaning.domain, teacher.device
-        unit = uniform((POOL, domain.dimensions), seed=seed, stream="anywhere", step=step, device=device)
-        x = domain.from_unit(unit)
-        raw = raw_values(teacher, x)
+        device = teacher.device
+        unit = uniform((POOL, teacher.meaning.axes), seed=seed, stream="anywhere", step=step, device=device)
+        points = placed(teacher.meaning, unit)
+        raw = raw_values(teacher, points)
         if teacher.meaning.kind.drawn == "surface":
             near = round(POOL * _NEAR)
-            x = x.clone()
+            x = points.x.clone()
             middle = 0.5 if teacher.meaning.transform.function == "sigmoid" else 0.0  # at the surface
             x[:near] = self._near(x, raw[:, 0] - middle, near, seed)
-            raw[:near] = raw_values(teacher, x[:near])
+            raw[:near] = raw_values(teacher, Points(x[:near]))
             keys = random_bits((POOL,), seed=seed, stream="shuffle", step=step, device=device)
             order = keys.argsort(stable=True)
-            x, raw = x[order].contiguous(), raw[order].contiguous()
+            points, raw = Points(x[order].contiguous()), raw[order].contiguous()
         self.seconds += time.perf_counter() - start
-        return x, raw
+        return points, raw
 
     def _near(self, x: Tensor, raw: Tensor, count: int, seed: int) -> Tensor:
         """Return `count` points near the surface: points (N, D) drawn by how near they are to it, and moved a little."""
@@ -88,12 +88,18 @@ class TeacherValues(PointSource):
         self._pool = None
 
 
+def placed(meaning: Meaning, unit: Tensor) -> Points:
+    """Return the points of the unit cube's coordinates (N, D), of a moving field with times behind those of space."""
+    space = meaning.domain.dimensions
+    return Points(meaning.domain.from_unit(unit[:, :space]), times=unit[:, space] if meaning.moving else None)
+
+
 @torch.no_grad()
-def raw_values(field: Field, x: Tensor) -> Tensor:
-    """Return what a fit compares raw values with (N, C) at world points (N, D): of occupancy probabilities."""
+def raw_values(field: Field, points: Points) -> Tensor:
+    """Return what a fit compares raw values with (N, C) at N points: of occupancy probabilities."""
     parts = []
-    for points in Points(x).split(field.points_at_once):
-        features = field.features(points)
+    for some in points.split(field.points_at_once):
+        features = field.features(some)
         vector = features.vector if features.raw is None else features.raw[:, None]
         parts.append(vector)
     raw = torch.cat(parts).clamp(*field.meaning.transform.clamp)

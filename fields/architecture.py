@@ -45,6 +45,8 @@ class Architecture:
     size_limit: int | None = None  # and nothing above, where larger fields take too long to fit
     # Options that suit a source of this many pixels or voxels along its longest side, and axes. Measured.
     suited: Callable[[int, int], Mapping[str, Any]] = no_options
+    # And a video of this many pixels along its longest side, and frames; `suited`, if None. Measured.
+    suited_to_video: Callable[[int, int], Mapping[str, Any]] | None = None
     refusal: Callable[[Meaning], str | None] = no_refusal  # why a meaning is not carried, or None
     # From inputs, outputs, options and the meaning.
     trunk: Callable[[int, int, Any, Meaning], Trunk] = NetworkTrunk

@@ -144,4 +144,4 @@ class Field(ABC):
         if times is not None and times.shape != (len(x),):
             raise PolyfieldError(f"query: times have the shape {tuple(times.shape)}; expected ({len(x)},)")
         if self.meaning.moving and times is None:
-            raise PolyfieldError("query: a field of a moving scene needs times (N,) in [0, 1]")
+            raise PolyfieldError("query: a moving field needs times (N,) in [0, 1]")

@@ -37,6 +37,8 @@ class Meaning:
             raise PolyfieldError(
                 f"{self.signal}: the domain has {self.domain.dimensions} dimensions; expected {self.kind.dimensions}"
             )
+        if self.kind.moving and not self.moving:
+            raise PolyfieldError(f"field spec: moving is false; {self.signal} always moves")
 
     @staticmethod
     def of(
@@ -53,7 +55,7 @@ class Meaning:
             transform = kind.transform
             if kind.output == "distance":
                 transform = replace(transform, scale=domain.size)
-        return Meaning(name, domain, transform, channels or kind.channels or 1, moving)
+        return Meaning(name, domain, transform, channels or kind.channels or 1, moving or kind.moving)
 
     @property
     def kind(self) -> Signal:

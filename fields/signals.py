@@ -21,8 +21,9 @@ class Signal:
     channels: int | None  # of a point's value, or None: as many as the source has
     output: str  # the part of FieldOutput that holds the value: density, colour, distance or occupancy
     loss: str  # the measure in `fitting.losses` that compares raw values; of a density, rendered colours
-    drawn: str  # the renderer in `rendering.renderers`: rays, picture, surface or emission
+    drawn: str  # the renderer in `rendering.renderers`: rays, picture, video, surface or emission
     inside: int = 0  # the sign of raw values inside a shape, or 0 where there is no inside
+    moving: bool = False  # whether its values always depend on a time
 
     @property
     def directional(self) -> bool:
@@ -42,6 +43,7 @@ SIGNALS = {
     for signal in (
         Signal("radiance", ("scene",), 3, _DENSITY, 3, "density", "huber", "rays"),
         Signal("image", ("picture",), 2, _PLAIN, None, "colour", "squares", "picture"),
+        Signal("video", ("video",), 2, _PLAIN, 3, "colour", "squares", "video", moving=True),
         Signal("sdf", ("mesh",), 3, _PLAIN, 1, "distance", "relative", "surface", inside=-1),
         Signal("udf", ("mesh", "cloud"), 3, _UNSIGNED, 1, "distance", "relative", "surface"),
         Signal("occupancy", ("mesh",), 3, _LOGIT, 1, "occupancy", "entropy", "surface", inside=1),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyfield.cameras.rays import Rays
-from polyfield.fields import Field, Points, StoredField
+from polyfield.fields import Field, Meaning, Points, StoredField
 from polyfield.fields.plan import ColourNetwork, Harmonics
 from polyfield.kernels import FusedKernel, QueuedKernel, fused_field
 
@@ -25,18 +25,23 @@ LEAST_SHARE = 0.1
 class FusedField:
     """A field's fused kernel. It reads the field's own tensors, so it follows them while they are trained."""
 
-    def __init__(self, tensors: Sequence[Tensor], tables: int, colours: int, kernel: FusedKernel) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], tables: int, colours: int, kernel: FusedKernel, moving: bool
+    ) -> None:
         """Take the kernel's tensors: tables first, the layers of the colour network last."""
-        self._kernel = kernel
+        self._kernel, self._moving = kernel, moving
         self.tensors = tuple(tensors)
         self._colours = colours
         self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
 
     @staticmethod
     def of(field: Field) -> FusedField | None:
-        """Return the fused form of a field, or None if there is no kernel for its plan on its device."""
+        """Return the fused form of a field, or None if there is no kernel for its plan on its device.
+
+        To the kernel, the time of a moving field of values is one more axis of its box. Moving radiance has no kernel.
+        """
         plan = field.plan() if isinstance(field, StoredField) else None
-        if plan is None or plan.meaning.moving:
+        if plan is None or not may_fuse(plan.meaning):
             return None
         colour: tuple[Tensor, ...] = ()
         match plan.head:
@@ -49,7 +54,8 @@ class FusedField:
             case _:
                 return None
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
-        domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
+        moving, domain, (low, high) = plan.meaning.moving, plan.meaning.domain, plan.meaning.transform.clamp
+        axes = torch.block_diag(domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * moving)
         kernel = fused_field(
             tables,
             plan.trunk,
@@ -57,8 +63,8 @@ class FusedField:
             summed=plan.summed,
             frequencies=plan.frequencies,
             degree=degree,
-            centre=domain.centre,
-            axes=domain.turn(torch.eye(domain.dimensions)).T.tolist(),
+            centre=(*domain.centre, *[0.5] * moving),
+            axes=axes.tolist(),
             contraction=domain.kind == "contraction",
             low=low,
             high=high,
@@ -68,7 +74,7 @@ class FusedField:
         )
         flat = [table for group in tables for table, _, _ in group]
         tensors = [*flat, *plan.trunk, *colour]
-        return FusedField(tensors, len(flat), len(colour), kernel) if kernel else None
+        return FusedField(tensors, len(flat), len(colour), kernel, moving) if kernel else None
 
     def train(
         self,
@@ -115,7 +121,7 @@ class FusedField:
         if steps and resting:
             moves[-resting:] = [None] * resting
         figures, errors, gradients = self._kernel.train_points(
-            points.x,
+            self._placed(points),
             points.directions if coloured else None,
             targets={part: targets[part] for part in compared},
             terms=terms,
@@ -127,7 +133,14 @@ class FusedField:
 
     def evaluate(self, points: Points) -> tuple[Tensor, Tensor | None]:
         """Return latent vectors (N, F) and, where there are directions, colours (N, 3)."""
-        return self._kernel.evaluate(points.x, points.directions)
+        return self._kernel.evaluate(self._placed(points), points.directions)
+
+    def _placed(self, points: Points) -> Tensor:
+        """Return points (N, D), of a moving field with time behind the axes of space."""
+        if not self._moving:
+            return points.x
+        assert points.times is not None
+        return torch.cat((points.x, points.times[:, None]), 1)
 
     @property
     def queues(self) -> bool:
@@ -165,6 +178,11 @@ class FusedField:
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """Return what `FusedKernel.render` returns for these rays."""
         return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
+
+
+def may_fuse(meaning: Meaning) -> bool:
+    """Return whether fields of a meaning may have a kernel: all but moving radiance and moving fields of all space."""
+    return not meaning.moving or (not meaning.kind.directional and meaning.domain.kind == "box")
 
 
 def _walk(rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from polyfield.rendering.surfaces.shape_pictures import shape_sections, surface_
 
 # Of a picture: 0.8 GB in float.
 MOST_PIXELS, LONGEST_SIDE = 1 << 26, 1 << 15
+MOST_FRAMES = 100_000
+_FPS, _FRAMES = 30.0, 60  # of a video whose source is not known
 
 
 class Renderer(ABC):
@@ -70,10 +72,12 @@ class Renderer(ABC):
         """Return the scale of a layer that suits a view, and that all views of a film can have."""
         return OWN_SCALE
 
-    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
-        """Return flat pictures, to be shown side by side. size is (width, height), the source's if None.
+    def flat(
+        self, size: tuple[int, int] | None, progress: Progress = silent, *, time: float = 0.0
+    ) -> list[Tensor]:
+        """Return flat pictures, to be shown side by side, of a moving field at a time in [0, 1].
 
-        Raises PolyfieldError where its signal has no flat pictures.
+        size is (width, height), the source's if None. Raises PolyfieldError where its signal has no flat pictures.
         """
         raise PolyfieldError(
             f"rendering: a field of {self.field.meaning.signal} has no flat pictures; use `picture`"
@@ -144,38 +148,72 @@ class RadianceRenderer(Renderer):
 class PictureRenderer(Renderer):
     """The reconstructed image of an image field, flat or hung in space."""
 
-    paths = ("picture",)
+    paths: ClassVar[tuple[str, ...]] = ("picture",)
 
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         """Return a view of the image as it hangs in the plane z = 0, one unit high, its middle at the origin, on white."""
         width, height = self._size()
+        time = 0.0 if cameras.times is None else float(cameras.times[view])
 
         def colours(x: Tensor) -> Tensor:
-            drawn = finite(self.field.colour_at(x)) / self.field.meaning.transform.scale
-            return as_rgb(drawn, premultiplied=self.context.source.get("premultiplied") is True)
+            return self._shown(finite(self._colours(x, time)))
 
         return hung_picture(colours, width / height, cameras, view, progress)
 
-    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+    def flat(
+        self, size: tuple[int, int] | None, progress: Progress = silent, *, time: float = 0.0
+    ) -> list[Tensor]:
         width, height = size or self._size()
-        drawn = finite(picture(self.field.colour_at, width, height, device=self.field.device))
-        drawn /= self.field.meaning.transform.scale  # the brightest is white
-        return [as_rgb(drawn, premultiplied=self.context.source.get("premultiplied") is True)]
+
+        def colours(x: Tensor) -> Tensor:
+            return self._colours(x, time)
+
+        return [self._shown(finite(picture(colours, width, height, device=self.field.device)))]
+
+    def _colours(self, x: Tensor, time: float) -> Tensor:
+        """Return colours (N, C) at points (N, 2), of a moving field at a time."""
+        return self.field.colour_at(x, x.new_full((len(x),), time) if self.field.meaning.moving else None)
+
+    def _shown(self, colours: Tensor) -> Tensor:
+        """Return (..., C) as (..., 3): the brightest is white."""
+        colours = colours / self.field.meaning.transform.scale
+        return as_rgb(colours, premultiplied=self.context.source.get("premultiplied") is True)
 
     def _size(self) -> tuple[int, int]:
         """Return the source's width and height, divided by a whole number where they are too large to draw."""
-        shape = self.context.source.get("shape")
-        if not (
-            isinstance(shape, list)
-            and len(shape) == 3
-            and all(type(n) is int and 0 < n < 2**31 for n in shape)
-        ):
+        shape = self._shape(3)
+        if shape is None:
             return 512, 512
         height, width, _ = shape
         times = math.ceil(
             max(math.sqrt(width * height / MOST_PIXELS), width / LONGEST_SIDE, height / LONGEST_SIDE)
         )
         return max(width // times, 1), max(height // times, 1)
+
+    def _shape(self, axes: int) -> list[int] | None:
+        """Return the source's shape, its last axes, or None where the context has none that makes sense."""
+        shape = self.context.source.get("shape")
+        if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**31 for n in shape):
+            return None
+        return shape[-axes:] if len(shape) == 3 + self.field.meaning.moving else None
+
+
+class VideoRenderer(PictureRenderer):
+    """The frames of a video field, flat or hung in space."""
+
+    paths = ("video", "picture")
+
+    @property
+    def fps(self) -> float:
+        """The source's frames per second, or 30."""
+        fps = self.context.source.get("fps")
+        return float(fps) if isinstance(fps, int | float) and 0 < fps < math.inf else _FPS
+
+    @property
+    def frames(self) -> int:
+        """The source's number of frames, or 60."""
+        shape = self._shape(4)
+        return _FRAMES if shape is None else min(shape[0], MOST_FRAMES)
 
 
 class SurfaceRenderer(Renderer):
@@ -189,7 +227,9 @@ class SurfaceRenderer(Renderer):
             meaning.kind, surface_values(self.field), meaning.domain, cameras, view, progress
         )
 
-    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+    def flat(
+        self, size: tuple[int, int] | None, progress: Progress = silent, *, time: float = 0.0
+    ) -> list[Tensor]:
         meaning, longest = self.field.meaning, max(size or (512, 512))
         return shape_sections(
             meaning.kind, surface_values(self.field), meaning.domain, self.field.device, longest
@@ -214,7 +254,9 @@ class EmissionRenderer(Renderer):
             self._values, self.field.meaning.domain, cameras, view, self.transfer, progress
         )
 
-    def flat(self, size: tuple[int, int] | None, progress: Progress = silent) -> list[Tensor]:
+    def flat(
+        self, size: tuple[int, int] | None, progress: Progress = silent, *, time: float = 0.0
+    ) -> list[Tensor]:
         meaning, longest = self.field.meaning, max(size or (512, 512))
         window, device = meaning.transform.range, self.field.device
         return volume_sections(meaning.kind, self._values, meaning.domain, window, device, longest)
@@ -224,6 +266,7 @@ class EmissionRenderer(Renderer):
 RENDERERS: dict[str, type[Renderer]] = {
     "rays": RadianceRenderer,
     "picture": PictureRenderer,
+    "video": VideoRenderer,
     "surface": SurfaceRenderer,
     "emission": EmissionRenderer,
 }

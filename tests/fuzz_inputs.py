@@ -18,7 +18,7 @@ import tifffile
 import torch
 import trimesh
 from PIL import Image
-from source_files import export, noise, png
+from source_files import export, film, noise, png
 
 from polyfield.api.fit import fit
 from polyfield.demo.scenes import make_scene
@@ -43,7 +43,13 @@ class Input:
 
 def inputs(folder: Path) -> Iterator[Input]:
     """Yield one input of every kind and format. `folder` is scratch space."""
-    for name, data in {**_pictures(folder), **_meshes(), **_clouds(), **_volumes(folder)}.items():
+    for name, data in {
+        **_pictures(folder),
+        **_videos(),
+        **_meshes(),
+        **_clouds(),
+        **_volumes(folder),
+    }.items():
         yield Input(name, {name: data}, ("fit", "FILE", "--steps", "1"), name)
     for name in ("blender", "transforms"):
         made = folder / name
@@ -61,7 +67,7 @@ def inputs(folder: Path) -> Iterator[Input]:
     run = fit(scene, steps=3, options=small, out=folder / "run").run
     yield Input("run to resume", _files(run), ("resume", "FILE", "--source", str(scene)))
     yield Input("run to measure", _files(run), ("eval", "FILE", "--source", str(scene)))
-    for name in ("image", "volume", "udf"):
+    for name in ("image", "video", "volume", "udf"):
         yield Input(
             f"field of {name}",
             {"f.field": _field(name)},
@@ -185,16 +191,19 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _field(signal: str) -> bytes:
     """Return a small field file of a signal, with the context that a fit of it has."""
-    from polyfield.fields import Domain, FieldSpec, create
+    from polyfield.fields import SIGNALS, Domain, FieldSpec, create
     from polyfield.fields.context import FieldContext
     from polyfield.fields.field_file import save_field
 
-    axes = 2 if signal == "image" else 3
+    axes = SIGNALS[signal].dimensions
     domain = Domain("box", (0.5,) * axes, (0.5,) * axes)
-    source = {"shape": [9, 7, 3], "premultiplied": False} if signal == "image" else {}
+    sources: dict[str, dict[str, Any]] = {
+        "image": {"shape": [9, 7, 3], "premultiplied": False},
+        "video": {"shape": [3, 9, 7, 3], "fps": 25.0},
+    }
     made = create(FieldSpec.of("densegrid", signal, domain), seed=1)
     path = Path(f"/dev/shm/polyfield-fuzz-{signal}")
-    save_field(path, made, FieldContext(source=source))
+    save_field(path, made, FieldContext(source=sources.get(signal, {})))
     data = path.read_bytes()
     path.unlink()
     return data
@@ -213,6 +222,10 @@ def _pictures(folder: Path) -> dict[str, bytes]:
         OpenEXR.File(header, {"RGBA": noise(6, 7, 4, dtype=np.float32)}).write(str(folder / name))
         made[name] = (folder / name).read_bytes()
     return made
+
+
+def _videos() -> dict[str, bytes]:
+    return {"a.mp4": film(noise(3, 12, 16, 3))}
 
 
 def _meshes() -> dict[str, bytes]:

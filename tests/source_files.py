@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -14,11 +15,18 @@ from polyfield.data import images
 from polyfield.data.clouds import open_cloud
 from polyfield.data.meshes import open_mesh
 from polyfield.data.pictures import open_picture
+from polyfield.data.videos import open_video
 from polyfield.data.volumes import open_volume
 from polyfield.errors import PolyfieldError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-OPEN = {"picture": open_picture, "mesh": open_mesh, "cloud": open_cloud, "volume": open_volume}
+OPEN = {
+    "picture": open_picture,
+    "video": open_video,
+    "mesh": open_mesh,
+    "cloud": open_cloud,
+    "volume": open_volume,
+}
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG colour types
 
 
@@ -53,6 +61,30 @@ def refusal(path: Path, kind: str, **options) -> str:
     text = str(caught.value)
     assert "\n" not in text and len(text) < 400 and text.startswith(str(path))
     return text.removeprefix(str(path.parent) + "/")
+
+
+def film(frames: np.ndarray, kind: str = "mp4", *, sound: bool = False) -> bytes:
+    """A video file of frames (F, H, W, 3) uint8, at 25 a second, and perhaps of sound."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=kind) as container:
+        picture = container.add_stream("libx264", rate=25, options={"crf": "10"}) if len(frames) else None
+        noises = container.add_stream("aac", rate=48000) if sound else None
+        if picture is not None:
+            picture.height, picture.width = frames.shape[1:3]
+            picture.pix_fmt = "yuv444p"
+            for frame in frames:
+                container.mux(picture.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(picture.encode())
+        if noises is not None:
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
+            silence.sample_rate = 48000
+            container.mux(noises.encode(silence))
+            container.mux(noises.encode())
+    return buffer.getvalue()
 
 
 def export(mesh: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, kind: str, **options) -> bytes:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from polyfield.cameras.cameras import Cameras, look_at
+from polyfield.cameras.keyframes import tour
 from polyfield.cameras.orbit import orbit
 from polyfield.errors import PolyfieldError
 
@@ -278,6 +279,9 @@ def test_orbit_sizes_are_even_and_hold_the_whole_first_view(size, expected, foca
 def test_orbit_of_a_moving_scene_runs_through_its_time():
     path = orbit(mixed(), frames=5)
     assert path.times.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    some = mixed()
+    some.times[:] = torch.tensor([0.25, 0.5, 0.75, 0.5, 0.5, 0.5])
+    assert orbit(some, frames=3).times.tolist() == tour(some, frames=3).times.tolist() == [0.25, 0.5, 0.75]
 
 
 def test_orbit_of_cameras_that_go_round_nothing_is_an_error():

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import av
+import numpy as np
 import pytest
 import torch
 from command_line import edit, inside, mistake, run
@@ -137,3 +138,38 @@ def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkey
         assert message.endswith(
             "the field has values that are NaN or infinite; resume its run from an earlier --generation"
         )
+
+
+def test_a_video_is_rendered_at_its_own_rate_and_a_time_is_one_frame(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    field = create(FieldSpec.of("densegrid", "video", Domain("box", (0.5, 0.5), (0.5, 0.5))), seed=0)
+    for table in field.encoding.tables:
+        table.data *= 1e4
+    source = {"shape": [5, 12, 16, 3], "fps": 12.5}
+    save_field("a.field", field, FieldContext(source=source))
+    out = json.loads(inside(capsys, "render", "a.field")[1])
+    with av.open(out["out"]) as video:
+        rate = video.streams.video[0].average_rate
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert (out["out"], len(frames), frames[0].shape, rate) == ("renders/video.mp4", 5, (12, 16, 3), 12.5)
+    inside(capsys, "render", "a.field", "--time", 0.3, "--out", "a.png")
+    [expected] = renderer_of(load_field("a.field")[0], FieldContext(source=source)).flat(None, time=0.3)
+    shown = torch.from_numpy(np.asarray(Image.open("a.png")).copy()).float()
+    assert torch.equal(shown, (expected * 255).round()) and shown.std() > 5
+    out = json.loads(inside(capsys, "render", "a.field", "--frames", 3, "--fps", 5, "--out", "frames")[1])
+    assert out["frames"] == 3 and len(list((tmp_path / "frames").glob("*.png"))) == 3
+    for arguments, words in (
+        (["--time", 2], "--time is 2; expected 0 to 1"),
+        (["--time", 0.5, "--path", "video"], "--time 0.5: a video shows all times; take --path picture"),
+        (
+            ["--path", "orbit"],
+            "--path orbit: expected 'video' or 'picture' for a field with the signal 'video'",
+        ),
+    ):
+        assert words in mistake(capsys, "render", "a.field", *arguments)
+
+
+def test_a_field_at_rest_has_no_time(fitted, capsys, monkeypatch):
+    monkeypatch.chdir(fitted)
+    message = mistake(capsys, "render", "run", "--time", 0.5)
+    assert message == "--time 0.5: the field does not move; omit it"

@@ -137,7 +137,10 @@ def test_sizes_are_asked_in_bytes(capsys):
         (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
         (["waves.png", "--field", "vm"], "image fields: it needs three axes, and this has 2; use cp"),
-        (["scan.npy", "--downscale", "2"], "--downscale 2: scan.npy is a volume; only scenes and pictures"),
+        (
+            ["scan.npy", "--downscale", "2"],
+            "--downscale 2: scan.npy is a volume; only scenes, pictures and videos",
+        ),
         (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),
         (["notes.txt"], "no such file or folder"),
         (

@@ -22,7 +22,7 @@ from polyfield.distill.teacher_points import TeacherPoints
 from polyfield.distill.teacher_rays import TeacherRays
 from polyfield.distill.value_task import ValueConversion
 from polyfield.errors import PolyfieldError
-from polyfield.fields import Domain, Field, FieldSpec, Points, create
+from polyfield.fields import Domain, Field, FieldOutput, FieldSpec, Meaning, Points, create
 from polyfield.fields.context import FieldContext
 from polyfield.fields.points import Features
 from polyfield.fitting.fit import Fit
@@ -170,16 +170,16 @@ class TestHardRays:
         pool = HardRays(torch.device("cpu"))
         steps = 0
         while pool.filled < RAYS:
-            rows = torch.full((4096, 11), float(steps))
+            rows = torch.full((4096, 12), float(steps))
             pool.learn(rows, torch.zeros(0, dtype=torch.int64), torch.rand(4096))
             steps += 1
         assert steps == -(-RAYS // 409)
         before = pool._rays.clone()
-        mixed, slot = pool.mixed_in(torch.full((4096, 11), -1.0), seed=0, step=0)
+        mixed, slot = pool.mixed_in(torch.full((4096, 12), -1.0), seed=0, step=0)
         drawn = slot >= 0
         assert int(drawn.sum()) == 410 and torch.equal(mixed[drawn], before[slot[drawn]])
         errors = torch.arange(4096.0)
-        pool.learn(torch.arange(4096.0)[:, None].expand(-1, 11), slot[drawn], errors)
+        pool.learn(torch.arange(4096.0)[:, None].expand(-1, 12), slot[drawn], errors)
         changed = (pool._rays != before).any(1)
         assert torch.equal(changed.nonzero()[:, 0], slot[drawn].unique())
         assert pool._rays[changed].min() >= 4096 - 410
@@ -345,11 +345,69 @@ def test_distances_are_converted():
     assert figures["iou_to_teacher"] > 0.97 and figures["error_to_teacher"] < 0.1
 
 
-def test_a_moving_field_is_refused():
-    meaning = replace(Sphere.meaning, moving=True)
-    field = create(FieldSpec("hashgrid", meaning, {"levels": 2, "log2_size": 8, "finest": 20}))
-    with pytest.raises(PolyfieldError, match="moving scenes cannot be converted yet"):
-        ValueConversion(Taught(field, FieldContext(), "moving", "0"))
+class Goer(Field):
+    """A red ball that goes from one side of the box to the other."""
+
+    meaning = Meaning.of("radiance", BOX, moving=True)
+
+    def features(self, points):
+        centre = torch.zeros_like(points.x)
+        centre[:, 0] = points.times * 1.2 - 0.6
+        raw = (0.4 - (points.x - centre).norm(dim=1)).clamp(-0.2, 0.2) * 40
+        return Features(raw, raw[:, None].expand(-1, 16))
+
+    def head(self, features, points):
+        red = torch.tensor([0.9, 0.1, 0.1]).expand(len(points), 3)
+        return FieldOutput(raw=features.raw, density=self.density(features.raw), colour=red)
+
+
+@pytest.fixture(scope="module")
+def goer() -> Taught:
+    cameras = replace(views(), times=torch.linspace(0, 1, len(views())))
+    context = FieldContext(
+        step_size=0.1, cameras=cameras.to_json(), occupancy=torch.ones(1, 16, 16, 16, dtype=torch.bool)
+    )
+    return Taught(Goer(), context, "goer", "0" * 64)
+
+
+def test_points_and_rays_of_a_moving_teacher_have_the_times_of_its_cameras(goer):
+    task = RadianceConversion(goer, Conversion())
+    times = task.poses.cameras.times
+    points = TeacherPoints(task.teacher, task.poses, uses=1, important=True).draw(500, seed=0, step=0)
+    assert torch.isin(points.points.times, times).all() and len(points.points.times.unique()) > 1
+    torch.testing.assert_close(points.raw[:, 0], goer.field.features(points.points).raw)
+    source = TeacherRays(task.teacher, task.poses, uses=1, hard_poses=True, hard_rays=True)
+    batch = source.draw(POOL, seed=0, step=0)
+    assert torch.isin(batch.rays.times, times).all() and len(batch.rays.times.unique()) > 1
+    some = slice(0, 200)
+    torch.testing.assert_close(
+        task.teacher.picture(batch.rays[some], batch.jitter[some]), batch.target[some], atol=1e-4, rtol=0
+    )
+    nowhere = Taught(Goer(), replace(goer.context, cameras={}), "goer", "0" * 64)
+    assert RadianceConversion(nowhere, Conversion()).poses.cameras.times.aminmax() == (0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_a_moving_field_is_converted(goer):
+    task = RadianceConversion(goer, Conversion(stages=(0.0, 0.8)))
+    options = {"levels": 1, "finest": 24, "features": 8, "width": 16, "time_nodes": 6}
+    fit = run(task.begin(FitConfig(source="g", field="kplanes", steps=160, options=options), silent))
+    assert fit.totals["rays"] > 0 and fit.totals["skipped"] == 0
+    assert task.evaluate(fit.field, task.context(fit), silent).figures["psnr_to_teacher"] > 17
+    x, directions = torch.tensor([[-0.5, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    early, late = (fit.field.query(x, directions, torch.tensor([time])).raw for time in (0.1, 0.9))
+    assert early > late + 1
+
+
+def test_a_video_is_converted():
+    meaning = Meaning.of("video", Domain("box", (0.5, 0.5), (0.5, 0.5)))
+    field = create(FieldSpec("kplanes", meaning, {"levels": 1, "finest": 6, "features": 4, "time_nodes": 4}))
+    for table in field.encoding.tables:
+        table.data += uniform(table.shape, seed=3, stream="table")
+    task = ValueConversion(Taught(field, FieldContext(), "video", "0"))
+    options = {"levels": 2, "log2_size": 12, "finest": 16, "width": 16}
+    fit = run(task.begin(FitConfig(source="v", field="hashgrid", steps=150, options=options), silent))
+    assert task.evaluate(fit.field, FieldContext(), silent).figures["psnr_to_teacher"] > 25
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from polyfield.kernels import interpolate, mlp
 BOX = Domain("box", (0.5, 0.0, -1.0), (1.5, 1.0, 2.0))
 FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
 EVERY_PAIR = list(itertools.product(ARCHITECTURES, SIGNALS))
-CHANNELS = {"image": 4, "volume": 2}
+CHANNELS = {"image": 4, "video": 3, "volume": 2}
 SMALL = {
     "hashgrid": {"levels": 3, "log2_size": 8, "finest": 40},
     "densegrid": {"levels": 2, "coarsest": 4, "finest": 9},
@@ -75,6 +75,11 @@ def points(signal: str = "radiance", count: int = 64) -> tuple[torch.Tensor, tor
     return x, directions if signal == "radiance" else None
 
 
+def times_of(field: Field, x: torch.Tensor) -> torch.Tensor | None:
+    """A time for every point, of a moving field."""
+    return (x.sum(-1) * 7).frac().abs() if field.meaning.moving else None
+
+
 def values(output: FieldOutput) -> list[torch.Tensor]:
     """What a query gave that means something, (N,) or (N, C) each."""
     found = (output.density, output.distance, output.occupancy, output.colour)
@@ -96,8 +101,8 @@ def test_every_architecture_carries_every_signal_or_says_why_not():
 class TestEveryPair:
     def test_the_query_is_its_blocks(self, architecture, signal):
         field, (x, directions) = field_of(architecture, signal), points(signal)
-        whole = field.query(x, directions)
-        at = Points(x, directions)
+        whole = field.query(x, directions, times_of(field, x))
+        at = Points(x, directions, times_of(field, x))
         for found, value in zip(values(field.head(field.features(at), at)), values(whole), strict=True):
             torch.testing.assert_close(found, value)
         if field.meaning.channels == 1 or signal == "radiance":
@@ -108,7 +113,7 @@ class TestEveryPair:
 
     def test_values_are_what_the_signal_says(self, architecture, signal):
         field, (x, directions) = field_of(architecture, signal), points(signal)
-        output = field.query(x, directions)
+        output = field.query(x, directions, times_of(field, x))
         given = {
             name: tuple(value.shape)
             for name, value in vars(output).items()
@@ -132,18 +137,22 @@ class TestEveryPair:
     def test_points_are_independent(self, architecture, signal):
         field, (x, directions) = field_of(architecture, signal), points(signal)
         some = None if directions is None else directions[5:9]
-        for whole, part in zip(values(field.query(x, directions)), values(field.query(x[5:9], some))):
+        for whole, part in zip(
+            values(field.query(x, directions, times_of(field, x))),
+            values(field.query(x[5:9], some, times_of(field, x[5:9]))),
+        ):
             torch.testing.assert_close(whole[5:9], part)
 
     def test_no_points(self, architecture, signal):
-        x, directions = points(signal, 0)
-        assert all(len(value) == 0 for value in values(field_of(architecture, signal).query(x, directions)))
+        field, (x, directions) = field_of(architecture, signal), points(signal, 0)
+        output = field.query(x, directions, times_of(field, x))
+        assert all(len(value) == 0 for value in values(output))
 
     def test_every_parameter_is_in_one_group_and_gets_a_gradient(self, architecture, signal):
         field, (x, directions) = field_of(architecture, signal), points(signal)
         names = [name for group in field.parameter_groups() for name in group.parameters]
         assert sorted(names) == sorted(name for name, _ in field.named_parameters())
-        output = field.query(x, directions)
+        output = field.query(x, directions, times_of(field, x))
         sum(value.square().sum() for value in [output.raw, output.colour] if value is not None).backward()
         for name, parameter in field.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -153,14 +162,18 @@ class TestEveryPair:
             dict(field_of(architecture, signal, seed).named_parameters()) for seed in (3, 3, 4)
         )
         assert all(torch.equal(one[name], same[name]) for name in one)
-        assert all(not torch.equal(one[name], other[name]) for name in one)
+        # Factors over time begin at 1.
+        assert all(not torch.equal(one[name], other[name]) for name in one if (one[name] != 1).any())
 
     def test_spec_and_tensors_are_the_field(self, architecture, signal):
         field, (x, directions) = field_of(architecture, signal), points(signal)
         again = create(FieldSpec.from_json(field.spec.to_json()), seed=9)
         assert again.spec == field.spec
         again.load_state_dict(field.state_dict())
-        for found, value in zip(values(again.query(x, directions)), values(field.query(x, directions))):
+        times = times_of(field, x)
+        for found, value in zip(
+            values(again.query(x, directions, times)), values(field.query(x, directions, times))
+        ):
             torch.testing.assert_close(found, value)
 
     def test_size_is_counted(self, architecture, signal):
@@ -303,6 +316,7 @@ def test_bad_specs_are_refused_in_one_line(change, words):
         ({"channels": 2}, "channels is 2; radiance has 3"),
         ({"channels": True}, "channels is True"),
         ({"moving": 1}, "moving is 1"),
+        ({"signal": "video", "channels": 3, "domain": FLAT.to_json()}, "moving is false; video always moves"),
         ({"domain": {"centre": 3}}, "centre is 3"),
         ({"domain": {"rotation": [[1]]}}, "rotation"),
         ({"domain": {"rotation": 1}}, "rotation must be"),
@@ -361,7 +375,7 @@ class TestMoving:
 
     def test_times_are_asked_for(self, name):
         field, (x, directions) = field_of(name, "radiance", moving=True), points()
-        with pytest.raises(PolyfieldError, match="moving scene needs times"):
+        with pytest.raises(PolyfieldError, match="moving field needs times"):
             field.query(x, directions)
 
 
@@ -381,10 +395,15 @@ def test_a_bank_of_fields_is_its_fields(name, signal):
     for buffer, own in zip(bank.buffers(), zip(*(field.buffers() for field in fields))):
         buffer.data = torch.stack(own)
     others = None if directions is None else directions.expand(3, -1, -1)
-    at = Points(x.expand(3, -1, -1).contiguous(), None if others is None else others.contiguous())
+    times = times_of(bank, x)
+    at = Points(
+        x.expand(3, -1, -1).contiguous(),
+        None if others is None else others.contiguous(),
+        None if times is None else times.expand(3, -1).contiguous(),
+    )
     found = bank.head(bank.features(at), at)
     for number, field in enumerate(fields):
-        for value, own in zip(values(found), values(field.query(x, directions)), strict=True):
+        for value, own in zip(values(found), values(field.query(x, directions, times)), strict=True):
             torch.testing.assert_close(value[number], own)
 
 

@@ -40,10 +40,14 @@ class Walker:
     traits = Traits()
     device = torch.device("cpu")
 
+    def __init__(self, radius: float = 0.2, share: float = 1.0) -> None:
+        """It goes in a share of the time."""
+        self.radius, self.share = radius, share
+
     def raw(self, points):
         centre = torch.zeros_like(points.x)
-        centre[:, 0] = points.times * 1.4 - 0.7
-        return torch.where((points.x - centre).norm(dim=1) < 0.2, 5.0, -15.0)
+        centre[:, 0] = ((points.times - 0.5) / self.share + 0.5).clamp(0, 1) * 1.4 - 0.7
+        return torch.where((points.x - centre).norm(dim=1) < self.radius, 5.0, -15.0)
 
     def density(self, raw):
         return raw.exp()
@@ -60,12 +64,34 @@ def test_occupancy_keeps_every_place_that_something_goes_through():
     assert not occupied[:2].any() and not occupied[:, :2].any()
 
 
+def test_occupancy_keeps_most_of_the_path_of_what_is_small_and_fast():
+    """Each cell is full in a hundredth of the time."""
+    kept = KeptGrid(Walker(0.05, 0.2), 0, None)
+    for step in range(16, 16 * 60, 16):
+        kept.update(Moment(step, 0.0, Length(steps=10**6)), Lattice(0.02, 0.0, 0.0), None)
+    occupied, n = kept.grid.occupied[0], kept.grid.resolution
+    x = (torch.arange(n) + 0.5) * 2 / n - 1
+    assert occupied[n // 2, n // 2][x.abs() < 0.68].float().mean() > 0.9
+
+
 def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):
     task = SceneTask(open_scene(moving))
     assert task.meaning.moving
     fit = task.begin(config(), silent)
     assert fit.field.encoding.factors()[0][0].axes == (0, 1, 2, 3)
     assert fit.objective.fused is None and FusedField.of(fit.field) is None
+
+
+def test_test_views_beyond_the_training_times_are_counted_apart(moving):
+    scene = open_scene(moving)
+    scene.cameras.times[list(scene.train)] = torch.linspace(0.25, 0.75, len(scene.train))
+    task = SceneTask(scene)
+    fit = task.begin(config(1), silent)
+    found = task.measure(fit.field, task.context(fit), silent)
+    assert scene.cameras.times[list(scene.test)].tolist() == [0.0, 0.5, 1.0]
+    assert found.figures["views"] == 3 and found.figures["views_within_times"] == 1
+    assert found.figures["psnr_within_times"] == found.figures["psnr_of_views"][1]
+    assert "over the 1 whose time is within the training views'" in found.summary
 
 
 def test_it_goes_on_to_the_byte(moving):
@@ -99,3 +125,8 @@ def test_it_learns_to_move(moving, tmp_path, field, options):
     assert (early - late).abs().max() > 0.1
     with polyfield.quiet():
         assert polyfield.render(result.run, frames=2, size=(16, 16))["frames"] == 2
+        # An orbit in one place: only the time differs.
+        for name, time in (("early", 0.0), ("late", 0.5), ("moving", None)):
+            polyfield.render(result.run, frames=1, size=(24, 24), time=time, out=tmp_path / name)
+    shown = {name: (tmp_path / name / "0000.png").read_bytes() for name in ("early", "late", "moving")}
+    assert shown["early"] == shown["moving"] != shown["late"]

@@ -8,6 +8,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import SIGNALS, Domain, FieldSpec, Meaning, create
 from polyfield.fields.context import FieldContext
 from polyfield.rendering.fused import FusedField
+from polyfield.rendering.pictures.slices import pixel_centres
 from polyfield.rendering.radiance import pictures as radiance_pictures
 from polyfield.rendering.renderers import RENDERERS, RadianceRenderer, renderer_of
 from polyfield.rendering.turntable import turntable
@@ -59,7 +60,7 @@ def test_every_signal_has_a_renderer():
         assert renderer.paths
 
 
-@pytest.mark.parametrize("signal", [name for name in SIGNALS if name != "image"])
+@pytest.mark.parametrize("signal", [name for name in SIGNALS if SIGNALS[name].dimensions == 3])
 def test_a_picture_that_was_stopped_leaves_the_renderer_as_it_was(signal, monkeypatch):
     renderer = radiance() if signal == "radiance" else renderer_of(field_of(signal), FieldContext())
     views = cameras() if signal == "radiance" else turntable(BOX, 3, (20, 16))
@@ -102,5 +103,25 @@ def test_radiance_stands_on_the_background():
 def test_views_and_flat_pictures_go_with_the_signal():
     with pytest.raises(PolyfieldError, match="a field of radiance has no flat pictures; use `picture`"):
         radiance().flat(None)
-    for signal, count in (("image", 1), ("sdf", 3), ("volume", 3)):
+    for signal, count in (("image", 1), ("video", 1), ("sdf", 3), ("volume", 3)):
         assert len(renderer_of(field_of(signal), FieldContext()).flat((12, 12))) == count
+
+
+def test_frames_of_a_video_are_its_values_at_a_time():
+    """Flat, and hung in space at the camera's time; a context that makes no sense gives defaults."""
+    field = field_of("video")
+    renderer = renderer_of(field, FieldContext(source={"shape": [5, 12, 16, 3], "fps": 12.5}))
+    [frame] = renderer.flat(None, time=0.25)
+    x = pixel_centres(torch.arange(12 * 16), 16, 12)
+    expected = field.colour_at(x, torch.full((len(x),), 0.25)).clamp(0, 1).view(12, 16, 3)
+    torch.testing.assert_close(frame, expected)
+    assert (renderer.frames, renderer.fps) == (5, 12.5)
+    eye = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    views = Cameras.perspective(
+        eye.expand(2, 3, 4), focal=8.0, size=(16, 12), times=torch.tensor([0.25, 0.75])
+    )
+    early, late = (renderer.picture(views, view) for view in range(2))
+    assert not torch.allclose(early, late)
+    for source in ({"shape": [4, 4, 3], "fps": "x"}, {"shape": "x", "fps": -1}, {}):
+        other = renderer_of(field, FieldContext(source=source))
+        assert (other.frames, other.fps) == (60, 30.0) and other.flat((4, 2))[0].shape == (2, 4, 3)

@@ -126,6 +126,14 @@ def test_blender_with_time(tmp_path):
     assert scene.cameras.times.tolist() == [0.0, 0.25, 0.5, 0.75, 0.0, 0.5]
 
 
+def test_the_split_of_the_file_that_is_given_is_tested(tmp_path):
+    folder = write_blender(tmp_path, train=3, test=2, val=1)
+    for name, tested in (("", "test"), ("transforms_train.json", "test"), ("transforms_test.json", "test"),
+                         ("transforms_val.json", "val")):  # fmt: skip
+        scene = open_scene(folder / name)
+        assert {scene.names[i].split("/")[0] for i in scene.test} == {tested} and len(scene.train) == 3
+
+
 def test_one_scene_in_two_formats_gives_the_same_cameras(tmp_path):
     blender = open_scene(write_blender(tmp_path / "a", train=4, test=1))
     top = {"camera_angle_x": 0.7, "frames": frames([f"r_{i}" for i in range(4)])}

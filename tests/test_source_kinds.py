@@ -27,6 +27,7 @@ def test_kinds_are_found_by_suffix_and_by_looking(tmp_path):
     assert {kind(f"a.{suffix}") for suffix in ("png", "JPG", "jpeg", "webp", "bmp", "gif", "exr")} == {
         "picture"
     }
+    assert {kind(f"a.{suffix}") for suffix in ("mp4", "MOV", "webm", "mkv", "avi", "m4v")} == {"video"}
     assert {kind(f"a.{suffix}") for suffix in ("obj", "stl", "GLB", "off")} == {"mesh"}
     assert {kind(f"a.{suffix}") for suffix in ("nii", "nii.gz", "tif", "tiff")} == {"volume"} and kind(
         "a.pcd"
@@ -49,7 +50,7 @@ def test_kinds_are_found_by_suffix_and_by_looking(tmp_path):
     ("name", "data", "expected"),
     [
         ("none.png", None, "no such file or folder"),
-        ("a.mp4", b"x", "its name ends in .mp4; polyfield reads folders and .json (scenes), .png"),
+        ("a.mp3", b"x", "its name ends in .mp3; polyfield reads folders and .json (scenes), .png"),
         ("a", b"x", "its name has no suffix; polyfield reads"),
         ("a.gz", b"x", "its name ends in .gz; polyfield reads"),
         ("a.ply", b"x", "it does not begin with 'ply'; expected a PLY"),
@@ -69,7 +70,7 @@ def test_what_is_of_no_kind_is_one_line(tmp_path, name, data, expected):
 
 @pytest.mark.parametrize("kind", OPEN)
 def test_what_is_no_file_is_one_line(tmp_path, kind):
-    name = {"picture": "a.png", "mesh": "a.obj", "cloud": "a.npy", "volume": "a.nii"}[kind]
+    name = {"picture": "a.png", "video": "a.mp4", "mesh": "a.obj", "cloud": "a.npy", "volume": "a.nii"}[kind]
     assert "cannot be read (no such file or directory)" in refusal(tmp_path / name, kind)
     assert "is empty (0 bytes)" in refusal(written(tmp_path / name, b""), kind)
     (tmp_path / name).unlink()
@@ -90,8 +91,10 @@ def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
         assert expected in str(caught.value) and "--as " in str(caught.value)
     assert kind_of(tmp_path / "a.npz", "cloud").reason == "--as cloud"
     assert kind_of(tmp_path / "a.npy", "volume").name == "volume"
-    with pytest.raises(PolyfieldError, match="--as video: expected scene, picture, mesh, cloud, volume"):
-        kind_of(tmp_path / "a.npy", "video")
+    with pytest.raises(
+        PolyfieldError, match="--as sound: expected scene, picture, video, mesh, cloud, volume"
+    ):
+        kind_of(tmp_path / "a.npy", "sound")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from source_files import CHANNELS, DATA, chunk, noise, png, real, refusal, written
 
-from polyfield.data import images, pictures
+from polyfield.data import images, kept, pictures
 from polyfield.data.pictures import open_picture
 from polyfield.errors import PolyfieldError
 
@@ -127,7 +127,7 @@ def test_exr_that_is_no_picture_is_refused(tmp_path):
 def test_pictures_stand_upright_and_are_cropped_at_the_right_and_bottom(
     tmp_path, orientation, k, monkeypatch
 ):
-    monkeypatch.setattr(pictures, "IN_MEMORY", 0)
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
     monkeypatch.setattr(pictures, "STRIP", 100)  # several strips, and the last not whole
     exif = Image.Exif()
     exif[images.ORIENTATION] = orientation
@@ -157,7 +157,7 @@ def test_large_pictures_lie_in_a_file(tmp_path, monkeypatch):
     pixels = noise(60, 50, 3)
     path = written(tmp_path / "a.png", png(pixels, 2))
     assert not isinstance(open_picture(path).values, np.memmap)
-    monkeypatch.setattr(pictures, "IN_MEMORY", pixels.nbytes - 1)
+    monkeypatch.setattr(kept, "IN_MEMORY", pixels.nbytes - 1)
     monkeypatch.setattr(pictures, "STRIP", 1000)
     calls: list[float] = []
     values = open_picture(path, progress=lambda share, doing="": calls.append(share)).values
@@ -165,7 +165,7 @@ def test_large_pictures_lie_in_a_file(tmp_path, monkeypatch):
     assert len(calls) == 10 and calls[-1] == 1 and calls == sorted(calls)
     monkeypatch.setattr(images, "LARGEST", 2999)
     assert "a.png has 50 x 60 pixels; the limit is" in refusal(path, "picture")
-    monkeypatch.setattr(pictures.tempfile, "TemporaryFile", no_room)
+    monkeypatch.setattr(kept.tempfile, "TemporaryFile", no_room)
     monkeypatch.setattr(images, "LARGEST", 3000)
     assert "do not fit into" in refusal(path, "picture") and "point TMPDIR" in refusal(path, "picture")
 

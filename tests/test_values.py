@@ -10,6 +10,7 @@ import torch
 from polyfield.data.clouds import Cloud
 from polyfield.data.meshes import Mesh
 from polyfield.data.pictures import Picture
+from polyfield.data.videos import Video
 from polyfield.data.volumes import Volume
 from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, SIGNALS, Domain, FieldSpec, Meaning, Points, create
@@ -24,6 +25,7 @@ from polyfield.fitting.points import point_objective, shape_points
 from polyfield.fitting.points.picture_points import PicturePoints
 from polyfield.fitting.points.point_objective import PointObjective
 from polyfield.fitting.points.source import PointSource, Targets
+from polyfield.fitting.points.video_points import VideoPoints
 from polyfield.fitting.points.volume_points import voxel_centres
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.schedule import Length
@@ -31,7 +33,9 @@ from polyfield.fitting.tasks import picture_task, shape_task, volume_task
 from polyfield.fitting.tasks.picture_task import PictureTask
 from polyfield.fitting.tasks.shape_task import ShapeTask
 from polyfield.fitting.tasks.task import Evaluation, Task
+from polyfield.fitting.tasks.video_task import VideoTask
 from polyfield.fitting.tasks.volume_task import VolumeTask
+from polyfield.kernels.dispatch import form
 from polyfield.rendering.pictures.slices import as_rgb
 
 SMALL = {
@@ -61,6 +65,13 @@ def picture(width: int = 40, height: int = 24, channels: int = 3) -> Picture:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 5 + k) * np.cos(y / 4 - k) for k in range(channels)]
     return Picture("waves", np.uint8(127.5 + 127 * np.stack(waves, -1)), False, 255.0, "a picture", "00")
+
+
+def video() -> Video:
+    """Waves that go to the right."""
+    t, y, x = np.mgrid[:8, :12, :20]
+    waves = [np.sin((x - t) / 3 + k) * np.cos(y / 4) for k in range(3)]
+    return Video("waves", np.uint8(127.5 + 127 * np.stack(waves, -1)), 25.0, "a video", (), "00")
 
 
 def volume() -> Volume:
@@ -94,6 +105,8 @@ def few_points(monkeypatch):
 def task_of(signal: str) -> Task:
     if signal == "image":
         return PictureTask(picture(), 1)
+    if signal == "video":
+        return VideoTask(video(), 1)
     if signal == "volume":
         return VolumeTask(volume())
     return ShapeTask.of_mesh(ball(), signal)
@@ -265,6 +278,47 @@ class TestPictures:
         torch.testing.assert_close(scaled, plain * 255 / 16, rtol=1e-3, atol=1e-2)
         found, wanted = (measured(PictureTask(p, 1), f) for p, f in zip((bright, picture()), fits))
         assert found.figures["psnr"] == pytest.approx(wanted.figures["psnr"], abs=0.1)
+
+
+class TestVideos:
+    def test_samples_are_the_pixels_of_all_frames(self):
+        source = video()
+        drawn = VideoPoints(source, "cpu").draw(20_000, seed=1, step=3)
+        frames, height, width, _ = source.values.shape
+        column, row = (drawn.points.x * torch.tensor([width, height]) - 0.5).round().long().T
+        frame = (drawn.points.times * frames - 0.5).round().long()
+        torch.testing.assert_close(drawn.points.times, (frame + 0.5) / frames)
+        assert torch.equal(drawn.raw, torch.from_numpy(source.values).float()[frame, row, column] / 255)
+        assert len(set(((frame * height + row) * width + column).tolist())) == frames * height * width
+        other = VideoPoints(source, "cpu").draw(20_000, seed=1, step=4)
+        assert not torch.equal(drawn.points.x, other.points.x)
+
+    @pytest.mark.parametrize("field", ["hashgrid", "kplanes"])
+    def test_a_fit_by_the_fused_kernel_is_measured_on_all_frames(self, field):
+        task = VideoTask(video(), 1)
+        fit = fitted(task, config(field, "video", steps=50))
+        assert fit.objective.fused is not None or form(torch.device("cpu")) == "reference"
+        found = measured(task, fit)
+        yy, xx = np.mgrid[:12, :20]
+        x = torch.from_numpy(np.stack(((xx + 0.5) / 20, (yy + 0.5) / 12), -1).reshape(-1, 2)).float()
+        expected = []
+        for frame in range(8):
+            colours = fit.field.query(x, times=torch.full((240,), (frame + 0.5) / 8)).colour.detach()
+            shown = (colours.clamp(0, 1) * 255).round().reshape(12, 20, 3)
+            mse = float(((shown - torch.from_numpy(video().values[frame])) / 255).square().mean())
+            expected.append(-10 * math.log10(mse))
+        assert found.figures["psnr_of_frames"] == pytest.approx(expected, abs=1e-3)
+        assert found.figures["psnr"] == pytest.approx(np.mean(expected), abs=1e-3)
+        assert found.figures["psnr"] > 18
+        assert [len(row) for row in found.sheet] == [4, 4, 4]
+
+    def test_options_follow_the_resolution_and_the_frames(self):
+        task = VideoTask(video(), 1)
+        for field in ("hashgrid", "kplanes"):
+            spec = task.spec(config(field, "video", options={}, bytes=200_000))
+            assert spec.options["time_nodes"] == 2
+            levels = create(spec).encoding.factors()[0][-1].levels
+            assert max(nodes[-1] for nodes in levels.resolutions) == 2
 
 
 class TestVolumes:

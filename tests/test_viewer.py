@@ -5,6 +5,8 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,10 +20,13 @@ from polyfield.cameras.keyframes import path_through, through, tour
 from polyfield.cameras.orbit import orbit
 from polyfield.data.camera_path import camera_path, read_camera_path
 from polyfield.errors import PolyfieldError
+from polyfield.fields import Domain
+from polyfield.fields.context import FieldContext
 from polyfield.files.strict_json import write_json
 from polyfield.rendering.colour_maps import COLOUR_MAPS, coloured
 from polyfield.rendering.radiance.layers import Scale
 from polyfield.rendering.renderers import renderer_of
+from polyfield.viewer import time_panel
 from polyfield.viewer.door import Door
 from polyfield.viewer.film import Film, pictures
 from polyfield.viewer.look import DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
@@ -463,6 +468,94 @@ class TestLayers:
         step = (torch.arange(64) + 0.5) / 64
         torch.testing.assert_close(found[10, :, 0], step, atol=1e-5, rtol=0)
         torch.testing.assert_close(found[:, 10, 1], step, atol=1e-5, rtol=0)
+
+
+class Handle:
+    """A control of a panel that is not shown."""
+
+    def __init__(self, value=None) -> None:
+        self.value, self.label, self.called = value, "", None
+
+    def on_update(self, call):
+        self.called = call
+
+    on_click = on_update
+
+    def by_hand(self, value=None) -> None:
+        """Do what a person does with it."""
+        self.value = value
+        self.called(SimpleNamespace(client=self))
+
+
+class Gui:
+    def __init__(self) -> None:
+        self.handles = {}
+
+    def add_slider(self, label, low, high, step, value, hint):
+        return self.handles.setdefault(label, Handle(value))
+
+    def add_number(self, label, value, min, max, hint):
+        return self.handles.setdefault(label, Handle(value))
+
+    def add_button(self, label, icon):
+        return self.handles.setdefault(label, Handle())
+
+
+class Watcher:
+    """A browser that is not shown, which pauses after some changes."""
+
+    def __init__(self, subject, look, gui, changes=0) -> None:
+        self.painter, self.look, self.gui, self.changes = Painter([subject]), look, gui, changes
+        self.closed = False
+
+    def change(self, time):
+        self.look = replace(self.look, time=time)
+        self.changes -= 1
+        if not self.changes:
+            self.gui.handles["Play"].by_hand()
+
+
+class TestTime:
+    def subject(self) -> Subject:
+        field = polyfield.create(
+            "kplanes", "video", Domain("box", (0.5, 0.5), (0.5, 0.5)), finest=8, coarsest=4, time_nodes=4
+        )
+        for table in field.encoding.tables:
+            table.data += torch.rand(table.shape, generator=torch.Generator().manual_seed(0))
+        context = FieldContext(source={"shape": [50, 9, 16, 3], "fps": 25.0})
+        return Subject("film", field, lambda: context)
+
+    def look(self, **fields) -> Look:
+        eye = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.4]])
+        return Look(eye, 0.7, (64, 48), **fields)
+
+    def test_a_look_has_a_time(self):
+        subject, painter = self.subject(), Painter([self.subject()])
+        early, late = (Order(self.look(time=time), 48) for time in (0.1, 0.9))
+        for order in (early, late):
+            painter.order(order)
+            painter.paint()
+            camera = order.look.camera(48, moving=True)
+            whole = renderer_of(subject.field, subject.context).picture(camera, 0)
+            assert order.error is None and torch.equal(order.picture, whole.clamp(0, 1))
+        assert not torch.equal(early.picture, late.picture)
+
+    def test_the_slider_sets_it_and_play_moves_it_until_it_is_paused(self, monkeypatch):
+        now = iter(0.25 * k for k in range(100))
+        monkeypatch.setattr(
+            time_panel, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: 0)
+        )
+        gui = Gui()
+        browser = Watcher(self.subject(), self.look(), gui)
+        time_panel.add(browser, gui)
+        assert gui.handles["Seconds"].value == 2.0  # 50 frames, 25 a second
+        gui.handles["Time"].by_hand(0.9)
+        assert browser.look.time == 0.9
+        browser.changes = 3
+        gui.handles["Play"].by_hand()
+        assert browser.look.time == pytest.approx((0.9 + 3 * 0.25 / 2) % 1)  # it begins again at the end
+        assert gui.handles["Time"].value == pytest.approx(browser.look.time, abs=1e-3)
+        assert gui.handles["Play"].label == "Play"
 
 
 @pytest.mark.slow

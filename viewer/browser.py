@@ -18,6 +18,7 @@ from polyfield.viewer import (
     cameras_panel,
     compare_panel,
     path_panel,
+    time_panel,
     training_panel,
     view_panel,
     volume_panel,
@@ -59,6 +60,9 @@ class Browser:
         if painter.subjects[0].field.meaning.kind.drawn in ("surface", "emission"):
             with tabs.add_tab("Inside"):
                 volume_panel.add(self, gui)
+        if painter.subjects[0].field.meaning.moving:
+            with tabs.add_tab("Time"):
+                time_panel.add(self, gui)
         with tabs.add_tab("Compare"):
             compare_panel.add(self, gui)
         if painter.photographed:

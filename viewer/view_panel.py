@@ -29,7 +29,6 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     numbers = gui.add_vector2("Range", (0.0, 1.0), step=0.01, visible=False)
     rows = gui.add_slider("Image height", 64, 2160, 8, look.most, hint="In pixels, at most")
     fov = gui.add_slider("Vertical field of view", *_FOVS, 1, _degrees(look.fov), hint="In degrees")
-    time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=meaning.moving)
     crop = gui.add_checkbox(
         "Crop box", False, hint="Show only what is in a box", visible=meaning.kind.directional
     )
@@ -59,12 +58,11 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
                 colours.value, None if own.value else (float(numbers.value[0]), float(numbers.value[1]))
             ),
             most=rows.value,
-            time=float(time.value),
             crop=(tuple(centre.value), tuple(half.value)) if crop.value else None,
             background=(red, green, blue) if paint.value else None,
         )
 
-    for handle in (shown, colours, own, numbers, rows, time, crop, centre, half, paint, colour):
+    for handle in (shown, colours, own, numbers, rows, crop, centre, half, paint, colour):
         handle.on_update(changed)
 
     @fov.on_update

@@ -177,6 +177,11 @@ def suited(resolution: int, axes: int) -> dict[str, Any]:
     return {**suited_mlp(resolution, axes), **moving}
 
 
+def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
+    """Return options for a video of this resolution and length."""
+    return {**suited_mlp(resolution, 2), "index": "position+time"}
+
+
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
@@ -184,5 +189,6 @@ ARCHITECTURE = Architecture(
     encoding=Mlp,
     size_option="nodes",
     suited=suited,
+    suited_to_video=_suited_to_video,
     trunk=ModulatedTrunk,
 )

@@ -32,8 +32,8 @@ class HashGrid(Tables):
         levels = Levels.geometric(
             options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
         )
-        if axes > TIME:
-            levels = levels.capped(TIME, options.time_nodes)
+        if meaning.moving:
+            levels = levels.capped(axes - 1, options.time_nodes)
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
@@ -46,6 +46,16 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
     return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
 
 
+def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
+    """Return options for a video of this resolution and length. Measured."""
+    return {
+        "levels": 10,
+        "features": 2,
+        "finest": min(max(resolution, 16), 1 << 16),
+        "time_nodes": min(max(-(-frames // 4), 2), 1 << 12),
+    }
+
+
 ARCHITECTURE = Architecture(
     name="hashgrid",
     paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
@@ -53,4 +63,5 @@ ARCHITECTURE = Architecture(
     encoding=HashGrid,
     size_option="log2_size",
     suited=_suited,
+    suited_to_video=_suited_to_video,
 )

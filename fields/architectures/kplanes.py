@@ -28,11 +28,12 @@ class KPlanes(Tables):
 
     def __init__(self, meaning: Meaning, options: KPlanesOptions) -> None:
         axes = meaning.axes
+        self.time_axis = axes - 1 if meaning.moving else axes
         coarsest = min(options.coarsest, options.finest)
         space = Levels.geometric(options.levels, coarsest, options.finest, 2, options.finest**2)
         over_time = space.capped(1, options.time_nodes)
         pairs = itertools.combinations(range(axes), 2)
-        planes = tuple((over_time if TIME in pair else space, pair) for pair in pairs)
+        planes = tuple((over_time if self.time_axis in pair else space, pair) for pair in pairs)
         super().__init__((planes,), options.features)
 
 
@@ -43,6 +44,11 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
     return {"features": 8} if axes == 2 else {}
 
 
+def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
+    """Return options for a video of this resolution and length. Measured."""
+    return {"features": 24, "time_nodes": min(max(-(-frames // 4), 2), 1 << 12)}
+
+
 ARCHITECTURE = Architecture(
     name="kplanes",
     paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
@@ -50,4 +56,5 @@ ARCHITECTURE = Architecture(
     encoding=KPlanes,
     size_option="finest",
     suited=_suited,
+    suited_to_video=_suited_to_video,
 )

@@ -13,7 +13,7 @@ from polyfield.fields.parts.initial import uniform_init
 from polyfield.fields.stored import Group
 from polyfield.kernels import Levels
 
-TIME = 3  # the axis of time, behind those of space
+TIME = 3  # the axis of time behind three of space
 
 # For every table in every group: its levels and axes.
 Geometry = tuple[tuple[tuple[Levels, tuple[int, ...]], ...], ...]
@@ -28,6 +28,7 @@ class Tables(Encoding):
     initial_range: ClassVar[tuple[float, float]]  # of the uniform numbers that tables begin with
     rate: ClassVar[float] = 1.0  # learning rate of tables, relative to the networks'
     sparse: ClassVar[bool] = False  # most rows have no gradient in a step
+    time_axis: int = TIME
 
     def __init__(self, groups: Geometry, features: int) -> None:
         """Make tables of the geometry `groups`, with `features` numbers in each entry."""
@@ -63,7 +64,7 @@ class Tables(Encoding):
             with torch.no_grad():
                 factor.table.add_((low + high) / 2)
                 # Factors over time begin at 1, so a fit begins with a scene at rest (K-Planes, section 3.2).
-                if others > 1 and not self.summed and TIME in factor.axes:
+                if others > 1 and not self.summed and self.time_axis in factor.axes:
                     factor.table.fill_(1.0)
 
     def parameter_groups(self) -> list[Group]:

@@ -25,7 +25,7 @@ from polyfield.rendering.pictures.slices import as_rgb, pixel_centres
 # channels; SSIM 11 x 11, sigma 1.5; MS-SSIM over five scales.
 PROTOCOL = "polyfield-picture-1"
 
-_SQUARE = Domain("box", (0.5, 0.5), (0.5, 0.5))
+UNIT_SQUARE = Domain("box", (0.5, 0.5), (0.5, 0.5))
 _LARGEST_FIELD = 32 << 20  # bytes, of the default size
 _ROWS_AT_ONCE = 1 << 18  # pixels
 _LARGEST_SSIM = 1 << 23  # pixels: beyond, similarities would take more memory than the fit
@@ -45,7 +45,7 @@ class PictureTask(PointTask):
         # Floats keep their unit; whole numbers become 0 to 1.
         self._unit = picture.peak if picture.values.dtype == np.float32 else 1.0
         transform = replace(SIGNALS["image"].transform, scale=self._unit)
-        self.meaning = Meaning.of("image", _SQUARE, channels=channels, transform=transform)
+        self.meaning = Meaning.of("image", UNIT_SQUARE, channels=channels, transform=transform)
 
     def summary(self) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from polyfield.fields.context import FieldContext
 from polyfield.fields.registry import architecture, build
 from polyfield.fitting.fit import Fit
 from polyfield.fitting.losses import Term
+from polyfield.fitting.metrics.images import mean
 from polyfield.fitting.metrics.views import evaluate
 from polyfield.fitting.rays.lattice import lattice
 from polyfield.fitting.rays.photographs import Photographs
@@ -172,9 +173,23 @@ class SceneTask(Task):
         summary = "no test PSNR: no test view has a pixel that counts, or all pictures are perfect"
         if result["psnr"] < float("inf"):
             summary = f"test PSNR {result['psnr']:.2f} dB over {result['views']} views ({result['protocol']})"
+        within = self._within_times()
+        if 0 < len(within) < len(test):
+            psnr = mean([result["psnr_of_views"][view] for view in within])
+            result |= {"views_within_times": len(within), "psnr_within_times": psnr}
+            summary += f"; {psnr:.2f} dB over the {len(within)} whose time is within the training views'"
         caption = "test views; photographs, pictures of the field, and its depth"
         sheet = [list(row) for row in zip(*columns, strict=True)]
         return Evaluation(result, summary, sheet, caption, "test-views.png")
+
+    def _within_times(self) -> list[int]:
+        """Return the test views, counted from 0, whose time is between the first and the last of the training views."""
+        times = self.scene.cameras.times
+        if times is None:
+            return []
+        first, last = times[list(self.scene.train)].aminmax()
+        tested = times[list(self.scene.test)]
+        return ((tested >= first) & (tested <= last)).nonzero()[:, 0].tolist()
 
 
 def _is_fused(spec: FieldSpec, form: str) -> bool:
