@@ -46,7 +46,8 @@ def build(spec: FieldSpec) -> StoredField:
     """
     kind = architecture(spec.architecture)
     if why := kind.refusal(spec.meaning):
-        moving = "moving " if spec.meaning.moving else ""
+        meaning = spec.meaning
+        moving = "moving " if meaning.moving and not meaning.kind.moving else ""
         raise PolyfieldError(f"{kind.name} cannot store {moving}{spec.meaning.signal} fields: {why}")
     with torch.device("meta"):
         field = kind.build(spec)

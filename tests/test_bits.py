@@ -26,7 +26,7 @@ from polyfield.fitting.tasks.sizing import stored_bytes
 
 def eight(name: str) -> StoredField:
     """Return a small field of 8 bits, and with tables and layers that are large enough to be quantised."""
-    field = field_of(name, "radiance", width=24)
+    field = field_of(name, "radiance", **({} if name == "voxels" else {"width": 24}))
     field.spec = dataclasses.replace(field.spec, bits=8)
     return field
 
