@@ -396,8 +396,9 @@ def test_a_bank_of_fields_is_its_fields(name, signal):
     bank = field_of(name, signal)
     for parameter, own in zip(bank.parameters(), zip(*(field.parameters() for field in fields))):
         parameter.data = torch.stack([tensor.detach() for tensor in own])
-    for buffer, own in zip(bank.buffers(), zip(*(field.buffers() for field in fields))):
-        if not all(torch.equal(own[0], other) for other in own):  # structure that is equal is shared
+    buffers = list(zip(*(field.buffers() for field in fields)))
+    if any(not torch.equal(one, other) for one, other, _ in buffers):  # structure that is equal is shared
+        for buffer, own in zip(bank.buffers(), buffers):
             buffer.data = torch.stack(own)
     others = None if directions is None else directions.expand(3, -1, -1)
     times = times_of(bank, x)
