@@ -18,7 +18,6 @@ from polyfield.kernels import Levels, interpolate
 
 _AXES = (0, 1, 2)
 _INITIAL = 1e-4  # bound of the uniform numbers that tables begin with
-_THIN = 0.0  # raw density at first
 _EMPTY = -10.0  # raw density of nodes without a row of their own
 # (progress of the fit, share of the most nodes along an axis): from that progress on, the grid is as fine as its rows
 # allow where the scene is not empty, up to that share.
@@ -138,7 +137,6 @@ class SparseGrid(Encoding):
         for index, table in enumerate(self.tables):
             uniform_init(table, _INITIAL, seed=seed, name=f"table {index}")
         with torch.no_grad():
-            self.tables[0] += _THIN
             self.tables[0][0] = _EMPTY
 
     def parameter_groups(self) -> list[Group]:
