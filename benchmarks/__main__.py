@@ -29,7 +29,7 @@ KINDS = (
         "scene",
         "bits",
         "pictures",
-        "modulation",
+        "crops",
         "shape",
         "ngpc",
     ),
@@ -164,7 +164,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
     """Cells of every architecture, of shapes, and of the four applications."""
-    from benchmarks import bits, matrix, modulation, ngpc
+    from benchmarks import bits, crops, matrix, ngpc
     from polyfield.data.kinds import fingerprint
     from polyfield.fields import ARCHITECTURES, Domain, Meaning, architecture
 
@@ -184,9 +184,10 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
             if architecture(name).refusal(image) is None:
                 options = {"order": order, "files": [fingerprint(file) for file in files]}
                 cells.append(cell("pictures", name, matrix.pictures, name, files, **options))
-        for order, name in enumerate(modulation.ARCHITECTURES):
+        for order, name in enumerate(crops.CONTENDERS):
             options = {"order": order, "files": [fingerprint(file) for file in files]}
-            cells.append(cell("modulation", name, modulation.measure, name, files, **options))
+            what = name.replace(",", "")
+            cells.append(cell("crops", what, crops.measure, name, files, **options))
     for mesh in asked.meshes:
         if not mesh.is_file():
             raise PolyfieldError(f"--meshes {mesh}: no such file")

@@ -44,9 +44,9 @@ SECTIONS = {
         ),
     ),
     "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
-    "modulation": (
-        "Coordinate-aware modulation",
-        "An mlp of Fourier features, and cam over the same; `benchmarks/modulation.py` has the options.",
+    "crops": (
+        "Crops of pictures at equal steps",
+        "An mlp of Fourier features and cam over the same; a hash grid and rbf in as many bytes. `benchmarks/crops.py` has the options.",
     ),
     "shape": (
         "Shapes",

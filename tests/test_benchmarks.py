@@ -18,11 +18,11 @@ from PIL import Image
 from benchmarks import __main__ as command
 from benchmarks import (
     compiling,
+    crops,
     fits,
     forms,
     heat_map,
     limits,
-    modulation,
     operations,
     peers,
     report,
@@ -239,17 +239,17 @@ def test_a_fit_and_its_pictures(scene_folder, scene):
     assert fits.fused.LEAST_TRANSMITTANCE > 0
 
 
-def test_modulation_is_measured_on_the_centres_of_pictures(tmp_path):
+def test_contenders_are_measured_on_the_centres_of_pictures(tmp_path):
     values = np.full((140, 150, 3), 40, np.uint8)
     values[6:134, 11:139] = 102  # the crop is of one colour
     Image.fromarray(values).save(tmp_path / "a.png")
-    crop = modulation._crop(tmp_path / "a.png")
-    assert crop.shape == (128 * 128, 3) and (crop == 0.4).all()
-    [row] = modulation.measure("cam", [tmp_path / "a.png"], QUICK)["rows"]
+    crop = crops._crop(tmp_path / "a.png")
+    assert crop.values.shape == (128, 128, 3) and (crop.values == 102).all()
+    [row] = crops.measure("cam", [tmp_path / "a.png"], QUICK)["rows"]
     assert row["mean dB"] == row["a dB"] > 0 and row["parameters"] == 16_576 + 195 + 6144
     Image.fromarray(values[:100]).save(tmp_path / "low.png")
     with pytest.raises(PolyfieldError, match="150 x 100 x 3; expected RGB of 128 x 128 or more"):
-        modulation.measure("mlp", [tmp_path / "low.png"], QUICK)
+        crops.measure("mlp", [tmp_path / "low.png"], QUICK)
 
 
 # -- what is kept, and the command

@@ -60,20 +60,19 @@ class PictureTask(PointTask):
         return PicturePoints(self.picture, device)
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
-        """Return the contrast: the largest difference between a pixel and its right and lower neighbours."""
-        values, peak = self.picture.values, self.picture.peak
+        return self.contrast
+
+    def contrast(self, x: Tensor) -> Tensor:
+        """Return the largest difference (N,) between the pixels at x (N, 2) and their right and lower neighbours, of the peak."""
+        values = self.picture.values
         height, width, _ = values.shape
-
-        def contrast(x: Tensor) -> Tensor:
-            column = (x[:, 0].cpu() * width).long().clamp(0, width - 1).numpy()
-            row = (x[:, 1].cpu() * height).long().clamp(0, height - 1).numpy()
-            here = values[row, column].astype(np.float32)
-            right = values[row, np.minimum(column + 1, width - 1)].astype(np.float32)
-            below = values[np.minimum(row + 1, height - 1), column].astype(np.float32)
-            most = np.maximum(np.abs(right - here), np.abs(below - here)).max(1)
-            return torch.from_numpy(most / np.float32(peak)).to(x.device)
-
-        return contrast
+        column = (x[:, 0].cpu() * width).long().clamp(0, width - 1).numpy()
+        row = (x[:, 1].cpu() * height).long().clamp(0, height - 1).numpy()
+        here = values[row, column].astype(np.float32)
+        right = values[row, np.minimum(column + 1, width - 1)].astype(np.float32)
+        below = values[np.minimum(row + 1, height - 1), column].astype(np.float32)
+        most = np.maximum(np.abs(right - here), np.abs(below - here)).max(1)
+        return torch.from_numpy(most / np.float32(self.picture.peak)).to(x.device)
 
     def measure(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
         height, width, channels = self.picture.values.shape
