@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from source_files import film
 
 from polyfield.apps.command import main
 from polyfield.fitting.points import point_objective, shape_points
@@ -174,7 +175,7 @@ def test_a_source_is_read_as_asked(capsys):
         return refused(capsys, "fit", "open.obj", "--steps", "1", *options)
 
     assert "a volume is read from .npy" in fit("--as", "volume")
-    assert "--as movie: expected scene, picture, mesh, cloud, volume" in fit("--as", "movie")
+    assert "--as movie: expected scene, picture, video, mesh, cloud, volume" in fit("--as", "movie")
     assert "--box: open.obj is a mesh; only scenes take a box" in fit("--box", 0, 0, 0, 1)
     assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z and a half size above 0" in fit(
         "--box", 0, 0, 0, -1
@@ -184,6 +185,16 @@ def test_a_source_is_read_as_asked(capsys):
     assert json.loads(Path("run/config.json").read_text())["kind"] == "cloud"
     again, _ = run(capsys, "eval", "run")  # as it was fitted
     assert again["chamfer"] == result["chamfer"]
+
+
+def test_a_video_begins_with_kplanes_and_is_measured_again(capsys):
+    Path("film.mp4").write_bytes(film(np.zeros((4, 12, 16, 3), np.uint8)))
+    result, said = run(capsys, "fit", "film.mp4", "--downscale", "2", "--steps", "2", "--out", "run")
+    assert "film.mp4 is a video: 4 frames, 25 a second, 16 x 12, taken at 1/2: 8 x 6." in said
+    config = json.loads(Path("run/config.json").read_text())
+    assert (config["field"], config["signal"]) == ("kplanes", "video")
+    assert Path("run/renders/frames.png").is_file() and result["frames"] == 4
+    assert run(capsys, "eval", "run")[0]["psnr"] == result["psnr"]
 
 
 def test_a_source_that_was_moved_is_given_again(capsys):
