@@ -18,7 +18,8 @@ check: system install-test lint types
 	$(BIN)/pytest -n 2 -m "not slow"
 
 test: system system-test install-test lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -m slow
 
 system:
 	ldconfig -p | grep -q libusb-1.0.so.0 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

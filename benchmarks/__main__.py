@@ -28,6 +28,7 @@ KINDS = (
         "fit",
         "scene",
         "bits",
+        "architectures",
         "pictures",
         "crops",
         "shape",
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    from benchmarks.architecture_page import write as write_page
     from benchmarks.heat_map import heat_map
     from benchmarks.report import SECTIONS, report, table
     from benchmarks.results import keep, records
@@ -100,6 +102,7 @@ def _run(asked: argparse.Namespace) -> int:
             raise PolyfieldError(f"{out}: holds no records; measure first, without --report")
         (HERE.parent / "docs" / "benchmarks.md").write_text(report(found))
         conversions = [row for record in found if record["kind"] == "conversion" for row in record["rows"]]
+        write_page([record for record in found if record["kind"] == "architectures"], HERE.parent / "docs")
         if conversions:
             heat_map(conversions, HERE.parent / "docs" / "conversions.png")
         return 0
@@ -164,7 +167,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
     """Cells of every architecture, of shapes, and of the four applications."""
-    from benchmarks import bits, crops, matrix, ngpc
+    from benchmarks import architectures, bits, crops, matrix, ngpc
     from polyfield.data.kinds import fingerprint
     from polyfield.fields import ARCHITECTURES, Domain, Meaning, architecture
 
@@ -176,6 +179,20 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
     for order, name in enumerate(ARCHITECTURES):
         what = f"{scene['scene']} {name}"
         cells.append(cell("bits", what, bits.measure, name, asked.scene, order=order, **scene))
+    sources = {"scene": [(scene["scene"], asked.scene, scene)], "picture": [], "shape": []}
+    if asked.pictures is not None:
+        first = min(asked.pictures.glob("*.png"), default=None)
+        sources["picture"] = [(first.stem, first, {"file": fingerprint(first)})] if first else []
+    sources["shape"] = [(mesh.stem, mesh, {"file": fingerprint(mesh)}) for mesh in asked.meshes[:1]]
+    for kind, given in sources.items():
+        for of, source, known in given:
+            for order, name in enumerate(ARCHITECTURES):
+                options = {**known, "order": order, "of": of}
+                cells.append(
+                    cell(
+                        "architectures", f"{of} {name}", architectures.measure, kind, name, source, **options
+                    )
+                )
     if asked.pictures is not None:
         files = sorted(asked.pictures.glob("*.png"))
         if not files:

@@ -21,7 +21,12 @@ from polyfield.kernels.dispatch import form
 
 ROOT = Path(__file__).parent.parent
 _FLOORS = ("files", "kernels", "cameras", "fields", "data", "rendering", "demo", "fitting", "distill")
-_SHOWING = ("__main__.py", "report.py", "heat_map.py")  # the benchmarks' files that no measurement depends on
+_SHOWING = (
+    "__main__.py",
+    "report.py",
+    "heat_map.py",
+    "architecture_page.py",
+)  # the benchmarks' files that no measurement depends on
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def keep(cell: Cell, folder: Path, say: Callable[[str], None]) -> dict[str, Any]
         "seconds": round(time.perf_counter() - start, 1),
         "rows": results["rows"],
         "notes": results.get("notes", []),
+        **{key: results[key] for key in ("tile",) if key in results},
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, record)

@@ -38,6 +38,7 @@ class Architecture:
 
     name: str
     paper: str  # authors, year and title
+    advice: str  # a sentence: when to choose it
     options: type  # a frozen dataclass of `option` and `choice` fields
     encoding: Callable[[Meaning, Any], Encoding]  # from the meaning and the options
     size_option: str  # the option that sets the field's size

@@ -71,6 +71,7 @@ class WaveTrunk(NetworkTrunk):
 ARCHITECTURE = Architecture(
     name="placed",
     paper="none: of the tests",
+    advice="In tests.",
     options=PlacedOptions,
     encoding=Placed,
     size_option="kernels",

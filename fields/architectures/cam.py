@@ -185,6 +185,7 @@ def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
+    advice="For an mlp that is better at the same width; a step costs several times as much.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

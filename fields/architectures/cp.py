@@ -36,6 +36,7 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cp",
     paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
+    advice="For very small files.",
     options=CpOptions,
     encoding=Cp,
     size_option="rank",

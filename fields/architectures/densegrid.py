@@ -41,6 +41,7 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="densegrid",
     paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
+    advice="For small domains and volumes, where every node is used: as fast as `hashgrid`, and without collisions.",
     options=DenseGridOptions,
     encoding=DenseGrid,
     size_option="finest",

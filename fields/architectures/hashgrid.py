@@ -59,6 +59,7 @@ def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="hashgrid",
     paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
+    advice="The default: of all, it usually has the best result after a short fit, on scenes, shapes and pictures.",
     options=HashGridOptions,
     encoding=HashGrid,
     size_option="log2_size",

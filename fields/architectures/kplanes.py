@@ -52,6 +52,7 @@ def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="kplanes",
     paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
+    advice="For moving scenes and videos, and for factors that can be looked at.",
     options=KPlanesOptions,
     encoding=KPlanes,
     size_option="finest",

@@ -72,6 +72,7 @@ def suited(resolution: int, axes: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="mlp",
     paper="Mildenhall, Srinivasan, Tancik et al. 2020: NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis",
+    advice="For the smallest fields and for smooth values; fits take longest.",
     options=MlpOptions,
     encoding=Mlp,
     size_option="width",

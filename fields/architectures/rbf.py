@@ -119,6 +119,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="rbf",
     paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
+    advice="For pictures and shapes of uneven detail, where bytes count more than time.",
     options=RbfOptions,
     encoding=_encoding,
     size_option="kernels",

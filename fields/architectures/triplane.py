@@ -55,6 +55,7 @@ def _suited(resolution: int, axes: int) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="triplane",
     paper="Chan, Lin, Chan et al. 2022: Efficient Geometry-aware 3D Generative Adversarial Networks",
+    advice="For fields that are the input of other networks, which see three feature planes.",
     options=TriplaneOptions,
     encoding=Triplane,
     size_option="resolution",

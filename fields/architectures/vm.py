@@ -33,6 +33,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="vm",
     paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
+    advice="For compact scenes of high quality, where a fit may take longer.",
     options=VmOptions,
     encoding=Vm,
     size_option="resolution",

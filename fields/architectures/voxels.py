@@ -52,6 +52,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
+    advice="For values without any network: a query is one interpolation, and colours are spherical harmonics.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",
