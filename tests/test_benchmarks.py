@@ -356,7 +356,11 @@ def test_every_cell_is_listed(scene_folder, capsys):
     assert run("--list", "--scene", scene_folder, "--seconds", 5, 2, 2.5) == 0
     names = capsys.readouterr().out.split()
     conversions = tuple(f"{kind}-" for kind in command.CONVERSIONS)
-    others = [name for name in names if not name.startswith(("scene-", "bits-", "ngpc-", *conversions))]
+    others = [
+        name
+        for name in names
+        if not name.startswith(("scene-", "bits-", "ngpc-", "architectures-", *conversions))
+    ]
     assert len(set(names)) == len(names)
     assert sum(name.startswith("conversion-toy-") for name in names) == len(ARCHITECTURES) ** 2
     assert len(others) == 3 + len(operations.OPERATIONS) + 3
