@@ -20,12 +20,20 @@ from polyfield.fitting.tasks.picture_task import PictureTask
 SIDE = 128  # of the crop from a picture's centre
 STEPS = 2000  # each on all pixels
 _FOURIER = {"width": 64, "layers": 3, "fourier": 64, "sigma": 10}
-_KERNELS = {"kernels": 300, "features": 32, "levels": 1, "coarsest": 16, "finest": 16, "layers": 2}
+_KERNELS = {
+    "kernels": 220,
+    "features": 32,
+    "layers": 2,
+    "levels": 2,
+    "grid_features": 2,
+    "coarsest": 16,
+    "finest": 32,
+}
 # What is compared: an architecture and its options.
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", _FOURIER),
     "cam": ("cam", _FOURIER),
-    "hashgrid": ("hashgrid", {"levels": 8, "features": 2, "log2_size": 11, "finest": 128}),
+    "hashgrid": ("hashgrid", {"levels": 6, "features": 2, "log2_size": 11, "finest": 128}),
     "rbf": ("rbf", {**_KERNELS, "sines": "both"}),
     "rbf, no sines of kernels": ("rbf", {**_KERNELS, "sines": "network"}),
     "rbf, no sines": ("rbf", {**_KERNELS, "sines": "none"}),

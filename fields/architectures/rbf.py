@@ -64,6 +64,8 @@ class KernelsAndGrid(Grid):
             meaning.axes, options.kernels, options.features, linear=linear, band=band
         )
         self.width += options.features
+        if options.sines in ("both", "network"):
+            self.rate = 1.0  # sines of high frequencies follow the grid's codes
 
     def forward(self, unit: Tensor) -> Tensor:
         return torch.cat((super().forward(unit), self.kernels(unit)), -1)

@@ -18,9 +18,9 @@ from polyfield.fields.parts.trunk import CodeTrunk
 
 @dataclass(frozen=True)
 class VoxelOptions:
-    rows: int = option(1 << 19, 1 << 26, least=28)  # nodes that are stored, at most
+    rows: int = option(1 << 18, 1 << 26, least=28)  # nodes that are stored, at most
     nodes: int = option(256, 512, least=3)  # of a radiance field along an axis, at most
-    degree: int = option(3, 4)  # of the spherical harmonics: degree^2 coefficients for each channel
+    degree: int = option(2, 4)  # of the spherical harmonics: degree^2 coefficients for each channel
 
 
 class ValueGrid(GrowingTables):

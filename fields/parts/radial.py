@@ -14,6 +14,7 @@ _CANDIDATES = 1 << 18  # points at which importance is evaluated, at least
 _WIDER = 0.5  # covariances of clusters are divided by it, as published
 _NARROWEST, _WIDEST = 2.0**-13, 0.1  # standard deviations, in sides of the unit cube
 _STEPS = 65535  # that a coordinate is rounded to
+_RATE = 3.0  # learning rate of the weights, relative to the networks'
 
 
 def log_spaced(band: tuple[float, float], count: int) -> Tensor:
@@ -116,4 +117,4 @@ class RadialKernels(nn.Module):
         self.shapes.copy_(shapes)
 
     def parameter_groups(self) -> list[Group]:
-        return [Group({"weights": self.weights}, 1.0, 0.0, half=True)]
+        return [Group({"weights": self.weights}, _RATE, 0.0, half=True)]

@@ -26,7 +26,7 @@ class Tables(Encoding):
     """
 
     initial_range: ClassVar[tuple[float, float]]  # of the uniform numbers that tables begin with
-    rate: ClassVar[float] = 1.0  # learning rate of tables, relative to the networks'
+    rate: float = 1.0  # learning rate of tables, relative to the networks'
     sparse: ClassVar[bool] = False  # most rows have no gradient in a step
     time_axis: int = TIME
 
