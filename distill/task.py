@@ -39,7 +39,7 @@ class ConversionTask(Task):
         self.taught, self.name, self.meaning = taught, taught.name, taught.field.meaning
         if taught.task is not None:
             self.resolution, self.default_bytes = taught.task.resolution, taught.task.default_bytes
-            self.frames = taught.task.frames
+            self.times = taught.task.times
 
     def summary(self) -> dict[str, Any]:
         return {"kind": "field", "sha256": self.taught.sha256, "signal": self.meaning.signal}

@@ -22,7 +22,21 @@ def head_of(meaning: Meaning) -> type[EncodedField]:
     return LatentRadiance if meaning.kind.directional else ValueField
 
 
-def no_options(resolution: int, axes: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Extent:
+    """How large a source is, as far as the options of a field depend on it."""
+
+    resolution: int  # pixels or voxels along its longest side
+    axes: int  # of the unit cube, time among them
+    times: int = 0  # frames of a video, or times at which a moving scene was photographed
+
+    @property
+    def is_video(self) -> bool:
+        """Whether two axes are a picture's and the third is time."""
+        return self.times > 0 and self.axes == 3
+
+
+def no_options(extent: Extent) -> dict[str, Any]:
     """Return no options: the defaults suit every source."""
     return {}
 
@@ -44,10 +58,7 @@ class Architecture:
     size_option: str  # the option that sets the field's size
     size_step: int = 1  # the size search tries multiples of it
     size_limit: int | None = None  # and nothing above, where larger fields take too long to fit
-    # Options that suit a source of this many pixels or voxels along its longest side, and axes. Measured.
-    suited: Callable[[int, int], Mapping[str, Any]] = no_options
-    # And a video of this many pixels along its longest side, and frames; `suited`, if None. Measured.
-    suited_to_video: Callable[[int, int], Mapping[str, Any]] | None = None
+    suited: Callable[[Extent], Mapping[str, Any]] = no_options  # options that suit a source. Measured
     refusal: Callable[[Meaning], str | None] = no_refusal  # why a meaning is not carried, or None
     # From inputs, outputs, options and the meaning.
     trunk: Callable[[int, int, Any, Meaning], Trunk] = NetworkTrunk

@@ -11,6 +11,7 @@ from polyfield.distill.edited import Whole
 from polyfield.distill.teacher import Teacher
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, Meaning, Points, create
+from polyfield.fields.architecture import Extent
 from polyfield.fields.architectures.cam import CamOptions, ModulatedTrunk, direction_coordinates, ray_norm
 from polyfield.fields.context import FieldContext
 from polyfield.fields.parts.frequency import fourier_code
@@ -237,8 +238,8 @@ def test_an_index_or_a_norm_that_a_field_does_not_have_is_refused(signal, option
 
 def test_options_that_suit_a_source():
     kind = architecture("cam")
-    assert kind.suited(200, 4)["index"] == "position+time"
-    assert "index" not in kind.suited(200, 3)
+    assert kind.suited(Extent(200, 4, 30))["index"] == "position+time"
+    assert "index" not in kind.suited(Extent(200, 3))
 
 
 def test_fourier_features_are_drawn_from_the_seed_and_kept():

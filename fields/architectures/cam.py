@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from polyfield.errors import PolyfieldError
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.architectures.mlp import Mlp, MlpOptions
 from polyfield.fields.architectures.mlp import suited as suited_mlp
 from polyfield.fields.domain import Domain
@@ -170,16 +170,11 @@ def _refuse(options: CamOptions, meaning: Meaning) -> None:
             raise PolyfieldError(f"cam: option {key} {why}")
 
 
-def suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
+def suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured of scenes."""
     # Of moving scenes, grids over time alone add nothing to the mlp in short fits; over space and time they do.
-    moving = {"index": "position+time", "nodes": 16} if axes > TIME else {}
-    return {**suited_mlp(resolution, axes), **moving}
-
-
-def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
-    """Return options for a video of this resolution and length."""
-    return {**suited_mlp(resolution, 2), "index": "position+time"}
+    over_time = {"index": "position+time"} if extent.times else {}
+    return {**suited_mlp(extent), **over_time, **({"nodes": 16} if extent.axes > TIME else {})}
 
 
 ARCHITECTURE = Architecture(
@@ -190,6 +185,5 @@ ARCHITECTURE = Architecture(
     encoding=Mlp,
     size_option="nodes",
     suited=suited,
-    suited_to_video=_suited_to_video,
     trunk=ModulatedTrunk,
 )

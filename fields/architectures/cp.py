@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.growing import GrowingTables
@@ -28,9 +28,9 @@ class Cp(GrowingTables):
         super().__init__((tuple((axis,) for axis in range(axes)),), options.resolution, options.rank)
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
-    return {"resolution": min(max(resolution, 2), 1 << 14)}
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured."""
+    return {"resolution": min(max(extent.resolution, 2), 1 << 14)}
 
 
 ARCHITECTURE = Architecture(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
@@ -33,9 +33,11 @@ class DenseGrid(Tables):
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution."""
-    return {"levels": 2, "coarsest": 12, "finest": 32} if axes > TIME else {}  # four axes have many nodes
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent."""
+    return (
+        {"levels": 2, "coarsest": 12, "finest": 32} if extent.axes > TIME else {}
+    )  # four axes have many nodes
 
 
 ARCHITECTURE = Architecture(

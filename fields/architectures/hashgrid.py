@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
@@ -37,23 +37,21 @@ class HashGrid(Tables):
         super().__init__((((levels, tuple(range(axes))),),), options.features)
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
-    if axes > TIME:
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured."""
+    resolution = extent.resolution
+    if extent.is_video:
+        return {
+            "levels": 10,
+            "features": 2,
+            "finest": min(max(resolution, 16), 1 << 16),
+            "time_nodes": min(max(-(-extent.times // 4), 2), 1 << 12),
+        }
+    if extent.axes > TIME:
         return {"features": 2, "log2_size": 17, "finest": 256}
     # A small table of a volume serves few levels best: more would share it.
-    levels, nodes = (8, resolution) if axes == 2 else (5, resolution // 2)
+    levels, nodes = (8, resolution) if extent.axes == 2 else (5, resolution // 2)
     return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
-
-
-def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
-    """Return options for a video of this resolution and length. Measured."""
-    return {
-        "levels": 10,
-        "features": 2,
-        "finest": min(max(resolution, 16), 1 << 16),
-        "time_nodes": min(max(-(-frames // 4), 2), 1 << 12),
-    }
 
 
 ARCHITECTURE = Architecture(
@@ -64,5 +62,4 @@ ARCHITECTURE = Architecture(
     encoding=HashGrid,
     size_option="log2_size",
     suited=_suited,
-    suited_to_video=_suited_to_video,
 )

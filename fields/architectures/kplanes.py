@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.tables import TIME, Tables
@@ -37,16 +37,14 @@ class KPlanes(Tables):
         super().__init__((planes,), options.features)
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
-    if axes > TIME:  # six planes: smaller ones take more steps, and share more between times
-        return {"levels": 2, "coarsest": 32, "finest": 128, "features": 8}
-    return {"features": 8} if axes == 2 else {}
-
-
-def _suited_to_video(resolution: int, frames: int) -> dict[str, Any]:
-    """Return options for a video of this resolution and length. Measured."""
-    return {"features": 24, "time_nodes": min(max(-(-frames // 4), 2), 1 << 12)}
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured."""
+    if extent.is_video:
+        return {"features": 24, "time_nodes": min(max(-(-extent.times // 4), 2), 1 << 12)}
+    if extent.axes > TIME:  # six planes: smaller ones take more steps, and share more between times
+        nodes = min(max(round(extent.times / 6), 2), 12)  # more would learn the times by heart
+        return {"levels": 2, "coarsest": 32, "finest": 128, "features": 8, "time_nodes": nodes}
+    return {"features": 8} if extent.axes == 2 else {}
 
 
 ARCHITECTURE = Architecture(
@@ -57,5 +55,4 @@ ARCHITECTURE = Architecture(
     encoding=KPlanes,
     size_option="finest",
     suited=_suited,
-    suited_to_video=_suited_to_video,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.encoding import Encoding
@@ -64,9 +64,9 @@ class Mlp(Encoding):
         return None if self.fourier is not None else ()
 
 
-def suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
-    return {"frequencies": min(max(resolution.bit_length() - 1, 4), 12)}
+def suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured."""
+    return {"frequencies": min(max(extent.resolution.bit_length() - 1, 4), 12)}
 
 
 ARCHITECTURE = Architecture(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.fields.architecture import Architecture, head_of
+from polyfield.fields.architecture import Architecture, Extent, head_of
 from polyfield.fields.heads.encoded import EncodedField
 from polyfield.fields.heads.kernel_radiance import KernelRadiance
 from polyfield.fields.meaning import Meaning
@@ -99,10 +99,10 @@ def _head(meaning: Meaning) -> type[EncodedField]:
     return KernelRadiance if meaning.kind.directional else head_of(meaning)
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution."""
-    if axes == 2:
-        finest = max(resolution // 2, 16)
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent."""
+    if extent.axes == 2:
+        finest = max(extent.resolution // 2, 16)
         return {
             "sines": "both",
             "features": 32,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.fields.architecture import Architecture
+from polyfield.fields.architecture import Architecture, Extent
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions, option
 from polyfield.fields.parts.frequency import frequency_code, frequency_width
@@ -47,9 +47,9 @@ class Triplane(Tables):
         return torch.cat((code, frequency_code(unit, self.frequencies)), -1) if self.frequencies else code
 
 
-def _suited(resolution: int, axes: int) -> dict[str, Any]:
-    """Return options for a source of this resolution. Measured."""
-    return {"features": 8} if axes == 2 else {}
+def _suited(extent: Extent) -> dict[str, Any]:
+    """Return options for a source of this extent. Measured."""
+    return {"features": 8} if extent.axes == 2 else {}
 
 
 ARCHITECTURE = Architecture(

@@ -11,6 +11,7 @@ import torch
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import FieldSpec
+from polyfield.fields.architecture import Extent
 from polyfield.fields.registry import architecture, build
 
 
@@ -20,19 +21,16 @@ def suited(
     size: int | None,
     *,
     asked: bool = True,
-    frames: int | None = None,
+    times: int = 0,
 ) -> FieldSpec:
     """Return the spec with options that suit a source, of the largest field that stores at most `size` bytes.
 
-    resolution counts pixels or voxels along the source's longest side, frames those of a video. Options that are given stay. Where even the
+    resolution counts pixels or voxels along the source's longest side, times are those of `Extent`. Options that are given stay. Where even the
     smallest field takes more, PolyfieldError is raised if the size was asked for, else the smallest is returned.
     """
     kind = architecture(spec.architecture)
     if resolution is not None:
-        if frames is not None and kind.suited_to_video is not None:
-            options = kind.suited_to_video(resolution, frames)
-        else:
-            options = kind.suited(resolution, spec.meaning.axes)
+        options = kind.suited(Extent(resolution, spec.meaning.axes, times))
         spec = replace(spec, options={**options, **spec.options})
     if size is None or kind.size_option in spec.options:
         if size is not None and (taken := stored_bytes(spec)) > size:

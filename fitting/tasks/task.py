@@ -49,7 +49,7 @@ class Task(ABC):
     name: str  # of the source
     meaning: Meaning  # of a field of it
     resolution: int | None = None  # pixels or voxels along the source's longest side
-    frames: int | None = None  # of a video
+    times: int = 0  # of a moving source: frames of a video, or times of photographs
     architecture: str = "hashgrid"  # the default one
     default_bytes: int | None = None  # of a field where neither bytes nor options are given
 
@@ -81,7 +81,7 @@ class Task(ABC):
         # Bits make more room where bytes are given, and smaller files where they are not.
         spec = FieldSpec(config.field, self.meaning, config.options, config.bits if asked else None)
         size = config.bytes if asked or config.options else self.default_bytes
-        spec = suited(spec, self.resolution, size, asked=asked, frames=self.frames)
+        spec = suited(spec, self.resolution, size, asked=asked, times=self.times)
         return replace(spec, bits=config.bits)
 
     # -- memory

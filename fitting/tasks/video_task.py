@@ -40,7 +40,7 @@ class VideoTask(PointTask):
     def __init__(self, video: Video, downscale: int) -> None:
         self.video, self._downscale = video, downscale
         self.name = video.name
-        self.frames, height, width, channels = video.values.shape
+        self.times, height, width, channels = video.values.shape
         self.resolution = max(height, width)
         self.source_bytes = video.values.nbytes
         self.default_bytes = min(video.values.size // _VALUES_A_BYTE, _LARGEST_FIELD)
