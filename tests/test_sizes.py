@@ -8,7 +8,7 @@ import pytest
 
 from polyfield.data.pictures import Picture
 from polyfield.errors import PolyfieldError
-from polyfield.fields import ARCHITECTURES, Domain, FieldSpec
+from polyfield.fields import ARCHITECTURES, Domain, FieldSpec, Meaning
 from polyfield.fields.context import FieldContext
 from polyfield.fields.registry import architecture
 from polyfield.fitting.runs.config import FitConfig
@@ -40,6 +40,19 @@ def test_the_largest_that_fits(field, bits):
     more = found.options[option] + kind.size_step
     larger = dataclasses.replace(found, options={option: more})
     assert stored_bytes(larger) > size
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({}, "vm cannot store image fields: it needs three axes, and this has 2; use cp"),
+        ({"resolution": 8}, "vm cannot store image fields"),
+    ],
+)
+def test_what_is_wrong_beside_the_size_is_said_first(options, words):
+    spec = FieldSpec("vm", Meaning.of("image", Domain("box", (0.5, 0.5), (0.5, 0.5))), options)
+    with pytest.raises(PolyfieldError, match=words):
+        suited(spec, None, 100_000)
 
 
 def test_none_is_larger_than_its_architectures_limit():

@@ -50,7 +50,9 @@ class SceneTask(Task):
         self.meaning = Meaning.of("radiance", scene.domain, moving=scene.cameras.times is not None)
         # Defaults suit scenes at rest of any resolution.
         self.resolution = int(scene.cameras.sizes.max()) if self.meaning.moving else None
-        self.times = 0 if scene.cameras.times is None else len(scene.cameras.times[list(scene.train)].unique())
+        self.times = (
+            0 if scene.cameras.times is None else len(scene.cameras.times[list(scene.train)].unique())
+        )
 
     def summary(self) -> dict[str, Any]:
         return self.scene.summary()

@@ -32,7 +32,12 @@ def suited(
     if resolution is not None:
         options = kind.suited(Extent(resolution, spec.meaning.axes, times))
         spec = replace(spec, options={**options, **spec.options})
-    if size is None or kind.size_option in spec.options:
+    given = kind.size_option in spec.options
+    with torch.device("meta"):
+        build(
+            spec if given else with_size(spec, _sizes(spec)[0])
+        )  # what is wrong beside the size is said first
+    if size is None or given:
         if size is not None and (taken := stored_bytes(spec)) > size:
             raise PolyfieldError(
                 f"--bytes {size}: {spec.architecture} takes {taken:,} bytes with these options; "
