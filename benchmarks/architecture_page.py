@@ -14,8 +14,8 @@ from polyfield.fields.architecture import Architecture
 
 _HEAD = """# Architectures
 
-`polyfield fit SOURCE --field NAME` chooses one, and `--options NAME VALUE ...` its options. Every field is queried, rendered, converted and
-saved alike. This page is made by `python -m benchmarks --report` from the registry and from `benchmarks/results`.
+`polyfield fit SOURCE --field NAME` chooses one, and `--options NAME VALUE ...` its options. Fields of all architectures are
+queried, rendered, converted and saved in the same way. This page is made by `python -m benchmarks --report` from the registry and from `benchmarks/results`.
 """
 _MEASURED = """## At equal size and equal time
 
