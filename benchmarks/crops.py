@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import FieldSpec, create
 from polyfield.fitting.metrics.images import psnr_of
 from polyfield.fitting.optimiser import Optimiser
+from polyfield.fitting.points.picture_points import contrast
 from polyfield.fitting.schedule import learning_rate
 from polyfield.fitting.tasks.picture_task import PictureTask
 
@@ -74,7 +76,7 @@ def _fitted(task: PictureTask, spec: FieldSpec, steps: int) -> tuple[float, int,
     height, width, channels = values.shape
     wanted = values.view(-1, channels)
     field = create(spec)
-    field.place(task.contrast, 0)
+    field.place(partial(contrast, task.picture.values, task.picture.peak), 0)
     y, x = torch.meshgrid(
         (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
     )

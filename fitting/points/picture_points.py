@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from polyfield.data.pictures import Picture
 from polyfield.fields import Points
@@ -25,3 +27,18 @@ class PicturePoints(PointSource):
         x = pixel_centres(pixel, width, height).to(self._device)
         raw = torch.from_numpy(values).float().to(self._device) / self._picture.peak
         return Targets(Points(x), raw=raw)
+
+
+def contrast(values: np.ndarray, peak: float, x: Tensor) -> Tensor:
+    """Return the largest difference (N,) between the pixels of values (H, W, C) at x (N, 2) and their right and lower neighbours.
+
+    It is a share of the peak.
+    """
+    height, width, _ = values.shape
+    column = (x[:, 0].cpu() * width).long().clamp(0, width - 1).numpy()
+    row = (x[:, 1].cpu() * height).long().clamp(0, height - 1).numpy()
+    here = values[row, column].astype(np.float32)
+    right = values[row, np.minimum(column + 1, width - 1)].astype(np.float32)
+    below = values[np.minimum(row + 1, height - 1), column].astype(np.float32)
+    most = np.maximum(np.abs(right - here), np.abs(below - here)).max(1)
+    return torch.from_numpy(most / np.float32(peak)).to(x.device)

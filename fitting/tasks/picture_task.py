@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from polyfield.data.pictures import Picture
 from polyfield.fields import SIGNALS, Domain, Field, Meaning
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.metrics.images import ms_ssim, psnr_of, ssim, to_8_bits
-from polyfield.fitting.points.picture_points import PicturePoints
+from polyfield.fitting.points.picture_points import PicturePoints, contrast
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.tasks.point_task import PointTask
 from polyfield.fitting.tasks.task import Evaluation
@@ -60,19 +61,8 @@ class PictureTask(PointTask):
         return PicturePoints(self.picture, device)
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
-        return self.contrast
-
-    def contrast(self, x: Tensor) -> Tensor:
-        """Return the largest difference (N,) between the pixels at x (N, 2) and their right and lower neighbours, of the peak."""
-        values = self.picture.values
-        height, width, _ = values.shape
-        column = (x[:, 0].cpu() * width).long().clamp(0, width - 1).numpy()
-        row = (x[:, 1].cpu() * height).long().clamp(0, height - 1).numpy()
-        here = values[row, column].astype(np.float32)
-        right = values[row, np.minimum(column + 1, width - 1)].astype(np.float32)
-        below = values[np.minimum(row + 1, height - 1), column].astype(np.float32)
-        most = np.maximum(np.abs(right - here), np.abs(below - here)).max(1)
-        return torch.from_numpy(most / np.float32(self.picture.peak)).to(x.device)
+        """Return the contrast."""
+        return partial(contrast, self.picture.values, self.picture.peak)
 
     def measure(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
         height, width, channels = self.picture.values.shape

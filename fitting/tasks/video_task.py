@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from polyfield.data.videos import Video
 from polyfield.fields import Field, Meaning
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.metrics.images import mean, psnr, ssim, to_8_bits
+from polyfield.fitting.points.picture_points import contrast
 from polyfield.fitting.points.video_points import VideoPoints, frame_times
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.tasks.picture_task import UNIT_SQUARE
@@ -59,20 +60,8 @@ class VideoTask(PointTask):
         return VideoPoints(self.video, device)
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
-        """Return the contrast in the middle frame: the largest difference between a pixel and its right and lower neighbours."""
-        values = self.video.values[self.video.values.shape[0] // 2]
-        height, width, _ = values.shape
-
-        def contrast(x: Tensor) -> Tensor:
-            column = (x[:, 0].cpu() * width).long().clamp(0, width - 1).numpy()
-            row = (x[:, 1].cpu() * height).long().clamp(0, height - 1).numpy()
-            here = values[row, column].astype(np.float32)
-            right = values[row, np.minimum(column + 1, width - 1)].astype(np.float32)
-            below = values[np.minimum(row + 1, height - 1), column].astype(np.float32)
-            most = np.maximum(np.abs(right - here), np.abs(below - here)).max(1)
-            return torch.from_numpy(most / np.float32(255)).to(x.device)
-
-        return contrast
+        """Return the contrast of the middle frame."""
+        return partial(contrast, self.video.values[len(self.video.values) // 2], 255.0)
 
     def measure(self, field: Field, context: FieldContext, progress: Progress) -> Evaluation:
         count, height, width, _ = self.video.values.shape
