@@ -41,7 +41,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     const size_t numbers = density_size + colour_size + size_t(harmonic_rows) * field.harmonics();
     static Buffer gradients_buffer;  // calls take turns, so what a step needs can be kept for the next
     static Arena arenas[CHUNKS];
-    float* gradients = room<float>(gradients_buffer, numbers * CHUNKS + 1);  // there may be no networks
+    float* gradients = room<float>(gradients_buffer, numbers * CHUNKS);
     Trace* traces[CHUNKS] = {};
     Losses losses[CHUNKS];
     // Fewer chunks where their gradients are large: clearing and adding them would take longer than the tiles.

@@ -231,6 +231,7 @@ static void* allocate(size_t bytes) {
 Buffer::~Buffer() { free(data_); }
 
 void* Buffer::reserve(size_t bytes) {
+    bytes += !bytes;  // memset takes no null pointer, not even for nothing
     if (bytes > bytes_) {
         size_t size = TIGHT ? bytes : bytes + bytes / 2;
         void* data = allocate(size);
