@@ -73,7 +73,7 @@ def render(
         shapes and volumes.
     time
         Of a moving field: the time in [0, 1] at which it stands still. If None, it moves along the path; test views have
-        their own times. Of a video, frame k of F is at (k + 0.5) / F.
+        their own times. Frame k of the F frames of a video is at (k + 0.5) / F.
     device
         "cpu", "cuda", or "auto".
 
@@ -125,7 +125,7 @@ def render(
 
 
 def _path(renderer: Renderer, path: str | None, time: float | None) -> str:
-    """Return the path that is asked for, or the default. Raises PolyfieldError where the field has no such time."""
+    """Return the requested path, or the default. Raises PolyfieldError where the field has no such time."""
     if time is None:
         return path or renderer.paths[0]
     if not renderer.field.meaning.moving:

@@ -308,7 +308,7 @@ def render(
         size: Width and height in pixels of an orbit, slices, a picture or a video. If not given, those of the first
             training view, of the picture or of the video, and 512 x 512 for shapes and volumes.
         time: Of a moving field: the time, from 0 to 1, at which it stands still. If not given, it moves along the path; test
-            views have their own times. Of a video, frame k of F is at (k + 0.5) / F.
+            views have their own times. Frame k of the F frames of a video is at (k + 0.5) / F.
         device: cpu, cuda, or auto: cuda if there is a GPU.
     """
     from polyfield.api.render import render

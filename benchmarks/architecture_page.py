@@ -19,8 +19,8 @@ queried, rendered, converted and saved in the same way. This page is made by `py
 """
 _MEASURED = """## At equal size and equal time
 
-Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their defaults. Evaluation is as `polyfield eval`
-does it. Short fits favour architectures with a fused kernel: `cam` and `rbf` take their steps operation by operation.
+Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values. The figures
+are those of `polyfield eval`. Short fits favour architectures with a fused kernel: `cam` and `rbf` take their steps operation by operation.
 """
 
 

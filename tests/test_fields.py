@@ -39,7 +39,7 @@ SMALL = {
     "cp": {"resolution": 12, "rank": 12},
     "voxels": {"rows": 800, "nodes": 12},
     "mlp": {"width": 16, "layers": 2},
-    "rbf": {"kernels": 40, "levels": 2, "entries": 4, "finest": 24, "sines": "both"},
+    "rbf": {"kernels": 40, "levels": 2, "entries": 4, "finest": 24},
     "cam": {"width": 16, "layers": 2, "nodes": 4},
 }
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, Meaning, create
 from polyfield.fields.heads.kernel_radiance import KernelRadiance
 from polyfield.fields.parts import clusters as clusters_module
@@ -170,3 +171,10 @@ def test_the_density_of_radiance_is_without_kernels():
     field.kernels.weights.data += 5.0
     after = field.query(x, directions)
     assert torch.equal(before.density, after.density) and not torch.allclose(before.colour, after.colour)
+
+
+def test_radiance_refuses_sines():
+    with pytest.raises(
+        PolyfieldError, match="rbf: option sines is 'both'; kernels of radiance fields have no sines"
+    ):
+        create(FieldSpec("rbf", Meaning.of("radiance", BOX), {"kernels": 200, "sines": "both"}))

@@ -110,7 +110,7 @@ class Live:
 
     def _draw(self) -> None:
         start = time.monotonic()
-        self._painter.outdate(brief=True)  # a coarse picture of now, not a fine one of before
+        self._painter.outdate(brief=True)  # a coarse picture of the present field comes first
         self._painter.paint()
         self._ended = time.monotonic()
         self._cost = self._ended - start

@@ -46,7 +46,7 @@ class Modulation(nn.Module):
     """Numbers of a dense grid over some of a point's coordinates, linear between its nodes."""
 
     def __init__(self, options: CamOptions, domain: Domain, numbers: int) -> None:
-        """Make a grid with so many numbers at each node."""
+        """Make a grid; each node has `numbers` numbers."""
         super().__init__()
         self._domain, self._index = domain, options.index.split("+")
         nodes = {

@@ -35,9 +35,8 @@ class DenseGrid(Tables):
 
 def _suited(extent: Extent) -> dict[str, Any]:
     """Return options for a source of this extent."""
-    return (
-        {"levels": 2, "coarsest": 12, "finest": 32} if extent.axes > TIME else {}
-    )  # four axes have many nodes
+    # Four axes have many nodes.
+    return {"levels": 2, "coarsest": 12, "finest": 32} if extent.axes > TIME else {}
 
 
 ARCHITECTURE = Architecture(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyfield.errors import PolyfieldError
 from polyfield.fields.architecture import Architecture, Extent, head_of
 from polyfield.fields.heads.encoded import EncodedField
 from polyfield.fields.heads.kernel_radiance import KernelRadiance
@@ -29,9 +30,9 @@ _NETWORK_BAND = {2: (1.0, 1000.0), 3: (30.0, 300.0)}
 @dataclass(frozen=True)
 class RbfOptions(NetworkOptions):
     kernels: int = option(16384, 1 << 20, least=16)
-    features: int = option(16, 64)  # of a kernel; of radiance, its latent vector's
+    features: int = option(16, 64)  # of a kernel; in radiance, kernels have those of the latent vector
     shape: str = choice("inverse", "linear")  # of a kernel: 1 / (1 + d^2) along axes of its own, or a pyramid
-    sines: str = choice("none", "both", "kernels", "network")  # what is composed with sines
+    sines: str = choice("none", "both", "kernels", "network")  # where sines are; none in radiance
     levels: int = option(8, 32)  # of the grid
     grid_features: int = option(4, 8)  # of each entry
     entries: int = option(16, 256)  # of a level at most, for each kernel, rounded up to a power of two
@@ -90,7 +91,11 @@ def _encoding(meaning: Meaning, options: RbfOptions) -> Grid:
 
 
 def _trunk(inputs: int, outputs: int, options: RbfOptions, meaning: Meaning) -> Trunk:
-    if options.sines in ("both", "network") and not meaning.kind.directional:
+    if meaning.kind.directional and options.sines != "none":
+        raise PolyfieldError(
+            f"rbf: option sines is {options.sines!r}; kernels of {meaning.signal} fields have no sines; use none"
+        )
+    if options.sines in ("both", "network"):
         return ComposedTrunk(inputs, outputs, options, _NETWORK_BAND[meaning.axes])
     return NetworkTrunk(inputs, outputs, options, meaning)
 

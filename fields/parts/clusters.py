@@ -14,7 +14,7 @@ def clusters(points: Tensor, weights: Tensor, count: int, *, seed: int) -> tuple
     """Return centres (count, D) and covariances (count, D, D) of a weighted K-means of points (N, D).
 
     weights (N,) are not negative. The first centres are drawn in proportion to them. Where fewer than `count` weights
-    are positive, all points count alike. A cluster without points keeps its centre, and has no covariance.
+    are positive, all points have the same weight. A cluster without points keeps its centre, and has no covariance.
     """
     if int((weights > 0).sum()) < count:
         weights = torch.ones_like(weights)
