@@ -135,6 +135,15 @@ def _shares(
 
 
 @triton.jit
+def _waves(share, multipliers, column, F: tl.constexpr, WAVES: tl.constexpr):
+    """Return shares (BLOCK, WIDTH) as (BLOCK, WIDTH, 1), or their sines at each multiplier (BLOCK, WIDTH, COLUMNS)."""
+    waves = share[:, :, None]
+    if WAVES:
+        waves = _sin(waves * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
+    return waves
+
+
+@triton.jit
 def rbf_kernel(
     weights,
     points,
@@ -159,10 +168,8 @@ def rbf_kernel(
     kernel, there, height, total = _shares(
         points, neighbours, centres, shapes, point, inside, D, S, K, WIDTH, LINEAR
     )
-    share = (height / total[:, None])[:, :, None]
     column = tl.arange(0, COLUMNS)
-    if WAVES:
-        share = _sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
+    share = _waves(height / total[:, None], multipliers, column, F, WAVES)
     here = there[:, :, None] & (column < F)[None, None, :]
     weight = tl.load(weights + kernel[:, :, None] * F + column[None, None, :], mask=here, other=0.0)
     to = point[:, None] * F + column[None, :]
@@ -194,10 +201,8 @@ def rbf_to_weights_kernel(
     kernel, there, height, total = _shares(
         points, neighbours, centres, shapes, point, inside, D, S, K, WIDTH, LINEAR
     )
-    share = (height / total[:, None])[:, :, None]
     column = tl.arange(0, COLUMNS)
-    if WAVES:
-        share = _sin(share * tl.load(multipliers + column, mask=column < F, other=0.0)[None, None, :])
+    share = _waves(height / total[:, None], multipliers, column, F, WAVES)
     here = there[:, :, None] & (column < F)[None, None, :]
     of = point[:, None] * F + column[None, :]
     g = tl.load(gradient + of, mask=inside[:, None] & (column < F)[None, :], other=0.0)
