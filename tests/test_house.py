@@ -17,12 +17,13 @@ FLOORS = [
     "demo",
     "fitting",
     "distill",
+    "process",
     "export",
     "viewer",
     "api",
     "apps",
 ]  # from the bottom
-LIGHT = {"files", "kernels", "cameras", "fields", "rendering", "fitting", "distill"}
+LIGHT = {"files", "kernels", "cameras", "fields", "rendering", "fitting", "distill", "process"}
 ALLOWED_IN_LIGHT = {"torch", "numpy", "safetensors", "polyfield"} | set(sys.stdlib_module_names)
 LONGEST = 400  # lines of a file
 FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]

@@ -1,0 +1,1 @@
+"""Networks that take fitted tri-planes, or what they are compared with, as their input."""
