@@ -61,12 +61,13 @@ def _run(arguments: list[str]) -> int:
     # Imported here, where a signal is already reported in one line.
     import tyro
 
-    from polyfield.apps import verbs
+    from polyfield.apps import process_verbs, verbs
 
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
         "convert": verbs.convert,
         "edit": verbs.edit,
+        "fit-set": process_verbs.fit_set,
         "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,

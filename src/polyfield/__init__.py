@@ -5,7 +5,7 @@
 >>> field = polyfield.load(result.run)  # doctest: +SKIP
 
 Names are loaded when they are first used, so that ``import polyfield`` is fast. The layers, from the bottom: `files`,
-`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `export`, `viewer`, `api`, `apps`. A layer imports only from
+`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `process`, `export`, `viewer`, `api`, `apps`. A layer imports only from
 the layers below it.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polyfield.api.evaluate import evaluate
     from polyfield.api.fields import create, load, renderer, save
     from polyfield.api.fit import FitResult, fit, resume
+    from polyfield.api.fit_set import BankResult, fit_set
     from polyfield.api.render import render
     from polyfield.api.report import quiet
     from polyfield.api.view import view
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     )
     from polyfield.fields.context import FieldContext
     from polyfield.fitting.losses import Term
+    from polyfield.process.bank import Bank
 
 try:
     __version__ = version("polyfield")
@@ -48,6 +50,8 @@ except PackageNotFoundError:  # a source tree on a machine where nothing is inst
 
 _MODULES = {
     "ARCHITECTURES": "polyfield.fields",
+    "Bank": "polyfield.process.bank",
+    "BankResult": "polyfield.api.fit_set",
     "Cameras": "polyfield.cameras.cameras",
     "Domain": "polyfield.fields",
     "Field": "polyfield.fields",
@@ -65,6 +69,7 @@ _MODULES = {
     "edit": "polyfield.api.edit",
     "evaluate": "polyfield.api.evaluate",
     "fit": "polyfield.api.fit",
+    "fit_set": "polyfield.api.fit_set",
     "load": "polyfield.api.fields",
     "quiet": "polyfield.api.report",
     "render": "polyfield.api.render",
@@ -77,6 +82,8 @@ _MODULES = {
 __all__ = [
     "ARCHITECTURES",
     "SIGNALS",
+    "Bank",
+    "BankResult",
     "Cameras",
     "Domain",
     "Field",
@@ -94,6 +101,7 @@ __all__ = [
     "edit",
     "evaluate",
     "fit",
+    "fit_set",
     "load",
     "quiet",
     "render",
