@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--meshes", type=Path, nargs="+", default=[], metavar="FILE", help="shapes to be fitted"
     )
+    parser.add_argument(
+        "--objects", type=Path, metavar="SET", help="labelled clouds that banks are fitted to, as for fit-set"
+    )
     parser.add_argument("--quick", action="store_true", help="toy sizes, one round: to see that it runs")
     parser.add_argument("--list", action="store_true", help="only say which cells there are")
     parser.add_argument(
@@ -162,7 +165,7 @@ def _cells(asked: argparse.Namespace) -> list[Cell]:
     for seconds in sorted(set(asked.seconds)):
         what = f"{scene['scene']} {seconds:g}"
         cells.append(cell("fit", what, fit, seconds, order=seconds, **scene))
-    return [*cells, *_matrix(asked, cell, scene), *_conversions(asked, cell, scene)]
+    return [*cells, *_matrix(asked, cell, scene), *_conversions(asked, cell, scene), *_process(asked, cell)]
 
 
 def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[str, str]) -> list[Cell]:
@@ -257,6 +260,27 @@ def _conversions(asked: argparse.Namespace, cell: Callable[..., Cell], scene: di
     for teacher in ARCHITECTURES:
         for student in ARCHITECTURES:
             add("conversion", f"{teacher} {student}", conversions.conversion, teacher, student)
+    return cells
+
+
+def _process(asked: argparse.Namespace, cell: Callable[..., Cell]) -> list[Cell]:
+    """Cells of banks and of networks over them. Banks are kept while the command runs, and serve several cells."""
+    from benchmarks import process
+    from benchmarks.turns import QUICK, Budget
+    from polyfield.data.sets import open_set
+    from polyfield.process.recipes import RECIPES
+
+    banks = process.Banks(str(asked.objects), QUICK if asked.quick else Budget())
+    cells = [cell("parts", "", process.parts, banks), cell("views", "", process.views, banks)]
+    if asked.objects is None:
+        return cells
+    known = process.known(open_set(asked.objects))
+    for name in RECIPES:
+        cells.append(cell("recipes", name, process.recipe, name, banks, order=len(cells), **known))
+    for count in process.SIZES:
+        cells.append(cell("banks", f"{count}", process.size, count, banks, order=len(cells), **known))
+    for name in process.CLASSIFIERS:
+        cells.append(cell("classifiers", name, process.classifier, name, banks, order=len(cells), **known))
     return cells
 
 

@@ -180,14 +180,13 @@ def write_views(folder: Path, count: int, *, seed: int = 0) -> None:
     os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
     np.infty = np.inf  # type: ignore[attr-defined]  # pyrender was written for numpy 1
     import pyrender
-    import trimesh
     from PIL import Image
 
     renderer = pyrender.OffscreenRenderer(SIZE, SIZE)
     for name, label, pieces, random in _objects(count, seed):
-        whole = trimesh.util.concatenate([mesh for _, mesh in pieces])
-        centre = whole.bounds.mean(0)
-        radius = float(np.linalg.norm(whole.vertices - centre, axis=1).max())
+        corners = np.concatenate([mesh.vertices for _, mesh in pieces])
+        centre = (corners.min(0) + corners.max(0)) / 2
+        radius = float(np.linalg.norm(corners - centre, axis=1).max())
         scene = pyrender.Scene(bg_color=(0, 0, 0, 0), ambient_light=(0.35, 0.35, 0.35))
         colours = {part: random.uniform(0.15, 0.95, 3) for part in dict(pieces)}
         for part, mesh in pieces:
@@ -235,7 +234,11 @@ def _looking(at: np.ndarray) -> np.ndarray:
     return pose
 
 
-_WRITE = {"clouds": write_clouds, "meshes": write_meshes, "views": write_views}
+_WRITE: dict[str, Callable[[Path, int], None]] = {
+    "clouds": write_clouds,
+    "meshes": write_meshes,
+    "views": write_views,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks.object_sets", description=__doc__)

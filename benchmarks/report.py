@@ -62,6 +62,17 @@ SECTIONS = {
     "roundtrip": ("Round trips", "A field converted to another architecture and back."),
     "erased": ("Erased boxes", "Opacity on rays that cross an erased box and nothing else."),
     "fused": ("Two halves into one", "Two half scenes pasted together, beside the whole."),
+    "recipes": (
+        "Recipes of banks",
+        "Unsigned distances of clouds. The chamfer distance is that of `process/quality.py`.",
+    ),
+    "banks": ("Sizes of banks", "By the fast recipe, from the set to the bank's files."),
+    "classifiers": (
+        "Networks over a bank",
+        "Trained on the same objects. `weights` reads the networks behind the planes alone, `cloud` the points.",
+    ),
+    "parts": ("Parts of shapes", "Procedural shapes with named parts: `benchmarks/object_sets.py`."),
+    "views": ("A bank of radiance", "Procedural shapes of five classes, rendered by pyrender."),
     "ngpc": (
         "Where the time of a frame goes",
         "Four applications by three encodings, after Mubarik et al. 2023; `benchmarks/ngpc.py` says what is timed.",

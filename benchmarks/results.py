@@ -20,7 +20,18 @@ from polyfield.files.strict_json import read_json, write_json
 from polyfield.kernels.dispatch import form
 
 ROOT = Path(__file__).parent.parent
-_FLOORS = ("files", "kernels", "cameras", "fields", "data", "rendering", "demo", "fitting", "distill")
+_FLOORS = (
+    "files",
+    "kernels",
+    "cameras",
+    "fields",
+    "data",
+    "rendering",
+    "demo",
+    "fitting",
+    "distill",
+    "process",
+)
 _SHOWING = (
     "__main__.py",
     "report.py",

@@ -235,8 +235,8 @@ class Bank:
         """Return the parts (B, P) int64 that these points belong to. Raises PolyfieldError where parts are not known."""
         return self.tensor(_PARTS, rows).long()
 
-    def field(self, row: int) -> tuple[StoredField, FieldContext]:
-        """Return an object's field in its source's coordinates, and its context."""
+    def field(self, row: int) -> StoredField:
+        """Return an object's field in its source's coordinates. Its `context` holds what draws it."""
         entry, shard = self.entries[row], self._shard(row // self.manifest.shard_size)
         at = row % self.manifest.shard_size
         spec = placed(self.spec, entry)
@@ -250,10 +250,11 @@ class Bank:
         source = {"bank": self.manifest.source, "name": entry.name}
         occupancy = shard.tensors.get(_OCCUPANCY)
         if occupancy is None:
-            return built, FieldContext(source=source)
+            built.context = FieldContext(source=source)
+            return built
         bits = np.unpackbits(occupancy[at].numpy(), count=OCCUPANCY_CELLS**3, bitorder="little")
         red, green, blue = entry.context["background"]
-        return built, FieldContext(
+        built.context = FieldContext(
             background=(red, green, blue),
             step_size=entry.context["step_size"] * entry.half_size,
             cone=entry.context["cone"],
@@ -261,6 +262,7 @@ class Bank:
             occupancy=torch.from_numpy(bits.astype(bool)).view(1, *(OCCUPANCY_CELLS,) * 3),
             source=source,
         )
+        return built
 
 
 def placed(spec: FieldSpec, entry: Entry) -> FieldSpec:

@@ -1,5 +1,7 @@
 """Banks: fits of many objects together equal fits of one, shards are whole or absent, and objects leave as ordinary fields."""
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ball_scene import pictures, views
+from PIL import Image
 
 import polyfield
 from polyfield.data.clouds import Cloud
@@ -128,7 +132,7 @@ def test_a_bank_keeps_objects_labels_parts_and_quality(clouds, tmp_path):
 def test_an_object_leaves_a_bank_as_a_field_in_its_source_s_coordinates(clouds, tmp_path):
     with polyfield.quiet():
         polyfield.fit_set(clouds, out=tmp_path / "bank", shard_size=4)
-    field, context = Bank(tmp_path / "bank").field(6)
+    field = Bank(tmp_path / "bank").field(6)
     source = np.load(clouds)["points"][6]
     far = source + np.array([0.0, 0.0, 0.1])
     from scipy.spatial import cKDTree
@@ -139,7 +143,7 @@ def test_an_object_leaves_a_bank_as_a_field_in_its_source_s_coordinates(clouds, 
     polyfield.save(field, tmp_path / "six.field")
     again = polyfield.load(tmp_path / "six.field")
     assert torch.equal(again.query(torch.from_numpy(far.astype(np.float32))).distance, found)
-    assert context.source["name"] == "thing 6"
+    assert again.context.source["name"] == "thing 6"
 
 
 def shards_of(bank):
@@ -311,3 +315,34 @@ def test_a_shard_states_what_it_holds(clouds, tmp_path):
     short.write(tmp_path / "short.safetensors")
     with pytest.raises(PolyfieldError, match="states 8 objects"):
         Shard.read(tmp_path / "short.safetensors")
+
+
+def write_ball(folder):
+    """Write a Blender scene of a red ball: eight training views and two test views."""
+    cameras = views(10, (40, 40))
+    (folder / "views").mkdir(parents=True)
+    frames = []
+    for view, picture in enumerate(pictures(cameras)):
+        rgb = picture[..., :3] / np.maximum(picture[..., 3:], 1) * 255  # files are not premultiplied
+        rgba = np.concatenate((rgb, picture[..., 3:] / 257), 2).round().astype(np.uint8)
+        Image.fromarray(rgba).save(folder / "views" / f"{view}.png")
+        pose = np.vstack((cameras.c2w[view].numpy()[:3], [0, 0, 0, 1])).tolist()
+        frames.append({"file_path": f"./views/{view}", "transform_matrix": pose})
+    for split, some in (("train", frames[:8]), ("test", frames[8:])):
+        plain = {"camera_angle_x": 2 * math.atan(20 / 48), "frames": some}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(plain))
+
+
+def test_scenes_become_radiance_that_is_drawn_in_its_source_s_coordinates(tmp_path):
+    for name in ("one", "two"):
+        write_ball(tmp_path / "set" / "ball" / name)
+    with polyfield.quiet():
+        result = polyfield.fit_set(tmp_path / "set", out=tmp_path / "bank", steps=60)
+    assert result.figures["psnr"]["least"] > 20
+    field = Bank(tmp_path / "bank").field(1)
+    cameras = views(10, (40, 40))
+    drawn = polyfield.renderer(field).render(cameras, 9).over(torch.ones(3))
+    wanted = torch.from_numpy(pictures(cameras)[9] / 65535).float()
+    assert (drawn - (wanted[..., :3] + 1 - wanted[..., 3:])).square().mean() < 0.01
+    points = Bank(tmp_path / "bank").points([0])[0] * field.meaning.domain.half_size[0]
+    assert (points.norm(dim=1) < 0.8).float().mean() > 0.9
