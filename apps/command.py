@@ -61,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     # Imported here, where a signal is already reported in one line.
     import tyro
 
-    from polyfield.apps import verbs
+    from polyfield.apps import learning, verbs
 
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
@@ -71,6 +71,8 @@ def _run(arguments: list[str]) -> int:
         "eval": verbs.evaluate,
         "render": verbs.render,
         "view": verbs.view,
+        "classify": learning.classify,
+        "segment": learning.segment,
         "doctor": verbs.doctor,
     }
     if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):

@@ -5,7 +5,7 @@
 >>> field = polyfield.load(result.run)  # doctest: +SKIP
 
 Names are loaded when they are first used, so that ``import polyfield`` is fast. The layers, from the bottom: `files`,
-`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `export`, `viewer`, `api`, `apps`. A layer imports only from
+`kernels`, `cameras`, `fields`, `data`, `rendering`, `demo`, `fitting`, `distill`, `process`, `export`, `viewer`, `api`, `apps`. A layer imports only from
 the layers below it.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:
+    from polyfield.api.classify import classify
     from polyfield.api.convert import convert
     from polyfield.api.edit import edit
     from polyfield.api.evaluate import evaluate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from polyfield.api.fit import FitResult, fit, resume
     from polyfield.api.render import render
     from polyfield.api.report import quiet
+    from polyfield.api.segment import segment
     from polyfield.api.view import view
     from polyfield.cameras.cameras import Cameras
     from polyfield.fields import (
@@ -60,6 +62,7 @@ _MODULES = {
     "StoredField": "polyfield.fields",
     "Term": "polyfield.fitting.losses",
     "ValueTransform": "polyfield.fields",
+    "classify": "polyfield.api.classify",
     "convert": "polyfield.api.convert",
     "create": "polyfield.api.fields",
     "edit": "polyfield.api.edit",
@@ -71,6 +74,7 @@ _MODULES = {
     "renderer": "polyfield.api.fields",
     "resume": "polyfield.api.fit",
     "save": "polyfield.api.fields",
+    "segment": "polyfield.api.segment",
     "view": "polyfield.api.view",
 }
 
@@ -89,6 +93,7 @@ __all__ = [
     "StoredField",
     "Term",
     "ValueTransform",
+    "classify",
     "convert",
     "create",
     "edit",
@@ -100,6 +105,7 @@ __all__ = [
     "renderer",
     "resume",
     "save",
+    "segment",
     "view",
 ]
 
