@@ -84,7 +84,7 @@ def _scatter(points: np.ndarray, colours: np.ndarray) -> np.ndarray:
     y = (_SIZE / 2 - up[order] * scale).astype(int)
     dot = np.arange(-_DOT, _DOT + 1)
     across, down = (each.ravel() for each in np.meshgrid(dot, dot))
-    disc = across**2 + down**2 <= _DOT**2
+    disc = across**2 + down**2 <= _DOT**2 + 1
     picture = np.full((_SIZE, _SIZE, 3), 255, np.uint8)
     rows, columns = (y[:, None] + down[disc]).ravel(), (x[:, None] + across[disc]).ravel()
     picture[rows.clip(0, _SIZE - 1), columns.clip(0, _SIZE - 1)] = np.repeat(

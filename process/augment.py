@@ -75,6 +75,15 @@ def random_boxes(count: int, generator: torch.Generator, *, least: float, flips:
     return torch.where(flipped, high, low), torch.where(flipped, low, high)
 
 
+def signed(planes: Tensor, generator: torch.Generator) -> Tensor:
+    """Return planes in which the sign of each channel, in all three planes at once, is random.
+
+    The field is the same one where the weights of the network behind have the same signs, so both are equally likely.
+    """
+    signs = 1 - 2 * torch.randint(2, (len(planes), 1, planes.shape[2], 1, 1), generator=generator)
+    return planes * signs
+
+
 def jittered(points: Tensor, generator: torch.Generator) -> Tensor:
     """Return clouds (B, P, 3), each scaled by 0.8 to 1.25, with noise of deviation 0.01, at most 0.05, on each point.
 

@@ -53,7 +53,8 @@ def parts_loss(
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         box = random_boxes(len(rows), generator, least=LEAST_SIDE, flips=FLIPS)
-        some = torch.randint(points.shape[1], (len(rows), POINTS), generator=generator)
+        drawn = len(rows), min(POINTS, points.shape[1])
+        some = torch.randint(points.shape[1], drawn, generator=generator)
         at = points_in(points[rows[:, None], some], box).to(device)
         own = labels[rows].to(device)
         logits = network(resampled(planes[rows].float(), box).to(device), at, own)

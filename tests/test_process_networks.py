@@ -104,7 +104,7 @@ def model(bank, tmp_path_factory) -> Path:
 def parts_model(parts_bank, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("model") / "parts"
     with polyfield.quiet():
-        figures = polyfield.segment(parts_bank, epochs=10, out=out)
+        figures = polyfield.segment(parts_bank, epochs=30, out=out)
     assert figures["instance_miou"] > 0.6
     return out / "model.safetensors"
 
