@@ -61,18 +61,19 @@ def _run(arguments: list[str]) -> int:
     # Imported here, where a signal is already reported in one line.
     import tyro
 
-    from polyfield.apps import learning, verbs
+    from polyfield.apps import process_verbs, verbs
 
     named: dict[str, Callable[..., dict[str, Any]]] = {
         "fit": verbs.fit,
         "convert": verbs.convert,
         "edit": verbs.edit,
+        "fit-set": process_verbs.fit_set,
         "resume": verbs.resume,
         "eval": verbs.evaluate,
         "render": verbs.render,
         "view": verbs.view,
-        "classify": learning.classify,
-        "segment": learning.segment,
+        "classify": process_verbs.classify,
+        "segment": process_verbs.segment,
         "doctor": verbs.doctor,
     }
     if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):

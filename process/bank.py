@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,7 @@ VERSION = "1"
 MANIFEST = "bank.json"
 UNIT = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # of every object's own cube
 _FIELD, _CLOUD, _PARTS, _OCCUPANCY = "field.", "cloud.points", "cloud.parts", "occupancy"
+OCCUPANCY_CELLS = 64  # along each axis of the cells that radiance keeps
 _SHARDS_KEPT = 8  # of those that were read
 
 
@@ -43,6 +45,9 @@ class Entry:
     half_size: float
     quality: dict[str, float] = field(default_factory=dict)
     flagged: bool = False  # its quality is far below that of the others
+    context: dict[str, Any] = field(
+        default_factory=dict
+    )  # of radiance: what renderers need; lengths in half sizes
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def shard_of(
 ) -> Shard:
     """Return a shard of stacked stored parameters and clouds (B, P, 3) in the objects' own cubes.
 
-    parts (B, P) are the parts that points belong to; occupancy (B, K, G, G, G) bool are radiance's cells that are not empty.
+    parts (B, P) are the parts that points belong to; occupancy (B, 64^3 / 8) are bits of radiance's cells that are not empty.
     """
     tensors = {_FIELD + name: tensor for name, tensor in stored.items()} | {_CLOUD: points}
     if parts is not None:
@@ -246,11 +251,14 @@ class Bank:
         occupancy = shard.tensors.get(_OCCUPANCY)
         if occupancy is None:
             return built, FieldContext(source=source)
-        background = tuple(self.manifest.recipe["background"])
+        bits = np.unpackbits(occupancy[at].numpy(), count=OCCUPANCY_CELLS**3, bitorder="little")
+        red, green, blue = entry.context["background"]
         return built, FieldContext(
-            background=(background[0], background[1], background[2]),
-            step_size=self.manifest.recipe["step_size"] * entry.half_size,
-            occupancy=occupancy[at],
+            background=(red, green, blue),
+            step_size=entry.context["step_size"] * entry.half_size,
+            cone=entry.context["cone"],
+            near=entry.context["near"] * entry.half_size,
+            occupancy=torch.from_numpy(bits.astype(bool)).view(1, *(OCCUPANCY_CELLS,) * 3),
             source=source,
         )
 
@@ -282,8 +290,11 @@ def _entry(data: Any, where: str) -> Entry:
             "half_size": int() | float() as half,
             "quality": dict(quality),
             "flagged": bool(flagged),
+            "context": dict(context),
         } if half > 0:
-            return Entry(name, label, split, (float(x), float(y), float(z)), float(half), quality, flagged)
+            return Entry(
+                name, label, split, (float(x), float(y), float(z)), float(half), quality, flagged, context
+            )
     raise PolyfieldError(
         f"{where}: objects: {data!r:.200} is not known; expected name, label, split, centre and others"
     )

@@ -24,6 +24,7 @@ from polyfield.fitting.tasks.point_task import PointTask
 from polyfield.fitting.tasks.task import Evaluation
 from polyfield.progress import Progress, part, silent
 from polyfield.rendering.renderers import Renderer, renderer_of
+from polyfield.rendering.surfaces.descent import descended
 from polyfield.rendering.surfaces.meshing import TooManyFaces
 from polyfield.rendering.surfaces.meshing import mesh as level_set
 from polyfield.rendering.turntable import turntable
@@ -252,7 +253,7 @@ def _raw(field: Field, x: np.ndarray) -> np.ndarray:
 
 
 def _descended(field: Field, domain: Domain) -> np.ndarray | None:
-    """Return world points where an unsigned distance vanishes: p - u grad u / |grad u|, five times, from random points."""
+    """Return world points where an unsigned distance vanishes, or None if there are none."""
 
     def values(x: Tensor) -> Tensor:
         return field.raw_in_chunks(Points(x))
@@ -262,13 +263,8 @@ def _descended(field: Field, domain: Domain) -> np.ndarray | None:
     x = domain.to_world(torch.from_numpy(random.astype(np.float32)).to(field.device))
     distances = values(x).clamp(min=0) * unit
     x = x[distances.argsort()[: 2 * SURFACE_POINTS]]
-    for _ in range(5):
-        steps = epsilon * torch.eye(3, device=x.device)
-        gradient = torch.stack([(values(x + step) - values(x - step)) for step in steps], 1)
-        direction = torch.nn.functional.normalize(gradient, dim=1)
-        x = x - values(x).clamp(min=0)[:, None] * unit * direction
-    close = values(x) * unit < 2 * epsilon
-    return x[close][:SURFACE_POINTS].double().cpu().numpy() if close.any() else None
+    found = descended(lambda x: values(x) * unit, x, epsilon=epsilon)[:SURFACE_POINTS]
+    return found.double().cpu().numpy() if len(found) else None
 
 
 def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:

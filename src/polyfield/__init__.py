@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polyfield.api.evaluate import evaluate
     from polyfield.api.fields import create, load, renderer, save
     from polyfield.api.fit import FitResult, fit, resume
+    from polyfield.api.fit_set import BankResult, fit_set
     from polyfield.api.render import render
     from polyfield.api.report import quiet
     from polyfield.api.segment import segment
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
     from polyfield.fields.context import FieldContext
     from polyfield.fitting.losses import Term
+    from polyfield.process.bank import Bank
 
 try:
     __version__ = version("polyfield")
@@ -50,6 +52,8 @@ except PackageNotFoundError:  # a source tree on a machine where nothing is inst
 
 _MODULES = {
     "ARCHITECTURES": "polyfield.fields",
+    "Bank": "polyfield.process.bank",
+    "BankResult": "polyfield.api.fit_set",
     "Cameras": "polyfield.cameras.cameras",
     "Domain": "polyfield.fields",
     "Field": "polyfield.fields",
@@ -68,6 +72,7 @@ _MODULES = {
     "edit": "polyfield.api.edit",
     "evaluate": "polyfield.api.evaluate",
     "fit": "polyfield.api.fit",
+    "fit_set": "polyfield.api.fit_set",
     "load": "polyfield.api.fields",
     "quiet": "polyfield.api.report",
     "render": "polyfield.api.render",
@@ -81,6 +86,8 @@ _MODULES = {
 __all__ = [
     "ARCHITECTURES",
     "SIGNALS",
+    "Bank",
+    "BankResult",
     "Cameras",
     "Domain",
     "Field",
@@ -99,6 +106,7 @@ __all__ = [
     "edit",
     "evaluate",
     "fit",
+    "fit_set",
     "load",
     "quiet",
     "render",
