@@ -55,7 +55,8 @@ def classify(
     Parameters
     ----------
     source
-        The folder of a bank, or a run's folder or a .field file whose field has the bank's spec.
+        The folder of a bank, or a run's folder or a .field file. A shape of another spec is fitted anew
+        by the recipe of the network's bank.
     network
         "transformer", "published" (the same with the size of the paper), "pointnet", "cnn", "weights" (reads the networks
         behind the planes) or "cloud" (reads points). "transformer" if None.
@@ -84,7 +85,7 @@ def classify(
     Raises
     ------
     PolyfieldError
-        If a file is damaged, a bank has no classes or other ones, a field has another spec, or an option makes no sense.
+        If a file is damaged, a bank has no classes or other ones, a field cannot be fitted anew, or an option makes no sense.
 
     Examples
     --------

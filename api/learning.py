@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyfield.api.opening import open_any
+from polyfield.api.report import say
 from polyfield.api.results import plain
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.files.strict_json import write_json
@@ -15,7 +16,7 @@ from polyfield.fitting.runs.run import claim, clean, first_free
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from polyfield.fields import Field
+    from polyfield.fields import StoredField
     from polyfield.process.bank import Bank
     from polyfield.process.model_file import Model
 
@@ -64,14 +65,22 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
         )
 
 
-def open_object(source: str | os.PathLike[str], model: Model) -> tuple[Field, Tensor]:
-    """Return a field, and what a network reads of it (1, ...). Raises PolyfieldError where it is not of the model's spec."""
-    from polyfield.process.inputs import inputs_of_field
+def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredField, Tensor]:
+    """Return a field of a model's spec, in the source's coordinates, and what the network reads of it (1, ...).
+
+    A shape's field of another spec is fitted anew by the recipe of the network's bank. Raises PolyfieldError where that
+    cannot be.
+    """
+    from polyfield.process.inputs import inputs_of_field, is_of_spec
+    from polyfield.process.refitting import refitted
 
     field, context = open_any(Path(source), "cpu")
     field.context = context
     with naming(source):
-        return field, inputs_of_field(field, model.spec, model.network.reads)
+        if not is_of_spec(field, model.spec):
+            say(f"{shown(source)}: is fitted anew to the spec that the network was trained on")
+            field = refitted(field, model.spec, model.recipe)
+        return field, inputs_of_field(field, model.network.reads)
 
 
 def new_folder(out: str | os.PathLike[str] | None, source: Path, doing: str) -> Path:

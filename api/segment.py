@@ -52,7 +52,8 @@ def segment(
     Parameters
     ----------
     source
-        The folder of a bank whose points have parts, or a run's folder or a .field file whose field has the bank's spec.
+        The folder of a bank whose points have parts, or a run's folder or a .field file. A shape of another spec is fitted anew
+        by the recipe of the network's bank.
     epochs
         How often each object is seen. If None, 60.
     seed
@@ -79,7 +80,7 @@ def segment(
     Raises
     ------
     PolyfieldError
-        If a file is damaged, a bank has no parts, a field has another spec, or an option makes no sense.
+        If a file is damaged, a bank has no parts, a field cannot be fitted anew, or an option makes no sense.
     """
     bank = bank_in(source)
     if bank is not None:

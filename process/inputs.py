@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -41,17 +42,8 @@ def inputs_of(bank: Bank, rows: Sequence[int], reads: str, progress: Progress = 
     return inputs
 
 
-def inputs_of_field(field: Field, spec: FieldSpec, reads: str) -> Tensor:
-    """Return what networks read of one field (1, ...), of a bank of this spec.
-
-    The field has the bank's spec, in whichever coordinates. Raises PolyfieldError where it has another.
-    """
-    if not isinstance(field, StoredField) or not _is_of(field, spec):
-        found = field.spec.architecture if isinstance(field, StoredField) else "a view"
-        raise PolyfieldError(
-            f"the field is {found} of {field.meaning.signal}, and not of the spec of the bank that the network was trained on; "
-            "fit the shape into that spec by `polyfield fit-set`"
-        )
+def inputs_of_field(field: StoredField, reads: str) -> Tensor:
+    """Return what networks read of one field (1, ...) of a bank's spec, in whichever coordinates."""
     if reads == "points":
         points = surface_points(field, POINTS)
         domain = field.meaning.domain
@@ -65,8 +57,10 @@ def inputs_of_field(field: Field, spec: FieldSpec, reads: str) -> Tensor:
     return planes.unflatten(1, (nodes, nodes)).movedim(-1, 1)[None]
 
 
-def _is_of(field: StoredField, spec: FieldSpec) -> bool:
+def is_of_spec(field: Field, spec: FieldSpec) -> TypeGuard[StoredField]:
     """Whether a field has the spec of a bank's objects but for its place and size."""
+    if not isinstance(field, StoredField):
+        return False
     domain = field.meaning.domain
     if domain.kind != "box" or len(domain.half_size) != 3 or len(set(domain.half_size)) > 1:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,22 @@ from polyfield.fields import FieldSpec, create
 from polyfield.fields.field_file import save_field
 from polyfield.files.tensors import read_tensors, tensors_to_bytes
 from polyfield.process import augment
-from polyfield.process.bank import UNIT, Bank, Entry, Manifest, shard_of
+from polyfield.process.bank import UNIT, Bank, Entry, Manifest, placed, shard_of
 from polyfield.process.figures import classification, confusion_of, part_iou, segmentation, wilson
-from polyfield.process.inputs import inputs_of, inputs_of_field
+from polyfield.process.inputs import inputs_of, inputs_of_field, is_of_spec
 from polyfield.process.model_file import Model
 from polyfield.process.networks.parts import PartNetwork, restricted
 from polyfield.process.networks.registry import CLASSIFIERS, choice, new_classifier
 from polyfield.process.networks.tokens import PUBLISHED, TokenNetwork
+from polyfield.process.recipes import FAST, plain, spec_of
+from polyfield.process.refitting import refitted
 from polyfield.process.splits import split_of
 from polyfield.process.training import Training, classifier_loss, seeded, train
 from polyfield.rendering.surfaces.points import surface_points
 
 NODES, FEATURES, POINTS = 8, 4, 64
 SPEC = FieldSpec.of("triplane", "sdf", UNIT, resolution=NODES, features=FEATURES)
+RECIPE = plain(replace(FAST, steps=40, pool=4096, points=1024, options=SPEC.options))
 TINY = {"width": 16, "layers": 1, "heads": 2, "feedforward": 16}
 
 
@@ -68,7 +72,7 @@ def make_bank(folder: Path, *, objects=30, splits=None, parts=False, repeat=None
     kinds = torch.arange(objects) % 2
     own = (points[..., 2] > 0).long() + 2 * kinds[:, None]  # halves of each category
     names = ("low", "high", "bottom", "top") if parts else ()
-    manifest = Manifest(SPEC, objects, size, ("wide", "narrow"), names, {"steps": 1}, {})
+    manifest = Manifest(SPEC, objects, size, ("wide", "narrow"), names, RECIPE, {})
     for index, name in enumerate(manifest.names()):
         rows = manifest.rows(index)
         stored = {key: torch.stack([fields[row][key] for row in rows]) for key in fields[0]}
@@ -358,11 +362,29 @@ def test_a_field_of_a_bank_is_read_as_the_bank_is(bank, tmp_path):
     field, context = opened.field(3)
     save_field(tmp_path / "three.field", field, context)
     loaded = polyfield.load(tmp_path / "three.field")
+    assert is_of_spec(loaded, SPEC)
     for reads in ("planes", "weights"):
-        assert torch.equal(inputs_of_field(loaded, SPEC, reads), inputs_of(opened, [3], reads))
+        assert torch.equal(inputs_of_field(loaded, reads), inputs_of(opened, [3], reads))
     other = create(FieldSpec.of("triplane", "sdf", UNIT, resolution=9, features=FEATURES))
-    with pytest.raises(PolyfieldError, match="fit the shape into that spec by `polyfield fit-set`"):
-        inputs_of_field(other, SPEC, "planes")
+    assert not is_of_spec(other, SPEC)
+
+
+@pytest.mark.parametrize("signal", ["udf", "sdf", "occupancy"])
+def test_a_field_of_another_spec_is_fitted_anew(signal, tmp_path):
+    """The ball's surface is where it was, in the source's coordinates."""
+    other = ball(tmp_path / "ball.field", replace(SPEC, options={"resolution": 12, "features": 8}))
+    recipe = replace(FAST, options=FAST.options | {"resolution": 16})
+    spec = spec_of(recipe, signal)
+    found = refitted(other, spec, plain(recipe))
+    assert is_of_spec(found, spec)
+    radii = (surface_points(found, 500) - torch.tensor([1.0, 2.0, 3.0])).norm(dim=1)
+    assert (radii - 0.3).abs().mean() < 0.02
+    with pytest.raises(PolyfieldError, match="a recipe that is not known"):
+        refitted(other, spec, {"steps": 1})
+    if signal != "udf":
+        open_surface = create(FieldSpec.of("densegrid", "udf", UNIT))
+        with pytest.raises(PolyfieldError, match="the field is of udf, which has no inside"):
+            refitted(open_surface, spec, plain(recipe))
 
 
 # -- the verbs
@@ -410,7 +432,7 @@ def test_every_network_trains(network, bank, tmp_path):
 def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tmp_path, capsys):
     field, context = Bank(bank).field(3)
     save_field(tmp_path / "three.field", field, context)
-    other = create(FieldSpec.of("hashgrid", "sdf", UNIT, levels=2, log2_size=8))
+    other = create(FieldSpec.of("hashgrid", "volume", UNIT, levels=2, log2_size=8))
     save_field(tmp_path / "other.field", other, context)
     (tmp_path / "empty").mkdir()
     for arguments, said in [
@@ -431,7 +453,10 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
             [tmp_path / "three.field", "--model", model, "--neighbours", tmp_path / "three.field"],
             "is no bank",
         ),
-        ([tmp_path / "other.field", "--model", model], "other.field: the field is hashgrid of sdf"),
+        (
+            [tmp_path / "other.field", "--model", model],
+            "other.field: the field is of volume, those of the network's bank are of sdf",
+        ),
         ([tmp_path / "absent"], "absent: no such file or folder"),
         ([tmp_path / "empty"], "is neither a bank nor a run"),
     ]:
@@ -442,11 +467,9 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
     assert "names 2, wide, narrow" in mistake(capsys, "classify", renamed, "--model", model)
 
 
-def ball(path: Path, features: int = FEATURES):
-    """A file with a field of the bank's spec whose surface is near a ball's, in its own coordinates."""
-    from polyfield.process.bank import placed
-
-    field = create(placed(SPEC, Entry("", None, "", (1.0, 2.0, 3.0), 0.5)), seed=0)
+def ball(path: Path, spec: FieldSpec = SPEC):
+    """A file with a field of a spec whose surface is near a ball's, in its own coordinates."""
+    field = create(placed(spec, Entry("", None, "", (1.0, 2.0, 3.0), 0.5)), seed=0)
     optimiser = torch.optim.Adam(field.parameters(), lr=0.02)
     generator = torch.Generator().manual_seed(0)
     centre = torch.tensor([1.0, 2.0, 3.0])
