@@ -89,17 +89,12 @@ def classify(
 
     Examples
     --------
-    >>> import polyfield, tempfile, torch
-    >>> from polyfield.process.bank import UNIT, Entry, Manifest, shard_of
-    >>> spec = polyfield.FieldSpec.of("triplane", "sdf", UNIT, resolution=8, features=2)
-    >>> fields = [polyfield.create("triplane", "sdf", UNIT, resolution=8, features=2, seed=k) for k in range(10)]
-    >>> stored = {name: torch.stack([f.stored()[name] for f in fields]) for name in fields[0].stored()}
-    >>> entries = [Entry(f"shape {k}", k % 2, "", (0.0, 0.0, 0.0), 1.0) for k in range(10)]
+    >>> import numpy, polyfield, tempfile
+    >>> points = numpy.random.default_rng(0).normal(size=(10, 64, 3))
     >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
-    ...     manifest = Manifest(spec, 10, 10, ("even", "odd"), (), {}, {})
-    ...     manifest.write(Path(f"{folder}"))
-    ...     shard_of(entries, stored, points=torch.rand(10, 16, 3)).write(Path(f"{folder}/shards/00000.safetensors"))
-    ...     figures = polyfield.classify(folder, network="pointnet", epochs=1, out=f"{folder}/out")
+    ...     numpy.savez(f"{folder}/clouds.npz", points=points, label=numpy.arange(10) % 2)
+    ...     bank = polyfield.fit_set(f"{folder}/clouds.npz", out=f"{folder}/bank", steps=5).bank
+    ...     figures = polyfield.classify(bank, network="pointnet", epochs=1, out=f"{folder}/classifier")
     >>> figures["objects"]
     2
     """

@@ -81,6 +81,18 @@ def segment(
     ------
     PolyfieldError
         If a file is damaged, a bank has no parts, a field cannot be fitted anew, or an option makes no sense.
+
+    Examples
+    --------
+    >>> import numpy, polyfield, tempfile
+    >>> points = numpy.random.default_rng(0).normal(size=(10, 64, 3))
+    >>> parts = (points[..., 2] > 0).astype(numpy.uint8)
+    >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
+    ...     numpy.savez(f"{folder}/clouds.npz", points=points, label=numpy.zeros(10, int), parts=parts)
+    ...     bank = polyfield.fit_set(f"{folder}/clouds.npz", out=f"{folder}/bank", steps=5).bank
+    ...     figures = polyfield.segment(bank, epochs=1, out=f"{folder}/parts")
+    >>> figures["objects"]
+    2
     """
     bank = bank_in(source)
     if bank is not None:
