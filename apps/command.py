@@ -72,6 +72,8 @@ def _run(arguments: list[str]) -> int:
         "eval": verbs.evaluate,
         "render": verbs.render,
         "view": verbs.view,
+        "classify": process_verbs.classify,
+        "segment": process_verbs.segment,
         "doctor": verbs.doctor,
     }
     if arguments and arguments[0] in named and not {"-h", "--help"} & set(arguments):

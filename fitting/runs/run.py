@@ -48,7 +48,7 @@ class Run:
         Nothing is overwritten. Raises PolyfieldError if `path` exists and is not an empty folder, or the
         system refuses.
         """
-        path = _first_free(f"{_clean(source_name)}-{architecture}") if path is None else _claim(Path(path))
+        path = first_free(f"{clean(source_name)}-{architecture}") if path is None else claim(Path(path))
         run = Run(path, {"schema": SCHEMA, "version": polyfield.__version__, **config}, scene)
         with _refusals(path):
             for folder in (run.renders, run.exports):
@@ -171,12 +171,13 @@ def _step_of(record: dict[str, Any]) -> float:
 # -- making the folder
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """Return a source's name for use in a path: letters, digits, dots and dashes, at most 40 of them."""
     return re.sub(r"[^\w.-]+", "-", name)[:40].strip("-.") or "source"
 
 
-def _first_free(name: str) -> Path:
+def first_free(name: str) -> Path:
+    """Make and return the folder runs/NAME-N with the first free N."""
     runs = Path("runs")
     with _refusals(runs):
         runs.mkdir(exist_ok=True)
@@ -187,7 +188,8 @@ def _first_free(name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _claim(path: Path) -> Path:
+def claim(path: Path) -> Path:
+    """Make a folder and return it. Raises PolyfieldError if it exists and is not empty, or the system refuses."""
     with _refusals(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise PolyfieldError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from polyfield.errors import PolyfieldError
 
 if TYPE_CHECKING:
+    from polyfield.api.classify import classify
     from polyfield.api.convert import convert
     from polyfield.api.edit import edit
     from polyfield.api.evaluate import evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from polyfield.api.fit_set import BankResult, fit_set
     from polyfield.api.render import render
     from polyfield.api.report import quiet
+    from polyfield.api.segment import segment
     from polyfield.api.view import view
     from polyfield.cameras.cameras import Cameras
     from polyfield.fields import (
@@ -64,6 +66,7 @@ _MODULES = {
     "StoredField": "polyfield.fields",
     "Term": "polyfield.fitting.losses",
     "ValueTransform": "polyfield.fields",
+    "classify": "polyfield.api.classify",
     "convert": "polyfield.api.convert",
     "create": "polyfield.api.fields",
     "edit": "polyfield.api.edit",
@@ -76,6 +79,7 @@ _MODULES = {
     "renderer": "polyfield.api.fields",
     "resume": "polyfield.api.fit",
     "save": "polyfield.api.fields",
+    "segment": "polyfield.api.segment",
     "view": "polyfield.api.view",
 }
 
@@ -96,6 +100,7 @@ __all__ = [
     "StoredField",
     "Term",
     "ValueTransform",
+    "classify",
     "convert",
     "create",
     "edit",
@@ -108,6 +113,7 @@ __all__ = [
     "renderer",
     "resume",
     "save",
+    "segment",
     "view",
 ]
 

@@ -1,0 +1,274 @@
+"""Classifying shapes and scenes by the parameters of their fields."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyfield.api.learning import (
+    bank_in,
+    check_fits,
+    new_folder,
+    open_object,
+    read_model,
+    refuse_options,
+    write_figures,
+)
+from polyfield.api.report import say, showing
+from polyfield.errors import PolyfieldError, shown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from polyfield.process.bank import Bank
+    from polyfield.process.model_file import Model
+
+_NEIGHBOURS = 5
+
+
+def classify(
+    source: str | os.PathLike[str],
+    /,
+    *,
+    network: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    model: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    neighbours: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train a network that names the class of a fitted field, measure one, or name the class of one field.
+
+    With a bank alone, a network is trained on its training objects and measured on those held out. The folder `out` gets
+    model.safetensors, eval.json and confusion.png. With a bank and `model`, the trained network is measured on that bank. With
+    a field and `model`, the field's class is named.
+
+    The networks for planes read them as a set of channels (Cardace et al. 2024, "Neural Processing of Tri-Plane Hybrid Neural
+    Fields"); ``cnn``, ``weights`` and ``cloud`` are baselines.
+
+    Parameters
+    ----------
+    source
+        The folder of a bank, or a run's folder or a .field file. A shape of another spec is fitted anew
+        by the recipe of the network's bank.
+    network
+        "transformer", "published" (the same with the size of the paper), "pointnet", "cnn", "weights" (reads the networks
+        behind the planes) or "cloud" (reads points). "transformer" if None.
+    epochs
+        How often each object is seen. If None, the network's own.
+    seed
+        All randomness follows from it, and the split of a bank that has none. 0 if None.
+    model
+        A model.safetensors.
+    split
+        On which objects of a bank it is measured: "val", "test", "train" or "all". If None, val, or test where there is no val.
+    neighbours
+        A bank whose shapes nearest to the field are listed, by the cosine of the vectors before the last layer.
+    out
+        The folder of results, which must not exist; ``runs/BANK-NETWORK-N`` if None. With `model`, nothing is written if
+        None.
+    device
+        "cpu", "cuda", or "auto".
+
+    Returns
+    -------
+    dict
+        Of a bank: `accuracy`, its 95 % interval (Wilson), `accuracy_by_class`, `confusion` (rows are classes, columns answers),
+        `parameters`, `seconds`. Of a field: `class`, `probabilities`, and `neighbours`.
+
+    Raises
+    ------
+    PolyfieldError
+        If a file is damaged, a bank has no classes or other ones, a field cannot be fitted anew, or an option makes no sense.
+
+    Examples
+    --------
+    >>> import numpy, polyfield, tempfile
+    >>> points = numpy.random.default_rng(0).normal(size=(10, 64, 3))
+    >>> with polyfield.quiet(), tempfile.TemporaryDirectory() as folder:
+    ...     numpy.savez(f"{folder}/clouds.npz", points=points, label=numpy.arange(10) % 2)
+    ...     bank = polyfield.fit_set(f"{folder}/clouds.npz", out=f"{folder}/bank", steps=5).bank
+    ...     figures = polyfield.classify(bank, network="pointnet", epochs=1, out=f"{folder}/classifier")
+    >>> figures["objects"]
+    2
+    """
+    bank = bank_in(source)
+    if bank is not None:
+        refuse_options("a bank", neighbours=neighbours)
+        if model is None:
+            return _trained(bank, network or "transformer", epochs, seed or 0, split, out, device)
+        refuse_options("--model: the network is trained", network=network, epochs=epochs, seed=seed)
+        return _measured(bank, model, split, out, device)
+    if model is None:
+        raise PolyfieldError(f"{shown(source)}: is one field; give --model, or a bank to train on")
+    refuse_options("one field", network=network, epochs=epochs, seed=seed, split=split, out=out)
+    return _named(source, model, neighbours, device)
+
+
+def _trained(
+    bank: Bank,
+    name: str,
+    epochs: int | None,
+    seed: int,
+    split: str | None,
+    out: str | os.PathLike[str] | None,
+    device: str,
+) -> dict[str, Any]:
+    from polyfield.fitting.runs.devices import device_of
+    from polyfield.process.inputs import inputs_of
+    from polyfield.process.model_file import Model
+    from polyfield.process.networks.registry import choice, new_classifier
+    from polyfield.process.splits import split_of
+    from polyfield.process.training import classifier_loss, seeded, train
+    from polyfield.progress import part
+
+    chosen, on = choice(name), device_of(device)
+    training = chosen.training if epochs is None else replace(chosen.training, epochs=epochs)
+    parts = split_of(bank, seed)
+    held_out, rows = parts.held_out(split)
+    folder = new_folder(out, bank.path, name)
+    say(f"{shown(bank.path)}: {len(parts.train)} objects to train on, {len(rows)} held out ({held_out})")
+    with showing("training") as progress:
+        inputs = inputs_of(bank, range(len(bank)), chosen.network.reads, part(progress, 0, 0.02, "reading"))
+        with seeded(seed):
+            network = new_classifier(chosen, len(bank.classes), inputs)
+        network.prepare(inputs[parts.train])
+        network.to(on)
+        start = time.perf_counter()
+        loss = classifier_loss(network, inputs, bank.labels, training)
+        history = train(
+            network, loss, parts.train, training, seed=seed, progress=part(progress, 0.02, 1, "training")
+        )
+        seconds = time.perf_counter() - start
+    model = Model(network, bank.classes, (), (), bank.spec, bank.manifest.recipe, seed)
+    model.write(folder / "model.safetensors")
+    figures = {
+        "network": name,
+        "parameters": sum(each.numel() for each in network.parameters()),
+        "epochs": training.epochs,
+        "seconds": seconds,
+        "seed": seed,
+        "trained_on": len(parts.train),
+        "left_out_as_repeated": len(parts.repeated),
+        **_figures(network, inputs[rows], bank.labels[rows], bank, held_out),
+        "loss_by_epoch": history,
+        "folder": str(folder),
+    }
+    _write(folder, figures, bank)
+    return figures
+
+
+def _measured(
+    bank: Bank,
+    path: str | os.PathLike[str],
+    split: str | None,
+    out: str | os.PathLike[str] | None,
+    device: str,
+) -> dict[str, Any]:
+    from polyfield.fitting.runs.devices import device_of
+    from polyfield.process.inputs import inputs_of
+    from polyfield.process.splits import split_of
+
+    model = read_model(path, of_parts=False)
+    check_fits(bank, model, path)
+    if bank.manifest.recipe != model.recipe:
+        say(
+            f"{shown(bank.path)}: was fitted by another recipe than the bank that {shown(path)} was trained on"
+        )
+    parts = split_of(bank, model.seed)
+    held_out, rows = parts.held_out(split)
+    with showing("measuring") as progress:
+        inputs = inputs_of(bank, rows, model.network.reads, progress)
+        network = model.network.to(device_of(device))
+        figures = {
+            "model": str(path),
+            "network": network.kind,
+            **_figures(network, inputs, bank.labels[rows], bank, held_out),
+        }
+    if out is not None:
+        folder = new_folder(out, bank.path, "classify")
+        _write(folder, figures, bank)
+    return figures
+
+
+def _named(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    neighbours: str | os.PathLike[str] | None,
+    device: str,
+) -> dict[str, Any]:
+    import torch
+
+    from polyfield.fitting.runs.devices import device_of
+    from polyfield.process.training import in_batches
+
+    model = read_model(path, of_parts=False)
+    bank = None if neighbours is None else bank_in(neighbours)
+    if neighbours is not None and bank is None:
+        raise PolyfieldError(f"--neighbours {shown(neighbours)}: is no bank")
+    if bank is not None:
+        check_fits(bank, model, path, classes=False)
+    _, inputs = open_object(source, model)
+    on = torch.device(device_of(device))
+    network = model.network.to(on)
+    shares = in_batches(network, inputs, on)[0].softmax(0)
+    figures: dict[str, Any] = {
+        "field": str(source),
+        "class": model.classes[int(shares.argmax())],
+        "probabilities": {name: float(share) for name, share in zip(model.classes, shares)},
+    }
+    if bank is not None:
+        figures["neighbours"] = _nearest(bank, model, inputs, on)
+    return figures
+
+
+def _nearest(bank: Bank, model: Model, inputs: Tensor, on: torch.device) -> list[dict[str, Any]]:
+    """Return the objects of a bank whose vectors have the largest cosine with that of inputs (1, ...)."""
+    import torch
+    from torch.nn.functional import normalize
+
+    from polyfield.process.inputs import inputs_of
+    from polyfield.process.networks.network import Classifier
+    from polyfield.process.training import in_batches
+
+    network = model.network
+    assert isinstance(network, Classifier)
+    with showing("comparing") as progress:
+        others = inputs_of(bank, range(len(bank)), network.reads, progress)
+        vectors = normalize(in_batches(network.embedding, others, on), dim=1)
+    cosines = (vectors @ normalize(in_batches(network.embedding, inputs, on), dim=1).T)[:, 0]
+    found = torch.topk(cosines, min(_NEIGHBOURS, len(bank)))
+    nearest = []
+    for row, cosine in zip(found.indices.tolist(), found.values.tolist()):
+        entry = bank.entries[row]
+        label = None if entry.label is None else bank.classes[entry.label]
+        nearest.append({"name": entry.name, "class": label, "cosine": cosine})
+    return nearest
+
+
+def _figures(network: Any, inputs: Tensor, labels: Tensor, bank: Bank, held_out: str) -> dict[str, Any]:
+    from polyfield.process.figures import classification, confusion_of
+    from polyfield.process.training import in_batches
+
+    found = in_batches(network, inputs, next(network.parameters()).device).argmax(1)
+    confusion = confusion_of(found, labels, len(bank.classes))
+    return {"bank": str(bank.path), "measured_on": held_out, **classification(confusion, bank.classes)}
+
+
+def _write(folder: Path, figures: dict[str, Any], bank: Bank) -> None:
+    from polyfield.export.confusion import write_confusion
+
+    write_figures(folder, figures)
+    low, high = figures["accuracy_interval"]
+    title = (
+        f"{figures['network']}: {figures['accuracy']:.1%} of {figures['objects']} objects "
+        f"({figures['measured_on']}; 95 %: {low:.1%} to {high:.1%})"
+    )
+    write_confusion(folder / "confusion.png", figures["confusion"], bank.classes, title)
+    say(f"{folder}: {title}")
