@@ -28,7 +28,7 @@ class Recipe:
     near: tuple[
         tuple[float, float], ...
     ]  # standard deviation away from the surface, share of the pool; the rest is uniform
-    truncation: float  # larger distances are not told apart
+    truncation: float  # larger distances are not told apart; the sides are 2 long
     learning_rate: float | None = (
         None  # constant, of all parameters; None for those of the architecture and its schedule
     )
@@ -40,11 +40,11 @@ class Recipe:
 FAST = Recipe(
     "fast",
     {"resolution": 32, "features": 8, "frequencies": 0, "width": 64, "layers": 1},
-    steps=150,
-    points=8192,
-    pool=1 << 15,
+    steps=400,
+    points=2048,
+    pool=1 << 16,
     near=((0.005, 0.3), (0.03, 0.3), (0.1, 0.2)),
-    truncation=0.2,
+    truncation=2.0,
 )
 PUBLISHED = Recipe(
     "published",
