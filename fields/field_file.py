@@ -28,7 +28,7 @@ VERSION = "2"
 
 _FIELD = "field."  # begins the names of the field's own tensors
 _OCCUPANCY = "context.occupancy"
-_LARGEST_OCCUPANCY = 1 << 28  # bytes
+_LARGEST_INFLATED = 1 << 28  # bytes
 
 
 def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
@@ -38,6 +38,10 @@ def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldC
     """
     where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
+    if field.spec.bits is not None:
+        tensors |= {
+            name: _differences(t) for name, t in tensors.items() if t.dtype == torch.int32 and t.dim()
+        }
     shape = None
     if context.occupancy is not None:
         shape = list(context.occupancy.shape)
@@ -93,6 +97,12 @@ def _json(metadata: dict[str, str], key: str) -> Any:
 def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
     with torch.device("meta"):
         expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
+    if spec.bits is not None:
+        tensors |= {
+            name: _sums(name, tensors[name], tensor)
+            for name, tensor in expected.items()
+            if tensor.dtype == torch.int32 and tensor.dim() and name in tensors
+        }
     _compare(tensors, expected)
     if spec.bits is not None:
         _check_quantised(tensors)
@@ -191,17 +201,31 @@ def _unpack(packed: Tensor | None, shape: Any, *, deflated: bool) -> Tensor | No
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
 
-def _inflated(packed: Tensor, size: int) -> Tensor:
+def _differences(numbers: Tensor) -> Tensor:
+    """Return int32 numbers (N,) as a zlib stream of the differences between neighbours, modulo 2^32, all first bytes first."""
+    plain = numbers.cpu().numpy().astype("<u4")
+    bytes_ = np.diff(plain, prepend=np.uint32(0)).astype("<u4").view(np.uint8).reshape(-1, 4)
+    return torch.from_numpy(np.frombuffer(bytearray(zlib.compress(bytes_.T.tobytes(), 9)), np.uint8))
+
+
+def _sums(name: str, packed: Tensor, expected: Tensor) -> Tensor:
+    """Return the inverse of `_differences`, of the expected shape."""
+    if packed.dtype != torch.uint8 or packed.dim() != 1:
+        return packed  # refused by type and shape
+    bytes_ = _inflated(packed, expected.nbytes, name).numpy().reshape(4, -1).T
+    found = np.cumsum(np.ascontiguousarray(bytes_).view("<u4")[:, 0], dtype=np.uint32)
+    return torch.from_numpy(found.view(np.int32)).reshape(expected.shape)
+
+
+def _inflated(packed: Tensor, size: int, name: str = _OCCUPANCY) -> Tensor:
     """Return the bytes of a zlib stream, (size,) uint8. Raises PolyfieldError where there are more or fewer."""
     stream = zlib.decompressobj()
     try:
-        data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_OCCUPANCY) + 1)
+        data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_INFLATED) + 1)
     except zlib.error as error:
-        raise PolyfieldError(
-            f"tensor {_OCCUPANCY}: is no zlib stream: {error}; save the field again"
-        ) from None
+        raise PolyfieldError(f"tensor {name}: is no zlib stream: {error}; save the field again") from None
     if len(data) != size or not stream.eof or stream.unused_data:
         raise PolyfieldError(
-            f"tensor {_OCCUPANCY}: its zlib stream does not hold {size:,} bytes; save the field again"
+            f"tensor {name}: its zlib stream does not hold {size:,} bytes; save the field again"
         )
     return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
