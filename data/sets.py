@@ -24,6 +24,7 @@ from polyfield.data.volumes import Volume, open_volume
 from polyfield.errors import PolyfieldError, shown
 
 LABELS = "labels.csv"
+_MANY = {"cloud": "clouds", "mesh": "meshes", "volume": "grids of occupancy", "scene": "scenes"}
 SPLITS = ("train", "val", "test")
 _SUFFIXES = {".off", ".obj", ".ply", ".stl", ".glb", ".pcd", ".npz", ".npy", ".nii", ".tif", ".tiff"}
 
@@ -181,7 +182,7 @@ def _folder(root: Path) -> ObjectSet:
         for name, word, split, path in entries
     )
     kind = kinds.pop()
-    found = f"{shown(root.name)} is a set of {len(objects)} {kind}s in {len(classes)} classes."
+    found = f"{shown(root.name)} is a set of {len(objects)} {_MANY[kind]} in {len(classes)} classes."
     return _checked_set(ObjectSet(root, kind, objects, classes, (), found))
 
 

@@ -346,3 +346,16 @@ def test_scenes_become_radiance_that_is_drawn_in_its_source_s_coordinates(tmp_pa
     assert (drawn - (wanted[..., :3] + 1 - wanted[..., 3:])).square().mean() < 0.01
     points = Bank(tmp_path / "bank").points([0])[0] * field.meaning.domain.half_size[0]
     assert (points.norm(dim=1) < 0.8).float().mean() > 0.9
+
+
+def test_channels_in_another_order_are_the_same_field():
+    """Check T13: permuting channels in all three planes, and the network's first columns with them, changes nothing."""
+    spec, pools = spec_of(SMALL, "udf"), pools_of(SMALL, 1)
+    field = fit_alone(spec, SMALL, pools[0], 4)
+    before, order = values(field, pools[0]), torch.randperm(4, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for table in field.encoding.tables:
+            table.copy_(table[:, order].clone())
+        first = field.trunk.layers.weights[0]
+        first.copy_(first[:, order].clone())
+    torch.testing.assert_close(values(field, pools[0]), before, atol=1e-6, rtol=0)
