@@ -40,7 +40,7 @@ class Recipe:
 FAST = Recipe(
     "fast",
     {"resolution": 32, "features": 8, "frequencies": 0, "width": 64, "layers": 1},
-    steps=400,
+    steps=300,
     points=2048,
     pool=1 << 16,
     near=((0.005, 0.3), (0.03, 0.3), (0.1, 0.2)),

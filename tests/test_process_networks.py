@@ -359,8 +359,8 @@ def test_a_damaged_model_file_is_refused(model, tmp_path):
 
 def test_a_field_of_a_bank_is_read_as_the_bank_is(bank, tmp_path):
     opened = Bank(bank)
-    field, context = opened.field(3)
-    save_field(tmp_path / "three.field", field, context)
+    field = opened.field(3)
+    polyfield.save(field, tmp_path / "three.field")
     loaded = polyfield.load(tmp_path / "three.field")
     assert is_of_spec(loaded, SPEC)
     for reads in ("planes", "weights"):
@@ -406,8 +406,8 @@ def test_classify_trains_and_measures(bank, model, tmp_path, capsys):
 
 
 def test_classify_names_a_field(bank, model, tmp_path, capsys):
-    field, context = Bank(bank).field(3)
-    save_field(tmp_path / "three.field", field, context)
+    field = Bank(bank).field(3)
+    polyfield.save(field, tmp_path / "three.field")
     status, out, _ = inside(
         capsys, "classify", tmp_path / "three.field", "--model", model, "--neighbours", bank
     )
@@ -430,10 +430,10 @@ def test_every_network_trains(network, bank, tmp_path):
 
 
 def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tmp_path, capsys):
-    field, context = Bank(bank).field(3)
-    save_field(tmp_path / "three.field", field, context)
+    field = Bank(bank).field(3)
+    polyfield.save(field, tmp_path / "three.field")
     other = create(FieldSpec.of("hashgrid", "volume", UNIT, levels=2, log2_size=8))
-    save_field(tmp_path / "other.field", other, context)
+    polyfield.save(other, tmp_path / "other.field")
     (tmp_path / "empty").mkdir()
     for arguments, said in [
         (

@@ -116,7 +116,8 @@ def _suited(extent: Extent) -> dict[str, Any]:
             "grid_features": 2,
             "finest": finest,
         }
-    return {"sines": "both", "layers": 2, "levels": 8, "grid_features": 1, "entries": 1, "finest": 512}
+    # Sines of the published frequencies end distances: after 300 steps the bunny's loss is 0.6 with them, 0.009 without.
+    return {"layers": 2, "levels": 8, "grid_features": 1, "entries": 1, "finest": 512}
 
 
 def _refusal(meaning: Meaning) -> str | None:
