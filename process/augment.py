@@ -75,20 +75,13 @@ def random_boxes(count: int, generator: torch.Generator, *, least: float, flips:
     return torch.where(flipped, high, low), torch.where(flipped, low, high)
 
 
-def signed(planes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return planes in which the sign of each channel, in all three planes at once, is random.
+def jittered(points: Tensor, generator: torch.Generator, *, most: int) -> Tensor:
+    """Return clouds (B, P, 3) with at most `most` of their points, each scaled by 0.8 to 1.25, with noise on each point.
 
-    The field is the same one where the weights of the network behind have the same signs, so both are equally likely.
+    The noise has deviation 0.01 and is at most 0.05. This is PointNet's augmentation (Qi et al. 2017) without its turns
+    about the up axis.
     """
-    signs = 1 - 2 * torch.randint(2, (len(planes), 1, planes.shape[2], 1, 1), generator=generator)
-    return planes * signs
-
-
-def jittered(points: Tensor, generator: torch.Generator) -> Tensor:
-    """Return clouds (B, P, 3), each scaled by 0.8 to 1.25, with noise of deviation 0.01, at most 0.05, on each point.
-
-    This is PointNet's augmentation (Qi et al. 2017) without its turns about the up axis.
-    """
+    points = points[:, torch.randperm(points.shape[1], generator=generator)[:most]]
     scale = 0.8 + 0.45 * torch.rand(len(points), 1, 1, generator=generator)
     noise = 0.01 * torch.randn(points.shape, generator=generator)
     return points * scale + noise.clamp(-0.05, 0.05)

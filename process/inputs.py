@@ -17,6 +17,7 @@ from polyfield.rendering.surfaces.points import surface_points
 
 LEAST_SIDE = 0.8  # of a random part of the cube
 FLIPS = (0,)  # axes that are flipped at random: most objects are alike on the left and the right
+STEP_POINTS = 512  # of each cloud in a step of training; more are slower than the networks for planes
 POINTS = 2048  # on the surface of a field that is no object of a bank
 _AT_ONCE = 64  # objects
 
@@ -73,4 +74,4 @@ def augmented(inputs: Tensor, reads: str, generator: torch.Generator) -> Tensor:
     """Return inputs (B, ...) with random changes that keep an object's class: parts and flips of planes, noise on clouds."""
     if reads == "planes":
         return resampled(inputs, random_boxes(len(inputs), generator, least=LEAST_SIDE, flips=FLIPS))
-    return jittered(inputs, generator) if reads == "points" else inputs
+    return jittered(inputs, generator, most=STEP_POINTS) if reads == "points" else inputs

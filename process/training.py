@@ -26,7 +26,7 @@ _LONGEST_GRADIENT = 1.0
 class Training:
     """How a network is trained: AdamW with one cycle of the learning rate (Loshchilov and Hutter 2019; Smith and Topin 2018)."""
 
-    epochs: int = 60
+    epochs: int = 40
     batch: int = 64
     rate: float = 1e-3  # the highest
     decay: float = 0.05

@@ -23,7 +23,7 @@ from polyfield.process.inputs import inputs_of, inputs_of_field, is_of_spec
 from polyfield.process.model_file import Model
 from polyfield.process.networks.parts import PartNetwork, restricted
 from polyfield.process.networks.registry import CLASSIFIERS, choice, new_classifier
-from polyfield.process.networks.tokens import PUBLISHED, TokenNetwork
+from polyfield.process.networks.tokens import PUBLISHED, TokenNetwork, channels_of
 from polyfield.process.recipes import FAST, plain, spec_of
 from polyfield.process.refitting import refitted
 from polyfield.process.splits import split_of
@@ -131,6 +131,18 @@ def test_networks_of_sets_do_not_depend_on_the_order_of_channels(name):
     assert torch.allclose(network(planes), network(permuted), atol=1e-5)
     assert torch.allclose(network.embedding(planes), network.embedding(permuted), atol=1e-5)
     assert not torch.allclose(network(planes), network(planes.flip(-1)), atol=1e-3)
+
+
+def test_maps_do_not_depend_on_the_sign_of_a_channel():
+    """The network behind the planes can undo it. Published maps keep it."""
+    planes = planes_of(2) + 0.5
+    signs = torch.tensor([1.0, -1.0, -1.0, 1.0])[:, None, None]
+    assert torch.allclose(
+        channels_of(planes, by_node=False), channels_of(planes * signs, by_node=False), atol=1e-6
+    )
+    published = channels_of(planes, by_node=True)
+    assert torch.allclose(published.norm(dim=1), torch.full((2, NODES, NODES), (3 * FEATURES) ** 0.5))
+    assert torch.allclose(published * signs.repeat(3, 1, 1), channels_of(planes * signs, by_node=True))
 
 
 @torch.no_grad()

@@ -14,16 +14,16 @@ class CloudPointNet(Classifier):
     kind, reads = "cloud", "points"
 
     def __init__(self, *, classes: int, width: int = 64, dropout: float = 0.3) -> None:
-        """Make a network whose first layer is `width` wide; the code of a cloud is 16 times as wide."""
+        """Make a network whose first layer is `width` wide; the code of a cloud is 8 times as wide."""
         super().__init__(classes=classes, width=width, dropout=dropout)
         self.shared = nn.Sequential(
             *_layer(3, width),
             *_layer(width, width),
             *_layer(width, 2 * width),
-            *_layer(2 * width, 16 * width),
+            *_layer(2 * width, 8 * width),
         )
         self.hidden = nn.Sequential(
-            *_layer(16 * width, 8 * width), *_layer(8 * width, 4 * width), nn.Dropout(dropout)
+            *_layer(8 * width, 8 * width), *_layer(8 * width, 4 * width), nn.Dropout(dropout)
         )
         self.last = nn.Linear(4 * width, classes)
 

@@ -57,7 +57,7 @@ class PartNetwork(Network):
         )  # fmt: skip
         self.categories, self.frequencies = categories, frequencies
         self.encoder = ChannelEncoder(
-            nodes, width, layers, heads, feedforward, dropout, before=True, normalised=True
+            nodes, width, layers, heads, feedforward, dropout, before=True, by_node=False
         )
         self.query = nn.Linear(frequency_width(3, frequencies) + categories, width)
         self.decoder = nn.ModuleList(

@@ -30,4 +30,4 @@ class PlaneCNN(Classifier):
         self.last = nn.Linear(widths[-1], classes)
 
     def embedding(self, inputs: Tensor) -> Tensor:
-        return self.convolutions(channels_of(inputs, normalised=True)).mean((2, 3))
+        return self.convolutions(channels_of(inputs, by_node=False)).mean((2, 3))

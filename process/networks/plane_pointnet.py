@@ -23,4 +23,4 @@ class PlanePointNet(Classifier):
         self.last = nn.Linear(width, classes)
 
     def embedding(self, inputs: Tensor) -> Tensor:
-        return torch.amax(self.shared(channels_of(inputs, normalised=True).flatten(2)), 1)
+        return torch.amax(self.shared(channels_of(inputs, by_node=False).flatten(2)), 1)

@@ -12,16 +12,29 @@ from torch.nn.functional import normalize
 
 from polyfield.process.networks.network import Classifier
 
-PUBLISHED = {"width": 512, "layers": 8, "heads": 4, "feedforward": 2048, "before": False}  # dropout 0.1
+PUBLISHED = {
+    "width": 512,
+    "layers": 8,
+    "heads": 4,
+    "feedforward": 2048,
+    "before": False,
+    "by_node": True,
+}  # dropout 0.1
 
 
-def channels_of(planes: Tensor, *, normalised: bool) -> Tensor:
-    """Return the channel maps (B, 3 F, R, R) of planes (B, 3, F, R, R).
+def channels_of(planes: Tensor, *, by_node: bool) -> Tensor:
+    """Return the channel maps (B, 3 F, R, R) of planes (B, 3, F, R, R), with values of about 1.
 
-    Where normalised, each node has norm sqrt(3 F) over all channels, so values are about 1.
+    by_node: each node has norm sqrt(3 F) over all channels, as published. Otherwise a map's sign is the one with which its mean is
+    not negative, because a field stays the same where a channel and the weights that read it both change sign; its mean is
+    then subtracted, and the maps of an object have a root mean square of 1 together.
     """
     maps = planes.flatten(1, 2)
-    return normalize(maps, dim=1) * maps.shape[1] ** 0.5 if normalised else maps
+    if by_node:
+        return normalize(maps, dim=1) * maps.shape[1] ** 0.5
+    mean = maps.mean((2, 3), keepdim=True)
+    maps = torch.where(mean < 0, -1.0, 1.0) * (maps - mean)
+    return maps / maps.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-9)
 
 
 class ChannelEncoder(nn.Module):
@@ -36,10 +49,10 @@ class ChannelEncoder(nn.Module):
         feedforward: int,
         dropout: float,
         before: bool,
-        normalised: bool,
+        by_node: bool,
     ) -> None:
         super().__init__()
-        self.normalised = normalised
+        self.by_node = by_node
         self.first = nn.Linear(nodes * nodes, width)
         self.layers = nn.Sequential(
             *(
@@ -53,7 +66,7 @@ class ChannelEncoder(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return tokens (B, 3 F, W) of planes (B, 3, F, R, R)."""
-        maps = channels_of(planes, normalised=self.normalised)
+        maps = channels_of(planes, by_node=self.by_node)
         return self.norm(self.layers(self.first(maps.flatten(2))))
 
 
@@ -73,17 +86,17 @@ class TokenNetwork(Classifier):
         feedforward: int = 512,
         dropout: float = 0.1,
         before: bool = True,
-        normalised: bool = True,
+        by_node: bool = False,
     ) -> None:
         """Make a network of planes with `nodes` nodes along an axis.
 
-        before: layers are normalised before attention and feed-forward rather than after them. normalised: as in `channels_of`.
+        before: layers are normalised before attention and feed-forward rather than after them. by_node: as in `channels_of`.
         """
         super().__init__(
             classes=classes, nodes=nodes, width=width, layers=layers, heads=heads, feedforward=feedforward,
-            dropout=dropout, before=before, normalised=normalised,
+            dropout=dropout, before=before, by_node=by_node,
         )  # fmt: skip
-        self.encoder = ChannelEncoder(nodes, width, layers, heads, feedforward, dropout, before, normalised)
+        self.encoder = ChannelEncoder(nodes, width, layers, heads, feedforward, dropout, before, by_node)
         self.last = nn.Linear(width, classes)
 
     def embedding(self, inputs: Tensor) -> Tensor:
