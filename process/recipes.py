@@ -59,7 +59,7 @@ PUBLISHED = Recipe(
 )
 # Radiance: steps along rays.
 _RADIANCE = {"resolution": 32, "features": 16, "width": 64, "layers": 1}
-RADIANCE_STEPS = 300
+RADIANCE_STEPS = 200
 
 RECIPES = {recipe.name: recipe for recipe in (FAST, PUBLISHED)}
 
