@@ -352,6 +352,25 @@ def test_mistakes_get_a_line(arguments, words, capsys):
     assert words in said and said.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_banks_and_networks_over_them_are_measured(scene_folder, tmp_path, capsys):
+    random = np.random.default_rng(1)
+    points = random.normal(size=(12, 64, 3))
+    np.savez(tmp_path / "set.npz", points=points, label=np.arange(12) % 2, classes=np.array(["a", "b"]))
+    kinds = ("parts", "recipes", "banks-100", "classifiers-cloud")
+    asked = ("--quick", "--scene", scene_folder, "--objects", tmp_path / "set.npz", "--out", tmp_path / "out")
+    assert run(*asked, "--only", *kinds) == 0
+    tables = capsys.readouterr().out
+    for words in (
+        "Recipes of banks",
+        "published",
+        "Sizes of banks",
+        "Networks over a bank",
+        "Parts of shapes",
+    ):
+        assert words in tables
+
+
 def test_every_cell_is_listed(scene_folder, capsys):
     assert run("--list", "--scene", scene_folder, "--seconds", 5, 2, 2.5) == 0
     names = capsys.readouterr().out.split()
@@ -359,7 +378,7 @@ def test_every_cell_is_listed(scene_folder, capsys):
     others = [
         name
         for name in names
-        if not name.startswith(("scene-", "bits-", "ngpc-", "architectures-", *conversions))
+        if not name.startswith(("scene-", "bits-", "ngpc-", "architectures-", "parts", "views", *conversions))
     ]
     assert len(set(names)) == len(names)
     assert sum(name.startswith("conversion-toy-") for name in names) == len(ARCHITECTURES) ** 2
