@@ -1,13 +1,13 @@
 # make demo: install, then fit the built-in scene. make check: install with the test extras, then lint, types, quick tests.
 # make test: the same with all tests.
 # make wheel: a wheel in dist/. make system, system-test: the system's packages that Open3D and the tests of other compilers
-# need, where this user may install them.
+# need, where this user may install them. make system-views: those that render procedural objects.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo check test sanitize wheel system system-test install install-test lint types clean
+.PHONY: demo check test sanitize wheel system system-test system-views install install-test lint types clean
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
@@ -32,6 +32,12 @@ system-test:
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
 	chromium clang libc++-dev libc++abi-dev g++-aarch64-linux-gnu qemu-user-static >/dev/null; } || \
 	echo "chromium, clang, libc++, g++-aarch64-linux-gnu or qemu-user-static is missing: tests of browsers and other compilers are skipped"
+
+# What pyrender draws the views of `python -m benchmarks.object_sets` with.
+system-views:
+	ldconfig -p | grep -q libEGL.so.1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	apt-get -qq update && apt-get -qq install --yes --no-install-recommends libegl1 libgl1-mesa-dri libgl1; } || \
+	echo "libEGL is missing, which pyrender needs: install it (Debian: apt install libegl1 libgl1-mesa-dri)"
 
 # The kernels' tests, in every instruction set, on a build that stops at a fault; `make test` has the most of them.
 sanitize: install-test
