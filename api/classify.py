@@ -15,6 +15,7 @@ from polyfield.api.learning import (
     open_object,
     read_model,
     refuse_options,
+    training_figures,
     write_figures,
 )
 from polyfield.api.report import say, showing
@@ -150,12 +151,7 @@ def _trained(
     model.write(folder / "model.safetensors")
     figures = {
         "network": name,
-        "parameters": sum(each.numel() for each in network.parameters()),
-        "epochs": training.epochs,
-        "seconds": seconds,
-        "seed": seed,
-        "trained_on": len(parts.train),
-        "left_out_as_repeated": len(parts.repeated),
+        **training_figures(network, training, parts, seconds, seed),
         **_figures(network, inputs[rows], bank.labels[rows], bank, held_out),
         "loss_by_epoch": history,
         "folder": str(folder),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from polyfield.fields import StoredField
     from polyfield.process.bank import Bank
     from polyfield.process.model_file import Model
+    from polyfield.process.networks.network import Network
+    from polyfield.process.splits import Split
+    from polyfield.process.training import Training
 
 
 def bank_in(source: str | os.PathLike[str]) -> Bank | None:
@@ -81,6 +84,20 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
             say(f"{shown(source)}: is fitted anew to the spec that the network was trained on")
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)
+
+
+def training_figures(
+    network: Network, training: Training, split: Split, seconds: float, seed: int
+) -> dict[str, Any]:
+    """Return what a training took, and on how many objects."""
+    return {
+        "parameters": sum(each.numel() for each in network.parameters()),
+        "epochs": training.epochs,
+        "seconds": seconds,
+        "seed": seed,
+        "trained_on": len(split.train),
+        "left_out_as_repeated": len(split.repeated),
+    }
 
 
 def new_folder(out: str | os.PathLike[str] | None, source: Path, doing: str) -> Path:

@@ -15,6 +15,7 @@ from polyfield.api.learning import (
     open_object,
     read_model,
     refuse_options,
+    training_figures,
     write_figures,
 )
 from polyfield.api.report import say, showing
@@ -158,12 +159,7 @@ def _trained(
     measured, found = _figures(model, bank, rows, held_out)
     figures = {
         "network": network.kind,
-        "parameters": sum(each.numel() for each in network.parameters()),
-        "epochs": training.epochs,
-        "seconds": seconds,
-        "seed": seed,
-        "trained_on": len(parts.train),
-        "left_out_as_repeated": len(parts.repeated),
+        **training_figures(network, training, parts, seconds, seed),
         **measured,
         "loss_by_epoch": history,
         "folder": str(folder),
