@@ -106,6 +106,8 @@ def fit_set(
     source = str(Path(source).resolve())
     objects = _limited(open_set(source), limit)
     say(objects.found if limit is None else f"{objects.found} {len(objects)} of them are fitted.")
+    if shard_size is not None and shard_size < 1:
+        raise PolyfieldError(f"--shard-size {shard_size}: expected at least 1")
     signal = signal or _signal(objects)
     made, spec = _made(recipe, signal, steps, dict(options or {}))
     job = Job(spec, made, seed, device_of(device), limit)
@@ -169,6 +171,7 @@ def _manifest(job: Job, objects: ObjectSet, shard_size: int) -> Manifest:
         "path": str(objects.root),
         "kind": objects.kind,
         "sha256": objects.sha256,
+        "names_sha256": objects.names_sha256,
         "limit": job.limit,
         "seed": job.seed,
     }

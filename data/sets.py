@@ -8,6 +8,8 @@ An npz holds `points` (M, P, 3), and may hold `label` (M,) with `classes`, `name
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,12 @@ class ObjectSet:
 
     def __len__(self) -> int:
         return len(self.objects)
+
+    @property
+    def names_sha256(self) -> str:
+        """The SHA-256 of the objects' names, classes and splits, which tells a folder from what it was before."""
+        words = [[thing.name, thing.label, thing.split] for thing in self.objects]
+        return hashlib.sha256(json.dumps([words, self.classes, self.parts]).encode()).hexdigest()
 
     def open(self, row: int) -> Cloud | Mesh | Volume | Path:
         """Return an object: a cloud, a mesh, a volume, or the folder of a scene.

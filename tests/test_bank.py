@@ -169,10 +169,20 @@ def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
         polyfield.fit_set(clouds, out=tmp_path / "bank", steps=5)
         with pytest.raises(PolyfieldError, match="recipe differs from what is asked for"):
             polyfield.fit_set(clouds, out=tmp_path / "bank", steps=6)
+        with pytest.raises(PolyfieldError, match="--shard-size 0: expected at least 1"):
+            polyfield.fit_set(clouds, out=tmp_path / "other", shard_size=0)
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "notes.txt").touch()
         with pytest.raises(PolyfieldError, match="is not empty and holds no bank"):
             polyfield.fit_set(clouds, out=tmp_path / "full", steps=6)
+
+
+def test_a_folder_with_other_objects_is_another_set(tmp_path):
+    for name in ("one", "two"):
+        np.save(tmp_path / f"{name}.npy", ellipsoids(1)[0])
+    before = open_set(tmp_path).names_sha256
+    (tmp_path / "two.npy").rename(tmp_path / "three.npy")
+    assert open_set(tmp_path).names_sha256 != before
 
 
 def test_a_damaged_shard_is_named(clouds, tmp_path):
