@@ -17,7 +17,7 @@ FLOORS = ["files", "kernels", "cameras", "fields", "data", "rendering", "demo", 
 SOURCES = [ROOT / "src/polyfield/__init__.py", ROOT / "src/polyfield/progress.py"]
 SOURCES += [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
 EXAMPLES = [path for path in SOURCES if ">>> " in path.read_text()]
-SLOW = {"api/fit.py", "api/evaluate.py", "api/render.py"}  # these fit
+SLOW = {"api/fit.py", "api/convert.py", "api/edit.py", "api/evaluate.py", "api/render.py"}  # these fit
 
 
 @pytest.fixture(autouse=True)
