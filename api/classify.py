@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.api.learning import (
     bank_in,
+    begun,
     check_fits,
     new_folder,
     open_object,
@@ -125,16 +126,12 @@ def _trained(
     from polyfield.process.inputs import inputs_of
     from polyfield.process.model_file import Model
     from polyfield.process.networks.registry import choice, new_classifier
-    from polyfield.process.splits import split_of
     from polyfield.process.training import classifier_loss, seeded, train
     from polyfield.progress import part
 
     chosen, on = choice(name), device_of(device)
     training = chosen.training if epochs is None else replace(chosen.training, epochs=epochs)
-    parts = split_of(bank, seed)
-    held_out, rows = parts.held_out(split)
-    folder = new_folder(out, bank.path, name)
-    say(f"{shown(bank.path)}: {len(parts.train)} objects to train on, {len(rows)} held out ({held_out})")
+    parts, held_out, rows, folder = begun(bank, seed, split, out, name)
     with showing("training") as progress:
         inputs = inputs_of(bank, range(len(bank)), chosen.network.reads, part(progress, 0, 0.02, "reading"))
         with seeded(seed):
@@ -173,10 +170,6 @@ def _measured(
 
     model = read_model(path, of_parts=False)
     check_fits(bank, model, path)
-    if bank.manifest.recipe != model.recipe:
-        say(
-            f"{shown(bank.path)}: was fitted by another recipe than the bank that {shown(path)} was trained on"
-        )
     parts = split_of(bank, model.seed)
     held_out, rows = parts.held_out(split)
     with showing("measuring") as progress:

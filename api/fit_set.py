@@ -68,7 +68,7 @@ def fit_set(
     options
         Options of the tri-plane, for example ``{"features": 16}``.
     limit
-        Fit the first objects of each class alone, this many.
+        Number of objects of each class to fit, the first ones; all if None.
     shard_size
         Objects of a file; 128, or 8 for photographs, if None.
     seed
@@ -193,7 +193,7 @@ def _begun(bank: Path, manifest: Manifest) -> Manifest:
     for key in ("spec", "objects", "shard_size", "classes", "parts", "recipe", "source"):
         if getattr(found, key) != getattr(manifest, key):
             raise PolyfieldError(
-                f"{shown(bank / MANIFEST)}: {key} differs from what is asked for: the folder holds another bank; give a new one"
+                f"{shown(bank / MANIFEST)}: {key} differs from that of this call: the folder holds another bank; give a new folder"
             )
     (bank / "shards").mkdir(exist_ok=True)
     return replace(found, shards={})

@@ -61,10 +61,14 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
         raise PolyfieldError(
             f"{shown(bank.path)}: the fields have another spec than those that {shown(path)} was trained on"
         )
-    if classes and (bank.classes != model.classes or (model.parts and bank.parts_names != model.parts)):
+    if classes and (bank.classes != model.classes or (model.parts and bank.part_names != model.parts)):
         raise PolyfieldError(
             f"{shown(bank.path)}: has {len(bank.classes)} classes, {', '.join(bank.classes)!s:.120}; "
             f"{shown(path)} names {len(model.classes)}, {', '.join(model.classes)!s:.120}"
+        )
+    if bank.manifest.recipe != model.recipe:
+        say(
+            f"{shown(bank.path)}: was fitted by another recipe than the bank that {shown(path)} was trained on"
         )
 
 
@@ -84,6 +88,19 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
             say(f"{shown(source)}: is fitted anew to the spec that the network was trained on")
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)
+
+
+def begun(
+    bank: Bank, seed: int, split: str | None, out: str | os.PathLike[str] | None, doing: str
+) -> tuple[Split, str, list[int], Path]:
+    """Return a bank's split, the name and the rows of the objects held out, and the new folder of results."""
+    from polyfield.process.splits import split_of
+
+    parts = split_of(bank, seed)
+    held_out, rows = parts.held_out(split)
+    folder = new_folder(out, bank.path, doing)
+    say(f"{shown(bank.path)}: {len(parts.train)} objects to train on, {len(rows)} held out ({held_out})")
+    return parts, held_out, rows, folder
 
 
 def training_figures(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyfield.api.learning import (
     bank_in,
+    begun,
     check_fits,
     new_folder,
     open_object,
@@ -123,38 +124,34 @@ def _trained(
     from polyfield.process.model_file import Model
     from polyfield.process.networks.parts import PartNetwork
     from polyfield.process.parts_training import PARTS_TRAINING, allowed_parts, parts_loss, parts_of_category
-    from polyfield.process.splits import split_of
     from polyfield.process.training import seeded, train
     from polyfield.progress import part
 
     on = device_of(device)
     training = PARTS_TRAINING if epochs is None else replace(PARTS_TRAINING, epochs=epochs)
-    if not bank.parts_names:
+    if not bank.part_names:
         raise PolyfieldError(
             f"{shown(bank.path)}: the points have no parts; expected a bank whose source has them"
         )
-    parts = split_of(bank, seed)
-    held_out, rows = parts.held_out(split)
-    folder = new_folder(out, bank.path, "parts")
-    say(f"{shown(bank.path)}: {len(parts.train)} objects to train on, {len(rows)} held out ({held_out})")
+    parts, held_out, rows, folder = begun(bank, seed, split, out, "parts")
     with showing("training") as progress:
         everything = range(len(bank))
         planes = inputs_of(bank, everything, "planes", part(progress, 0, 0.02, "reading"))
         points, true = bank.points(everything).float(), bank.parts(everything)
-        own = parts_of_category(true, bank.labels, bank.parts_names, len(bank.classes), bank.path)
+        own = parts_of_category(true, bank.labels, bank.part_names, len(bank.classes), bank.path)
         with seeded(seed):
             network = PartNetwork(
-                categories=len(bank.classes), parts=len(bank.parts_names), nodes=planes.shape[-1]
+                categories=len(bank.classes), parts=len(bank.part_names), nodes=planes.shape[-1]
             )
         network.to(on)
         start = time.perf_counter()
-        allowed = allowed_parts(own, len(bank.parts_names))
+        allowed = allowed_parts(own, len(bank.part_names))
         loss = parts_loss(network, planes, points, true, bank.labels, allowed)
         history = train(
             network, loss, parts.train, training, seed=seed, progress=part(progress, 0.02, 1, "training")
         )
         seconds = time.perf_counter() - start
-    model = Model(network, bank.classes, bank.parts_names, own, bank.spec, bank.manifest.recipe, seed)
+    model = Model(network, bank.classes, bank.part_names, own, bank.spec, bank.manifest.recipe, seed)
     model.write(folder / "model.safetensors")
     measured, found = _figures(model, bank, rows, held_out)
     figures = {

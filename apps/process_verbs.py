@@ -36,7 +36,7 @@ def fit_set(
         recipe: fast, or published: Cardace et al. 2024, for udf and sdf.
         steps: Steps of each fit. Those of the recipe if not given.
         options: Options of the tri-plane, e.g. --options features 16.
-        limit: Fit only so many objects of each class.
+        limit: Number of objects of each class to fit, the first ones. All if not given.
         shard_size: Objects of a file. 128, or 8 for photographs, if not given.
         seed: All randomness follows from it and the objects' names.
         device: cpu, cuda, or auto: cuda if there is a GPU.

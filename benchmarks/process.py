@@ -146,7 +146,7 @@ def parts(banks: Banks, budget: Budget) -> dict[str, Any]:
     figures = polyfield.segment(banks.of_parts, epochs=banks.epochs, out=banks.path / "segmented")
     row = {
         "categories": len(CATEGORIES),
-        "parts": len(polyfield.Bank(banks.of_parts).parts_names),
+        "parts": len(polyfield.Bank(banks.of_parts).part_names),
         "instance mIoU": figures["instance_miou"],
         "class mIoU": figures["class_miou"],
         "points right": figures["point_accuracy"],

@@ -1,6 +1,6 @@
 """Augmentation of planes and clouds.
 
-What is done to an object's cube is done to all planes alike: a part of an axis is the same part in every plane that
+A change of an object's cube changes all of its planes: a part of an axis is the same part in every plane that
 has this axis. Planes are (B, 3, F, R, R) of the axes xy, xz, yz, the first axis along the last dimension; node i of R is at i / (R - 1).
 """
 

@@ -168,7 +168,7 @@ class Bank:
                 f"{shown(self.path)}: {len(missing)} of {len(self.manifest.names())} shards are not there yet; "
                 "run the same `polyfield fit-set` again to finish it"
             )
-        self.classes, self.parts_names = self.manifest.classes, self.manifest.parts
+        self.classes, self.part_names = self.manifest.classes, self.manifest.parts
         self._shard = lru_cache(_SHARDS_KEPT)(self._read)
 
     def __len__(self) -> int:
@@ -180,8 +180,13 @@ class Bank:
         return self.manifest.spec
 
     def _read(self, index: int) -> Shard:
-        path = self.path / "shards" / self.manifest.names()[index]
+        name = self.manifest.names()[index]
+        path = self.path / "shards" / name
         shard = Shard.read(path)
+        if self.manifest.shards and sha256_of(path) != self.manifest.shards.get(name):
+            raise PolyfieldError(
+                f"{shown(path)}: is not the shard that {MANIFEST} names; delete it and run the same `polyfield fit-set` again"
+            )
         if len(shard.entries) != len(self.manifest.rows(index)):
             raise PolyfieldError(
                 f"{shown(path)}: holds {len(shard.entries)} objects; expected {len(self.manifest.rows(index))}"

@@ -16,7 +16,7 @@ from polyfield.progress import Progress, silent
 from polyfield.rendering.surfaces.points import surface_points
 
 LEAST_SIDE = 0.8  # of a random part of the cube
-FLIPS = (0,)  # axes that are flipped at random: most objects are alike on the left and the right
+FLIPS = (0,)  # axes that are flipped at random: most objects are symmetric in x
 STEP_POINTS = 512  # of each cloud in a step of training; more are slower than the networks for planes
 POINTS = 2048  # on the surface of a field that is no object of a bank
 _AT_ONCE = 64  # objects

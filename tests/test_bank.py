@@ -125,7 +125,7 @@ def test_a_bank_keeps_objects_labels_parts_and_quality(clouds, tmp_path):
     assert bank.labels.tolist() == [0, 1, 2] * 3 and bank.classes == ("a", "b", "c")
     assert bank.planes([0, 8]).shape == (2, 3, 8, 32, 32)
     assert bank.weights([3]).shape == (1, 8 * 64 + 64)
-    assert bank.parts([2]).unique().tolist() == [0, 1] and bank.parts_names == ("lower", "upper")
+    assert bank.parts([2]).unique().tolist() == [0, 1] and bank.part_names == ("lower", "upper")
     assert all(entry.quality["chamfer"] < 0.1 for entry in bank.entries)
 
 
@@ -167,7 +167,7 @@ def test_an_interrupted_bank_continues_and_has_the_same_bytes(clouds, tmp_path):
 def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
     with polyfield.quiet():
         polyfield.fit_set(clouds, out=tmp_path / "bank", steps=5)
-        with pytest.raises(PolyfieldError, match="recipe differs from what is asked for"):
+        with pytest.raises(PolyfieldError, match="recipe differs from that of this call"):
             polyfield.fit_set(clouds, out=tmp_path / "bank", steps=6)
         with pytest.raises(PolyfieldError, match="--shard-size 0: expected at least 1"):
             polyfield.fit_set(clouds, out=tmp_path / "other", shard_size=0)
@@ -175,6 +175,16 @@ def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
         (tmp_path / "full" / "notes.txt").touch()
         with pytest.raises(PolyfieldError, match="is not empty and holds no bank"):
             polyfield.fit_set(clouds, out=tmp_path / "full", steps=6)
+
+
+def test_a_shard_of_another_bank_is_refused(clouds, tmp_path):
+    with polyfield.quiet():
+        for steps in (5, 6):
+            polyfield.fit_set(clouds, out=tmp_path / f"{steps}", steps=steps)
+    name = "shards/00000.safetensors"
+    (tmp_path / "5" / name).write_bytes((tmp_path / "6" / name).read_bytes())
+    with pytest.raises(PolyfieldError, match="is not the shard that bank.json names"):
+        Bank(tmp_path / "5").planes([0])
 
 
 def test_a_folder_with_other_objects_is_another_set(tmp_path):
