@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo check test sanitize wheel system system-test system-views install install-test lint types clean
+.PHONY: demo check test sanitize wheel system system-test system-views install install-test lint types clean always
 
 demo: install
 	run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
@@ -65,7 +65,12 @@ $(VENV)/torch: constraints.txt
 	$(PIP) install --quiet torch==2.13.0 -c constraints.txt
 	touch $@
 
-$(VENV)/installed: $(VENV)/torch pyproject.toml CMakeLists.txt $(wildcard kernels/native/*)
+# The names of all modules: an editable install finds only those that it was made with.
+$(VENV)/modules: $(VENV)/torch always
+	@find -L src/polyfield -name '*.py' | sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(VENV)/installed: $(VENV)/torch $(VENV)/modules pyproject.toml CMakeLists.txt $(wildcard kernels/native/*)
 	$(PIP) install --quiet -c constraints.txt "scikit-build-core>=0.11" "nanobind>=2.4"
 	$(PIP) install --quiet -c constraints.txt --no-build-isolation --editable .
 	touch $@

@@ -105,10 +105,12 @@ def classify(
         refuse_options("a bank", neighbours=neighbours)
         if model is None:
             return _trained(bank, network or "transformer", epochs, seed or 0, split, out, device)
-        refuse_options("--model: the network is trained", network=network, epochs=epochs, seed=seed)
+        refuse_options("--model, which is already trained", network=network, epochs=epochs, seed=seed)
         return _measured(bank, model, split, out, device)
     if model is None:
-        raise PolyfieldError(f"{shown(source)}: is one field; give --model, or a bank to train on")
+        raise PolyfieldError(
+            f"{shown(source)}: is a single field; give --model to classify it, or a bank to train on"
+        )
     refuse_options("one field", network=network, epochs=epochs, seed=seed, split=split, out=out)
     return _named(source, model, neighbours, device)
 
@@ -200,7 +202,9 @@ def _named(
     model = read_model(path, of_parts=False)
     bank = None if neighbours is None else bank_in(neighbours)
     if neighbours is not None and bank is None:
-        raise PolyfieldError(f"--neighbours {shown(neighbours)}: is no bank")
+        raise PolyfieldError(
+            f"--neighbours {shown(neighbours)}: is not a bank; expected a folder that `polyfield fit-set` wrote"
+        )
     if bank is not None:
         check_fits(bank, model, path, classes=False)
     _, inputs = open_object(source, model)

@@ -139,7 +139,7 @@ def convert(
         )
     if is_field(source) and (signal is not None or box is not None):
         raise PolyfieldError(
-            f"{shown(source)}: a field has a signal and a box; --signal and --box are for functions"
+            f"{shown(source)}: a field has a signal and a box; --signal and --box are for functions; omit them"
         )
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS
@@ -174,5 +174,7 @@ def _of_mesh(source: str, signal: str | None, unused: dict[str, Any], **options:
         )
     for name, value in unused.items():
         if value is not None and tuple(value) != LEVELS:
-            raise PolyfieldError(f"{shown(source)}: a mesh is fitted to directly, and takes no --{name}")
+            raise PolyfieldError(
+                f"--{name}: {shown(source)} is a mesh, which is fitted directly without it; omit it"
+            )
     return fit(source, signal=signal, kind="mesh", **options)

@@ -154,7 +154,7 @@ def _made(name: str, signal: str, steps: int | None, options: dict[str, Any]) ->
     from polyfield.process.recipes import SIGNALS, recipe_of, spec_of
 
     if signal not in SIGNALS:
-        raise PolyfieldError(f"--signal {signal:.80}: a bank holds {', '.join(SIGNALS)}")
+        raise PolyfieldError(f"--signal {signal:.80}: expected one of {', '.join(SIGNALS)}")
     if steps is not None and steps < 1:
         raise PolyfieldError(f"--steps {steps}: expected at least 1")
     recipe = recipe_of(name, signal, steps=steps, options=options)
@@ -193,7 +193,7 @@ def _begun(bank: Path, manifest: Manifest) -> Manifest:
     for key in ("spec", "objects", "shard_size", "classes", "parts", "recipe", "source"):
         if getattr(found, key) != getattr(manifest, key):
             raise PolyfieldError(
-                f"{shown(bank / MANIFEST)}: {key} differs from that of this call: the folder holds another bank; give a new folder"
+                f"{shown(bank / MANIFEST)}: {key} differs from this command's, so the folder holds another bank; give a new folder"
             )
     (bank / "shards").mkdir(exist_ok=True)
     return replace(found, shards={})

@@ -59,12 +59,12 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
     """Raise PolyfieldError where a bank's fields or classes are not those that a network was trained on."""
     if bank.spec != model.spec:
         raise PolyfieldError(
-            f"{shown(bank.path)}: the fields have another spec than those that {shown(path)} was trained on"
+            f"{shown(bank.path)}: its fields have another spec than those that {shown(path)} was trained on; use a bank with the same recipe and options"
         )
     if classes and (bank.classes != model.classes or (model.parts and bank.part_names != model.parts)):
         raise PolyfieldError(
-            f"{shown(bank.path)}: has {len(bank.classes)} classes, {', '.join(bank.classes)!s:.120}; "
-            f"{shown(path)} names {len(model.classes)}, {', '.join(model.classes)!s:.120}"
+            f"{shown(bank.path)}: has {len(bank.classes)} classes ({', '.join(bank.classes)!s:.120}), "
+            f"but {shown(path)} was trained on {len(model.classes)} ({', '.join(model.classes)!s:.120}); use a bank with the same classes and parts"
         )
     if bank.manifest.recipe != model.recipe:
         say(
@@ -131,4 +131,4 @@ def refuse_options(with_what: str, **options: Any) -> None:
     """Raise PolyfieldError where one of the options is given."""
     for name, value in options.items():
         if value is not None:
-            raise PolyfieldError(f"--{name}: is of no use with {with_what}; leave it out")
+            raise PolyfieldError(f"--{name}: cannot be combined with {with_what}; omit it")

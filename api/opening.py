@@ -48,14 +48,16 @@ def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldConte
         return open_field(path if run is None else run.field_path, device)
     if depth >= _DEEPEST:
         raise PolyfieldError(
-            f"{shown(path)}: is an edit of an edit of more than {_DEEPEST} others; convert it first"
+            f"{shown(path)}: lies below more than {_DEEPEST} edits; convert it, and edit the converted run instead"
         )
     where = f"{shown(path / 'config.json')}: {EDIT}"
     match run.config[EDIT]:
         case {"of": str(of), "sha256": str(sha256), "operations": [*operations]}:
             pass
         case other:
-            raise PolyfieldError(f"{where} is {other!s:.200}; expected of, sha256 and operations")
+            raise PolyfieldError(
+                f"{where} is {other!s:.200}; expected an object with the keys of, sha256 and operations"
+            )
     _unchanged(Path(of), sha256, where)
     field, context = open_any(Path(of), device, depth + 1)
     return applied(field, context, operations, device, where, depth)
@@ -84,7 +86,7 @@ def whole(field: Field, context: FieldContext) -> RadianceView:
     if not field.meaning.kind.directional or field.meaning.moving:
         moving = "moving " if field.meaning.moving else ""
         raise PolyfieldError(
-            f"edit: the field is of {moving}{field.meaning.signal}; expected radiance at rest"
+            f"edit: the field stores {moving}{field.meaning.signal}; only still radiance fields can be edited"
         )
     return Whole(field, context)
 
@@ -119,7 +121,7 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
 
 def _unchanged(of: Path, sha256: str, where: str) -> None:
     if not of.exists():
-        raise PolyfieldError(f"{where}: {shown(of)} is no longer there; restore it, or edit again")
+        raise PolyfieldError(f"{where}: {shown(of)} no longer exists; restore it, or edit again")
     if sha256_of(of) != sha256:
         raise PolyfieldError(
             f"{where}: {shown(of)} has changed since it was edited; restore it, or edit again"

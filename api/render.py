@@ -133,7 +133,7 @@ def _path(renderer: Renderer, path: str | None, time: float | None) -> str:
     if not 0 <= time <= 1:
         raise PolyfieldError(f"--time is {time:g}; expected 0 to 1")
     if path == "video":
-        raise PolyfieldError(f"--time {time:g}: a video shows all times; take --path picture for one frame")
+        raise PolyfieldError(f"--time {time:g}: a video shows all times; use --path picture for one frame")
     return path or ("picture" if "picture" in renderer.paths else renderer.paths[0])
 
 
@@ -155,7 +155,7 @@ def _drawing(
 
     if show not in renderer.layers:
         raise PolyfieldError(
-            f"--show {shown(show)[:200]}: a field of {renderer.field.meaning.signal} has {', '.join(renderer.layers)}"
+            f"--show {shown(show)[:200]}: expected {' or '.join(renderer.layers)} for a {renderer.field.meaning.signal} field"
         )
     if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
@@ -178,7 +178,7 @@ def _drawing(
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
             f"--path {shown(path)[:200]}: its cameras have {width} x {height} pixels; expected at most {MOST_PIXELS:,} in all: "
-            "reduce the cameras' width and height, or take --path orbit with --size"
+            "reduce the cameras' width and height, or use --path orbit with --size"
         )
     there = cameras.to(renderer.field.device)
     scale = renderer.scale(show, there, 0)

@@ -101,11 +101,11 @@ def segment(
         refuse_options("a bank", category=category)
         if model is None:
             return _trained(bank, epochs, seed or 0, split, out, device)
-        refuse_options("--model: the network is trained", epochs=epochs, seed=seed)
+        refuse_options("--model, which is already trained", epochs=epochs, seed=seed)
         return _measured(bank, model, split, out, device)
     if model is None or category is None:
         raise PolyfieldError(
-            f"{shown(source)}: is one field; give --model and --category, or a bank to train on"
+            f"{shown(source)}: is a single field; give --model and --category, or a bank to train on"
         )
     refuse_options("one field", epochs=epochs, seed=seed, split=split)
     return _found(Path(source), model, category, out, device)
@@ -131,7 +131,7 @@ def _trained(
     training = PARTS_TRAINING if epochs is None else replace(PARTS_TRAINING, epochs=epochs)
     if not bank.part_names:
         raise PolyfieldError(
-            f"{shown(bank.path)}: the points have no parts; expected a bank whose source has them"
+            f"{shown(bank.path)}: the points have no part labels; fit a bank from a set with parts"
         )
     parts, held_out, rows, folder = begun(bank, seed, split, out, "parts")
     with showing("training") as progress:

@@ -34,7 +34,7 @@ def open_task(
     from polyfield.fitting.tasks.scene_task import SceneTask
 
     if source in BUILT_IN and kind not in (None, "scene"):
-        raise PolyfieldError(f"--as {kind:.80}: {source} is a scene")
+        raise PolyfieldError(f"--as {kind:.80}: {source} is a built-in scene; omit --as")
     found = None if source in BUILT_IN else kind_of(source, kind)
     read_as = found.name if found else "scene"
     signals = signals_of(read_as)
@@ -114,7 +114,7 @@ def _mesh(source: str, signal: str | None, downscale: int) -> Any:
         say(f"warning: {note}")
     if mesh.why_open and signal is not None and SIGNALS[signal].inside:
         raise PolyfieldError(
-            f"--signal {signal}: {shown(source)} has no inside: {mesh.why_open}; close it, or take --signal udf"
+            f"--signal {signal}: {shown(source)} has no inside: {mesh.why_open}; close it, or use --signal udf"
         )
     if mesh.why_open and signal is None:
         say(f"warning: it has no inside: {mesh.why_open}; so unsigned distances are fitted")

@@ -50,8 +50,8 @@ def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | Non
     for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
         if now[key] != then.get(key):
             raise PolyfieldError(
-                f"{run.path / 'scene.json'}: {key} of {shown(place)} differs from the run's: the source has "
-                "changed; restore it, or begin a new run"
+                f"{run.path / 'scene.json'}: the source {shown(place)} has changed since the run began "
+                f"({key} has another value); restore it, or begin a new run"
             )
     return task
 
@@ -119,10 +119,12 @@ def _function(source: str, config: FitConfig) -> object:
     box = config.centre_and_half
     if kind.moving:
         raise PolyfieldError(
-            f"{shown(source)}: --signal {kind.name}: functions of a time cannot be converted"
+            f"{shown(source)}: --signal {kind.name}: functions of time cannot be converted; choose another signal"
         )
     if box is not None and kind.dimensions != 3:
-        raise PolyfieldError(f"{shown(source)}: --box is for three dimensions; a {kind.name} is on [0, 1]^2")
+        raise PolyfieldError(
+            f"{shown(source)}: --box is for signals in three dimensions; the domain of {kind.name} is [0, 1]^2; omit it"
+        )
     if box is None and kind.dimensions == 3:
         raise PolyfieldError(
             f"{shown(source)}: a function needs --box, the centre and half size of its domain"

@@ -375,7 +375,7 @@ def _warm() -> float:
     from polyfield.kernels.dispatch import form
 
     if not torch.cuda.is_available():
-        raise PolyfieldError("--warm: there is no GPU here, and other kernels are compiled at installation")
+        raise PolyfieldError("--warm: no GPU was found, and kernels for the CPU need no warming; omit --warm")
     if form(torch.device("cuda")) != "cuda":
         raise PolyfieldError(
             "--warm: the kernels in use are PyTorch's; set POLYFIELD_KERNELS=cuda for Triton's"

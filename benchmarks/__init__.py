@@ -1,4 +1,4 @@
-"""What this machine could do, what polyfield does on it, and what others do, measured side by side.
+"""Benchmarks: the limits of this machine, and the speed of polyfield and of other libraries, measured in the same rounds.
 
-`python -m benchmarks` at the top of the repository; `--help` says how. Not part of the installed package.
+Run `python -m benchmarks` at the top of the repository; `--help` lists the options. This package is not installed.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures what is not measured yet, keeps a JSON file of each cell, prints Markdown tables."""
+"""`python -m benchmarks`: run the benchmarks that have no valid record, write a JSON file for each, and print Markdown tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.turns import Budget
 
 CONVERSIONS = ("photographs", "conversion", "learning", "stages", "roundtrip", "erased", "fused")
+BANKS = ("recipes", "banks", "classifiers", "parts", "views")
 KINDS = (
     *(
         "limits",
@@ -35,6 +36,7 @@ KINDS = (
         "ngpc",
     ),
     *CONVERSIONS,
+    *BANKS,
 )
 HERE = Path(__file__).parent
 
@@ -294,7 +296,7 @@ def _scene(source: str) -> tuple[dict[str, str], Callable[[], Any]]:
     else:
         folder = Path(source).resolve()
         if not folder.is_dir():
-            raise PolyfieldError(f"--scene {source}: no such folder; expected a scene's, or demo")
+            raise PolyfieldError(f"--scene {source}: no such folder; expected the folder of a scene, or demo")
         options = {"scene": folder.name, "files": files_digest(folder)}
     return options, functools.cache(lambda: open_scene(source, 1))
 

@@ -1,4 +1,4 @@
-"""docs/architectures.md: what each architecture is, when to choose it, and what it was measured to do."""
+"""docs/architectures.md: what each architecture is, when to choose it, and its measured results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from polyfield.fields.architecture import Architecture
 
 _HEAD = """# Architectures
 
-`polyfield fit SOURCE --field NAME` chooses one, and `--options NAME VALUE ...` its options. Fields of all architectures are
-queried, rendered, converted and saved in the same way. This page is made by `python -m benchmarks --report` from the registry and from `benchmarks/results`.
+`polyfield fit SOURCE --field NAME` selects the architecture, and `--options NAME VALUE ...` sets its options. Fields of all
+architectures are queried, rendered and saved in the same way. The tables list the defaults for still scenes. For other sources,
+polyfield adapts options that are not set. `python -m benchmarks --report` generates this page from `fields/architectures/` and
+`benchmarks/results`.
 """
 _MEASURED = """## At equal size and equal time
 
 Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values. The figures
-are those of `polyfield eval`. Short fits favour architectures with a fused kernel: `cam` and `rbf` take their steps operation by operation.
+are those of `polyfield eval`. Short fits favour architectures with a fused kernel. `cam` and `rbf` have none.
 """
 
 
@@ -64,8 +66,9 @@ def _described(kind: Architecture) -> str:
             if names
             else "{:,} to {:,}".format(*field.metadata["range"])
         )
-        lines.append(f"| `{field.name}` | {field.default} | {allowed} |\n")
+        default = field.default if names else f"{field.default:,}"
+        lines.append(f"| `{field.name}` | {field.metadata['about']} | {default} | {allowed} |\n")
     return (
         f"## {kind.name}\n\n{kind.advice} `--bytes` sets `{kind.size_option}`.\n\n{kind.paper}.\n\n"
-        f"| option | default | values |\n| --- | --- | --- |\n{''.join(lines)}"
+        f"| option | meaning | default | values |\n| --- | --- | --- | --- |\n{''.join(lines)}"
     )

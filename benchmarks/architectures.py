@@ -1,4 +1,4 @@
-"""Every architecture on a scene, a picture and a shape, at equal stored size and equal time: figures, and a picture of each."""
+"""Every architecture on a scene, a picture and a shape, at equal stored size and equal time, with a picture of each field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""8 bits: every architecture on a scene, stored as fits store it by default and by 8-bit numbers."""
+"""8 bits: every architecture on a scene, stored in the default format and as 8-bit numbers."""
 
 from __future__ import annotations
 

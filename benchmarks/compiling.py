@@ -1,4 +1,4 @@
-"""torch.compile as a contender: it may fail or take for ever, and the rest must be measured all the same."""
+"""torch.compile as a contender. If it fails or takes too long, the other contenders are still measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversions: every architecture into every other, what active learning and the stages give, edits, round trips."""
+"""Conversions between all architectures, the gain of active learning and of the stages, edits, and round trips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops of pictures at equal steps on all pixels: what modulation and kernels add (Lee et al. 2024; Chen et al. 2023)."""
+"""Crops of pictures at equal steps on all pixels: the gain of modulation (Lee et al. 2024) and of kernels (Chen et al. 2023)."""
 
 from __future__ import annotations
 

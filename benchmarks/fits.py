@@ -1,4 +1,4 @@
-"""dB against seconds: whole fits by `polyfield.fit`, and pictures of the fitted field."""
+"""Test PSNR against training time: fits by `polyfield.fit`, and the time to render the fitted field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def measure(source: str, scene: Scene, seconds: float, budget: Budget) -> dict[s
         "evaluated samples/s": fitted["evaluated_samples_per_second"],
         "trained samples/s": fitted["trained_samples_per_second"],
     }
-    return {"rows": [row | pictures], "notes": [f"{fitted['views']} test views, {fitted['protocol']}"]}
+    return {
+        "rows": [row | pictures],
+        "notes": [f"{fitted['views']} test views, protocol {fitted['protocol']}"],
+    }
 
 
 def _pictures(run: Path, scene: Scene, budget: Budget) -> dict[str, Any]:

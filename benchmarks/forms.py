@@ -1,4 +1,4 @@
-"""The forms of the kernels that are measured: the reference, and the native one for each instruction set."""
+"""The kernel implementations that are measured: the reference, and the native one for each instruction set."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the CUDA kernels do on a GPU: `python benchmarks/gpu.py SCENE.safetensors --out gpu.json`, in under 8 minutes.
+"""Measure the CUDA kernels on a GPU: `python benchmarks/gpu.py SCENE.safetensors --out gpu.json`, in under 8 minutes.
 
-Needs torch, triton, numpy and safetensors, and this source tree; nothing has to be installed or built. The scene is one
-that `python -m benchmarks.pack` made. Every section is measured by itself, and one that fails says why in its place.
-With --toy all of it runs on the CPU in Triton's interpreter, at sizes that say nothing about speed.
+It needs torch, triton, numpy, safetensors and this source tree; nothing is installed or built. `python -m benchmarks.pack`
+makes the scene file. Sections are independent: if one fails, its record holds the error. With --toy, everything runs on the
+CPU in Triton's interpreter. Its sizes say nothing about speed.
 """
 
 from __future__ import annotations

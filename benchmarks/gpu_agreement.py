@@ -1,4 +1,4 @@
-"""Whether kernels on a GPU compute what the reference does on the CPU. Part of `benchmarks/gpu.py`."""
+"""Check that the kernels on a GPU agree with the reference on the CPU. Part of `benchmarks/gpu.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heat map of conversions: a square for each teacher and student."""
+"""The heat map of conversions, with a square for each pair of teacher and student."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits of this machine, and what they allow a training step at most."""
+"""The limits of this machine, and the shortest time that a training step could take at these limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every architecture on scenes and pictures, and shapes by every signal: whole fits by `polyfield.fit`."""
+"""Fits by `polyfield.fit`: every architecture on scenes and pictures, and every signal on shapes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scene(architecture: str, source: str, budget: Budget) -> dict[str, Any]:
         # The mean over a tenth of the fit: a step's rays are few.
         near = [r["psnr"] for r in records if until - seconds / 10 <= r["seconds"] <= until]
         row[f"training at {until:g} s, dB"] = sum(near) / len(near) if near else None
-    note = f"{seconds:g} s, photographs at 1/{DOWNSCALE}; {found['views']} test views, {found['protocol']}"
+    note = f"{seconds:g} s per fit, photographs downscaled by {DOWNSCALE}, {found['views']} test views, protocol {found['protocol']}"
     return {"rows": [row], "notes": [note]}
 
 
@@ -59,7 +59,7 @@ def pictures(architecture: str, files: list[Path], budget: Budget) -> dict[str, 
             found[key] for found in figures if found[key] is not None
         ]  # none of what is perfect, or too small
         row[column] = sum(known) / len(known) if known else None
-    note = f"{seconds:g} s a picture, at most {PICTURE_BYTES:,} bytes stored; {figures[0]['protocol']}"
+    note = f"{seconds:g} s per picture, at most {PICTURE_BYTES:,} bytes stored, protocol {figures[0]['protocol']}"
     return {"rows": [row], "notes": [note]}
 
 
@@ -82,7 +82,7 @@ def shape(signal: str, file: Path, budget: Budget) -> dict[str, Any]:
         "distance error": _digits(found.get("distance_error"), 5),
         "bytes stored": found["bytes"],
     }
-    return {"rows": [row], "notes": [f"at most {SHAPE_BYTES:,} bytes stored; {found['protocol']}"]}
+    return {"rows": [row], "notes": [f"at most {SHAPE_BYTES:,} bytes stored, protocol {found['protocol']}"]}
 
 
 def _digits(value: float | None, count: int) -> str:

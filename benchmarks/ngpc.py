@@ -1,8 +1,8 @@
-"""Four applications by three encodings: where the time of a frame goes (Mubarik et al. 2023, NGPC, figure 3).
+"""Time per frame of four applications with three encodings, by part (Mubarik et al. 2023, NGPC, figure 3).
 
-NeRF, a signed distance, a volume, and a gigapixel image; multi-level hash, multi-level dense, one-level dense.
-A frame is timed as polyfield draws it, and once more operation by operation with a watch on the encoding and the
-networks. What is left is the rest: rays, marching, compositing, tracing, shading.
+The applications are NeRF, a signed distance, a volume, and a gigapixel image. The encodings are a multi-level hash grid, and
+dense grids of several levels and of one. Each frame is timed twice: as polyfield draws it, and operation by operation with
+timers on encoding and networks. The rest of the time is rays, marching, compositing, tracing and shading.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Sets of procedural objects with named parts: as labelled clouds, as meshes, and as photographs rendered by pyrender.
+"""Sets of procedural objects with named parts: labelled clouds, meshes, or photographs rendered by pyrender.
 
-Each category has proportions that vary from object to object. Up is z. `python -m benchmarks.object_sets KIND OUT` writes
-a set: clouds (an npz), meshes (a folder) or views (a folder of scenes).
+Proportions vary within a category. The z axis points up. `python -m benchmarks.object_sets KIND OUT` writes a set: clouds (an
+npz file), meshes (a folder), or views (a folder of scenes).
 """
 
 from __future__ import annotations

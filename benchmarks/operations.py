@@ -1,4 +1,4 @@
-"""Every operation of `polyfield.kernels` in every form, on the sizes that a radiance fit has."""
+"""The main operations of `polyfield.kernels` in every implementation, at the sizes of a radiance fit."""
 
 from __future__ import annotations
 

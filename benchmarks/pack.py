@@ -1,6 +1,6 @@
-"""A scene as one small file, for machines that have torch, numpy and safetensors only: `python -m benchmarks.pack SCENE FILE`.
+"""Pack a scene into one small file, for machines with only torch, numpy and safetensors: `python -m benchmarks.pack SCENE FILE`.
 
-Pictures are 8-bit premultiplied RGBA, each the difference to its left neighbour, compressed by zlib.
+Pictures are 8-bit premultiplied RGBA. Each pixel is stored as the difference to its left neighbour, compressed by zlib.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A hash grid and a small network on the same points, forward and backward, here and elsewhere.
+"""A hash grid and a small network at the same points, forward and backward, in polyfield and in other libraries.
 
-Contenders are polyfield's forms, the reference under torch.compile, and Dr.Jit's LLVM backend if it is installed (the
-extra `peers`, and the system's libLLVM).
+Contenders are polyfield's implementations, the reference under torch.compile, and Dr.Jit's LLVM backend. Dr.Jit is optional: it
+needs the extra `peers` and the system's libLLVM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Banks and networks over them: what a fit of an object costs and how good it is, and how well networks read the fields."""
+"""Banks: the time and the quality of the fits, and the accuracy of networks that read the fields."""
 
 from __future__ import annotations
 

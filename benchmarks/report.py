@@ -6,76 +6,124 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-NOTES = Path(__file__).parent / "notes.md"  # what people add: it ends the report
+NOTES = Path(__file__).parent / "notes.md"  # written by hand; the end of the report
 
-# Kind -> its heading, and what its rows say.
+# Kind -> its heading, and the explanation of its rows.
 SECTIONS = {
-    "limits": ("This machine's limits", "On all threads, by instruction set. Updates read and write."),
+    "limits": (
+        "This machine's limits",
+        "Rates of all threads together, by instruction set. An update reads and writes.",
+    ),
     "kernels": (
         "The kernels",
-        "What each operation does a second: in plain PyTorch, and native by instruction set.",
+        (
+            "Throughput of operations: the PyTorch reference, and the native kernels by instruction set. `to table` and "
+            "`to points` are gradients with respect to the table and to the points."
+        ),
     ),
     "network": (
         "Hash grid and network",
-        "8 levels of 4 features in 2^17 entries, then a network of 32-64-64-16, on random points, one after the other.",
+        (
+            "A hash grid and a network, as separate operations, at random points. The grid has 8 levels of 4 features and at "
+            "most 2^17 entries. The network has layers of 32, 64, 64 and 16 numbers. `and backward` is a forward and a "
+            "backward pass. `eager` is the reference without torch.compile."
+        ),
     ),
     "step": (
         "The training step",
         (
-            "A hash grid of 2^17 entries a level, from one state for all forms. The share of the limit: the time that the "
-            "step's arithmetic and table accesses take at the limits measured beside it, over the time of the whole "
-            "step; `step_seconds` in `benchmarks/limits.py` has the model. The reference's time on the occupancy grid "
-            "is not counted."
+            "A hash grid of 2^17 entries per level. All implementations start from the same state. `share of limit` is the "
+            "time of the step's arithmetic and table accesses at the limits, divided by the measured time of the "
+            "step. The limits are measured in the same rounds; `step_seconds` in `benchmarks/limits.py` has the model. "
+            "The three columns behind it are its parts. The reference's time does not include the occupancy grid."
         ),
     ),
     "fit": (
-        "dB against seconds",
-        "Whole fits. Frames are test views; without stopping, rays go on where no light is.",
+        "PSNR against training time",
+        (
+            "Each row is one fit. `frame, s` is the time to render a test view. `without stopping, s` is the time without "
+            "early ray termination. `between them dB` is the PSNR between these two frames. `lost by stopping dB` is the "
+            "test PSNR that early ray termination costs."
+        ),
     ),
     "scene": (
         "Architectures on a scene",
-        "Whole fits of every architecture as it comes. Training dB are those of the rays drawn, a mean over a tenth of the fit.",
+        (
+            "Each row is one fit of an architecture with its default options. Training dB is the PSNR of the training rays, "
+            "averaged over a tenth of the fit. Architectures without a row have not been measured."
+        ),
     ),
     "bits": (
         "8 bits",
         (
-            "Fits of every architecture, and fits of as many steps with `--bits 8`. A file also has the occupancy grid and the "
-            "cameras."
+            "Fits of every architecture, and fits of as many steps with `--bits 8`. A file also holds the occupancy grid and "
+            "the cameras."
         ),
     ),
-    "pictures": ("Architectures on pictures", "Whole fits of every architecture that carries images."),
+    "pictures": (
+        "Architectures on pictures",
+        (
+            "Each row is one fit per picture, for an architecture that can store pictures. Architectures without a row have "
+            "not been measured."
+        ),
+    ),
     "crops": (
         "Crops of pictures at equal steps",
-        "An mlp of Fourier features and cam over the same; a hash grid and rbf in as many bytes. `benchmarks/crops.py` has the options.",
+        (
+            "An mlp with Fourier features, and cam with the same features; a hash grid, and rbf of the same size. "
+            "`benchmarks/crops.py` has the options."
+        ),
     ),
     "shape": (
         "Shapes",
-        "Hash grids. Chamfer and distance errors are in longest sides of the shape's box; `fitting/tasks/shape_task.py` has the protocol.",
+        (
+            "Each row is one fit of a hash grid. `seconds` is the training time and `of preparing` the preparation time in "
+            "seconds. Chamfer distance and distance error are divided by the longest side of the shape's box. "
+            "`fitting/tasks/shape_task.py` has the protocol."
+        ),
     ),
-    "photographs": ("Fits to photographs", "What conversions are compared with: whole fits by `fit`."),
+    "photographs": ("Fits to photographs", "The fits to which conversions are compared."),
     "conversion": (
         "Conversions",
-        "Every architecture into every other. The lower of teacher and long fit to photographs is what a student is compared with.",
+        (
+            "Conversions between architectures. A student is compared with the lower of two values: the PSNR of its teacher, "
+            "and the PSNR of a long fit of its own architecture to photographs."
+        ),
     ),
-    "learning": ("Active learning", "Levels of active learning alone and together, three seeds each."),
-    "stages": ("Stages of a conversion", "At a short and a long budget."),
-    "roundtrip": ("Round trips", "A field converted to another architecture and back."),
-    "erased": ("Erased boxes", "Opacity on rays that cross an erased box and nothing else."),
-    "fused": ("Two halves into one", "Two half scenes pasted together, beside the whole."),
+    "learning": (
+        "Active learning",
+        "The levels of active learning, each alone and all together, with three seeds each.",
+    ),
+    "stages": ("Stages of a conversion", "Each choice of stages, in a short and in a long conversion."),
+    "roundtrip": ("Round trips", "A field is converted to another architecture and back."),
+    "erased": (
+        "Erased boxes",
+        "The student's opacity on rays that cross the erased box and no other occupied space.",
+    ),
+    "fused": (
+        "Two halves into one",
+        "Two half scenes are pasted together and converted. The whole scene is converted for comparison.",
+    ),
     "recipes": (
         "Recipes of banks",
-        "Unsigned distances of clouds. The chamfer distance is that of `process/quality.py`.",
+        "Unsigned distances of clouds. `process/quality.py` defines the Chamfer distance.",
     ),
-    "banks": ("Sizes of banks", "By the fast recipe, from the set to the bank's files."),
+    "banks": (
+        "Sizes of banks",
+        "Banks of several sizes with the recipe `fast`. The time is from the set to the bank's files.",
+    ),
     "classifiers": (
         "Networks over a bank",
-        "Trained on the same objects. `weights` reads the networks behind the planes alone, `cloud` the points.",
+        (
+            "All networks are trained on the same objects. `weights` reads only the networks behind the planes. `cloud` reads "
+            "the points."
+        ),
     ),
-    "parts": ("Parts of shapes", "Procedural shapes with named parts: `benchmarks/object_sets.py`."),
+    "parts": ("Parts of shapes", "Procedural shapes with named parts, from `benchmarks/object_sets.py`."),
     "views": ("A bank of radiance", "Procedural shapes of five classes, rendered by pyrender."),
     "ngpc": (
         "Where the time of a frame goes",
-        "Four applications by three encodings, after Mubarik et al. 2023; `benchmarks/ngpc.py` says what is timed.",
+        "Four applications with three encodings each, after Mubarik et al. 2023. `benchmarks/ngpc.py` says what is timed.",
     ),
 }
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -87,8 +135,9 @@ def report(records: Iterable[dict[str, Any]]) -> str:
     parts = [
         "# Benchmarks\n",
         (
-            "Made by `python -m benchmarks --report` from the records in `benchmarks/results`. Figures are medians of "
-            "several rounds in which all contenders took turns, and ratios are between figures of the same rounds.\n"
+            "This page is generated by `python -m benchmarks --report` from the records in `benchmarks/results`. Speeds are "
+            "medians of several rounds; in each round all contenders run in turn. Ratios compare figures of the same rounds. "
+            "Fits are run once.\n"
         ),
     ]
     for machine in dict.fromkeys(_machine(record) for record in records):
@@ -141,10 +190,10 @@ def shown(column: str, value: Any) -> str:
 
 def _machine(record: dict[str, Any]) -> str:
     found = record["inputs"]["machine"]
-    sets = ", ".join(found["instruction_sets"]) or "no native kernels"
-    return (
-        f"{found['processor']}, {found['threads']} threads, {found['system']}; {sets}; torch {found['torch']}"
-    )
+    sets = " and ".join(found["instruction_sets"])
+    kernels = f"instruction sets {sets}" if sets else "no native kernels"
+    on = f"{found['processor']} with {found['threads']} threads, {found['system']}"
+    return f"{on}, {kernels}, torch {found['torch']}"
 
 
 def _scene(record: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Results: a JSON file for each cell, which stays valid as long as all that it depends on is the same."""
+"""Results: a JSON file for each measurement, which is valid while the code, the machine and the options stay the same."""
 
 from __future__ import annotations
 

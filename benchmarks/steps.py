@@ -1,7 +1,8 @@
-"""The training step on a scene, half-way through a fit, held against the limits that were measured beside it.
+"""The training step on a scene, half-way through a fit, compared with limits that are measured in the same rounds.
 
-The field is a hash grid of 2^17 entries a level. Every turn goes on from the same state. The native form is timed whole: rays drawn, marched, forward, backward,
-optimiser and occupancy. The reference takes the general path, and its time on the occupancy grid is not counted.
+The field is a hash grid of 2^17 entries per level. Each measurement continues from the same state. The native step is timed as a
+whole: drawing, marching, forward, backward, optimiser and occupancy. The reference runs operation by operation, and its time on the
+occupancy grid is not counted.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def measure(scene: Scene, seconds: float, budget: Budget) -> dict[str, object]:
         contenders[f"limits {name}"] = run
     found = in_turns(contenders, budget.rounds)
     rows = [_row(name, found, fit) for name in found if not name.startswith("limits ")]
-    notes.append(f"after {seconds / 2:g} s of a fit of {seconds:g} s, step {state[1]['steps']}")
+    notes.append(
+        f"measured from step {state[1]['steps']} on, after {seconds / 2:g} s of a fit of {seconds:g} s"
+    )
     return {"rows": rows, "notes": notes}
 
 

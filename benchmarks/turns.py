@@ -1,4 +1,4 @@
-"""Measuring in turns: in every round each contender runs once, so that a busy machine is unfair to none of them."""
+"""Measurement in rounds: each contender runs once per round, so a busy machine slows all of them equally."""
 
 from __future__ import annotations
 

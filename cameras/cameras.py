@@ -162,7 +162,9 @@ class Cameras:
                 times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise PolyfieldError(f"cameras: the data do not describe cameras: {error!r:.120}") from None
+            raise PolyfieldError(
+                f"cameras: the data are not valid ({error!r:.120}); expected c2w, intrinsics, sizes, lens, distortion and times; save the field again"
+            ) from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
             raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")

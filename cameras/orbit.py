@@ -39,7 +39,7 @@ def orbit(
     radius = level.norm(dim=1).median()
     if radius <= 1e-5 * (1 + focus.norm()):
         raise PolyfieldError(
-            "orbit: the training cameras are on the axis of the orbit, so it has no radius; take another path: the test views of a run, or a camera path file"
+            "orbit: the training cameras are on the orbit's axis, so the orbit has no radius; use another path: the test views of a run, or a camera path file"
         )
     ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
     beside = torch.linalg.cross(up, ahead)

@@ -76,7 +76,7 @@ def kind_of(path: str | Path, asked: str | None = None) -> Kind:
     if os.path.isdir(path):
         return Kind("scene", "it is a folder")
     if not os.path.isfile(path):  # a device or a pipe never ends
-        raise PolyfieldError(f"{shown(path)}: is not a file; expected one")
+        raise PolyfieldError(f"{shown(path)} is not a regular file; expected one")
     suffix = _suffix(path)
     for name, suffixes in KINDS.items():
         if suffix in suffixes:
@@ -104,7 +104,7 @@ def suffix_of(path: Path, kind: str, suffixes: tuple[str, ...]) -> str:
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a source's file. Raises PolyfieldError if there is no file, or it is empty."""
     if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a device that never ends
-        raise PolyfieldError(f"{shown(path)}: is not a file; expected one")
+        raise PolyfieldError(f"{shown(path)} is not a regular file; expected one")
     with decoding(shown(path)), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise PolyfieldError(f"{shown(path)} is empty (0 bytes); copy or export it again")
@@ -130,7 +130,7 @@ def main_array(path: Path) -> ArrayHead:
     if len(others) != 1:
         found = ", ".join(f"{head.key!r} {head.shape}" for head in others[:5]) or "none"
         raise PolyfieldError(
-            f"{shown(path)}: holds {len(others)} arrays ({found}); expected 'points' of (P, 3), or one array alone"
+            f"{shown(path)}: holds {len(others)} arrays ({found}); expected an array 'points' (P, 3), or a single array"
         )
     return others[0]
 
@@ -170,15 +170,15 @@ def _array_kind(path: Path) -> Kind:
     of_points = sorted(LABELS & heads.keys())
     if head.key == "points" and of_points:
         raise PolyfieldError(
-            f"{shown(path)}: holds {', '.join(of_points)} of its points: samples of a volume rather than of a surface;"
-            " fit the mesh they came from, or take --as cloud"
+            f"{shown(path)}: has {', '.join(of_points)} beside its points, so the points need not lie on a surface;"
+            " fit the mesh they were sampled from, or use --as cloud"
         )
     if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):
         return Kind("cloud", f"{head.called} has shape {head.shape}")
     if len(head.shape) == 3 and head.shape[2] in (1, 3, 4):
         raise PolyfieldError(
-            f"{shown(path)}: {head.called} has shape {head.shape}, a picture's (H, W, C) or a volume's (Z, Y, X);"
-            " save a picture as PNG or EXR, or take --as volume"
+            f"{shown(path)}: {head.called} has shape {head.shape}, which fits a picture (H, W, C) and a volume (Z, Y, X);"
+            " save a picture as PNG or EXR, or use --as volume"
         )
     if len(head.shape) in (3, 4):
         return Kind("volume", f"{head.called} has shape {head.shape}")

@@ -57,7 +57,9 @@ class Folder:
         """Raise PolyfieldError for a link to a file outside of the folder."""
         if not path.resolve().is_relative_to(self.root.resolve()):
             name = path.relative_to(self.root).as_posix()
-            raise record.fail(key, f"{name!r} is a link out of the scene's folder; copy the file inside")
+            raise record.fail(
+                key, f"{name!r} is a link to a file outside the scene's folder; copy the file into it"
+            )
 
     def _alike(self, name: str) -> Path | None:
         """Return the one file whose path differs from a name by case or Unicode normalisation alone."""

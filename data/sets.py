@@ -73,7 +73,7 @@ class ObjectSet:
             points = self.arrays["points"][row].astype(np.float64)
             if not np.isfinite(points).all():
                 raise PolyfieldError(
-                    f"{shown(self.root)}: points of object {row} ({thing.name:.80}) are NaN or infinite"
+                    f"{shown(self.root)}: points of object {row} ({thing.name:.80}) are NaN or infinite; remove them"
                 )
             return Cloud(thing.name, points, None, "", self.sha256 or "")
         if self.kind == "cloud":
@@ -131,7 +131,7 @@ def _npz(path: Path) -> ObjectSet:
         classes = classes or tuple(str(k) for k in range(int(labels.max()) + 1))
         if labels.min() < 0 or labels.max() >= len(classes):
             raise PolyfieldError(
-                f"{shown(path)}: label: found {labels.min()} to {labels.max()}; expected rows of {len(classes)} classes"
+                f"{shown(path)}: label: found {labels.min()} to {labels.max()}; expected 0 to {len(classes) - 1}, one number for each of the {len(classes)} classes"
             )
     parts: tuple[str, ...] = ()
     if "parts" in heads:
@@ -140,7 +140,7 @@ def _npz(path: Path) -> ObjectSet:
         parts = _words(path, heads, "part_names") or tuple(f"part {k}" for k in range(most + 1))
         if arrays["parts"].min() < 0 or most >= min(len(parts), 256):
             raise PolyfieldError(
-                f"{shown(path)}: parts: found {arrays['parts'].min()} to {most}; expected rows of {len(parts)} names"
+                f"{shown(path)}: parts: found {arrays['parts'].min()} to {most}; expected 0 to {len(parts) - 1}, one number for each of the {len(parts)} part names"
             )
     names = _words(path, heads, "name") or tuple(f"{row:05d}" for row in range(count))
     splits = _words(path, heads, "split") or ("",) * count
@@ -253,7 +253,9 @@ def _checked_set(found: ObjectSet) -> ObjectSet:
     names = [thing.name for thing in found.objects]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise PolyfieldError(f"{shown(found.root)}: the name {twice!r:.80} occurs twice; expected each once")
+        raise PolyfieldError(
+            f"{shown(found.root)}: the name {twice!r:.80} occurs twice; give each object its own name"
+        )
     for thing in found.objects:
         if thing.split not in ("", *SPLITS):
             raise PolyfieldError(

@@ -109,7 +109,7 @@ def _frames(container: Any, stream: Any, k: int, count: int, progress: Progress)
             done += 1
             if done * height * width > _LARGEST * k * k:
                 raise Malformed(
-                    "has more than 4 thousand million pixels; cut it, or give a larger --downscale"
+                    "has more than 4 billion pixels in total; shorten it, or give a larger --downscale"
                 )
             cropped = pixels[:height, :width]
             yield (cropped if k == 1 else box_mean(cropped, k, False))[None]

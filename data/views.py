@@ -24,7 +24,7 @@ def read_views(path: Path, split: str) -> Cameras:
     record = read_record(path)
     frames = [frame for frame in record.records("frames") if frame.text("split") == split]
     if not frames:
-        raise record.fail("frames", f"hold no {split} view, because none was held out; take --path orbit")
+        raise record.fail("frames", f"hold no {split} views, because none were held out; use --path orbit")
     sizes = [_size(frame) for frame in frames]
     return Cameras(
         c2w=torch.tensor(np.array([_pose(frame) for frame in frames]), dtype=torch.float32),

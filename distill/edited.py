@@ -92,7 +92,7 @@ class Whole(RadianceView):
         if not field.traits.pointwise:
             raise PolyfieldError(
                 "edit: the field's values depend on more than the point, so no part of it can be changed alone; "
-                "fit a field whose values depend on the point alone"
+                "fit a field whose values depend on the point alone (cam: index 'position', norm 'point')"
             )
         self._field, self._occupied = field, context.occupancy
         self._fused = FusedField.of(field)

@@ -86,7 +86,9 @@ class FunctionField(Field):
                 f"{self._name}: returned the shape {tuple(found.shape)} for {count} points; expected ({count}, {channels})"
             )
         if not torch.isfinite(found).all():
-            raise PolyfieldError(f"{self._name}: returned values that are not finite")
+            raise PolyfieldError(
+                f"{self._name}: returned values that are NaN or infinite; expected finite numbers"
+            )
         return found.to(self._device)
 
     def _refuse(self, values: Tensor, wrong: Tensor, expected: str) -> None:
@@ -112,9 +114,9 @@ def function_of(text: str) -> tuple[Callable[..., Any], bytes]:
         found = getattr(importlib.import_module(module), name)
         source = inspect.getsource(inspect.getmodule(found) or found).encode()
     except Exception as error:  # noqa: BLE001 - whatever the module raises
-        raise PolyfieldError(f"{text:.200}: no such function: {error!s:.200}") from None
+        raise PolyfieldError(f"{text:.200}: the function cannot be loaded: {error!s:.200}") from None
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise PolyfieldError(f"{text:.200}: is no function")
+        raise PolyfieldError(f"{text:.200}: is not a function")
     return found, source

@@ -84,8 +84,8 @@ class RadianceConversion(ConversionTask):
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
             if any(term.part == "features" for term in terms) and not self.head_copied:
                 raise PolyfieldError(
-                    "loss: latent vectors of two colour networks mean different things; compare features only where the "
-                    "student begins with the teacher's colour network, which needs networks of the same shape"
+                    "loss: features cannot be compared, because the two colour networks' latent vectors differ in meaning; "
+                    "keep init_head and give the student a colour network of the teacher's shape"
                 )
             source = TeacherPoints(
                 self.teacher,

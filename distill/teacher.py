@@ -39,8 +39,8 @@ class Teacher:
     def __init__(self, field: Field, context: FieldContext) -> None:
         if not field.traits.pointwise:
             raise PolyfieldError(
-                "convert: the teacher's values depend on more than the point, so its points teach nothing; "
-                "fit a teacher whose values depend on the point alone"
+                "convert: the teacher's values depend on the direction or on the whole ray, so they cannot be taught at points; "
+                "use a teacher whose values depend on the point alone (cam: index 'position', norm 'point')"
             )
         self.field, self.context = field, context
         self.sampler = sampler_of(field, context)

@@ -223,7 +223,7 @@ def _inflated(packed: Tensor, size: int, name: str = _OCCUPANCY) -> Tensor:
     try:
         data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_INFLATED) + 1)
     except zlib.error as error:
-        raise PolyfieldError(f"tensor {name}: is no zlib stream: {error}; save the field again") from None
+        raise PolyfieldError(f"tensor {name}: is not a zlib stream: {error}; save the field again") from None
     if len(data) != size or not stream.eof or stream.unused_data:
         raise PolyfieldError(
             f"tensor {name}: its zlib stream does not hold {size:,} bytes; save the field again"

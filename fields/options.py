@@ -10,24 +10,24 @@ from typing import Any
 from polyfield.errors import PolyfieldError
 
 
-def option(default: int, most: int, *, least: int = 1) -> Any:
-    """Return a dataclass field for a whole number from `least` to `most`."""
-    return dataclasses.field(default=default, metadata={"range": (least, most)})
+def option(default: int, most: int, about: str, *, least: int = 1) -> Any:
+    """Return a dataclass field for a whole number from `least` to `most`. `about` describes it in docs/architectures.md."""
+    return dataclasses.field(default=default, metadata={"range": (least, most), "about": about})
 
 
-def choice(*names: str) -> Any:
+def choice(*names: str, about: str) -> Any:
     """Return a dataclass field for one of some names, by default the first."""
-    return dataclasses.field(default=names[0], metadata={"names": names})
+    return dataclasses.field(default=names[0], metadata={"names": names, "about": about})
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """The networks behind an encoding."""
 
-    width: int = option(64, 1024)  # of all networks
-    layers: int = option(1, 16, least=0)  # hidden layers of the trunk
-    colour_layers: int = option(2, 16)  # hidden layers of a radiance field's colour network
-    activation: str = choice("relu", "sine")  # between the layers of the trunk
+    width: int = option(64, 1024, "units of every hidden layer")
+    layers: int = option(1, 16, "hidden layers of the main network", least=0)
+    colour_layers: int = option(2, 16, "hidden layers of the colour network, of radiance")
+    activation: str = choice("relu", "sine", about="activation function of the main network")
 
 
 def parse(name: str, kind: type, given: Mapping[str, Any]) -> Any:

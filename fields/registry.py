@@ -53,7 +53,7 @@ def build(spec: FieldSpec) -> StoredField:
         field = kind.build(spec)
     if (size := field.parameter_count()) > _MOST_PARAMETERS:
         raise PolyfieldError(
-            f"{kind.name}: these options ask for {size:,} parameters; at most {_MOST_PARAMETERS:,}; "
+            f"{kind.name}: these options ask for {size:,} parameters; at most {_MOST_PARAMETERS:,} are allowed; "
             "choose smaller tables, resolution or width"
         )
     return field if torch.get_default_device().type == "meta" else kind.build(spec)

@@ -25,16 +25,16 @@ def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
     """Return the error, one line, about a write of `needed` bytes that the system refused."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            cause, remedy = "the disk or the quota is full", "make room or write elsewhere"
+            cause, remedy = "the disk is full or the quota is reached", "free some space or write elsewhere"
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            cause, remedy = "it may not be written to", "choose a folder that you may write to"
+            cause, remedy = "permission denied", "choose a folder that you can write to"
         case errno.EISDIR:
             cause, remedy = "a folder has this name", "choose another name"
         case errno.ENOENT | errno.ENOTDIR:
             cause, remedy = "there is no such folder", "create it first"
         case _:
             cause, remedy = (error.strerror or str(error)).lower(), "fix that or write elsewhere"
-    what = f"cannot write {needed:,} bytes" if needed else "cannot be made"
+    what = f"cannot write {needed:,} bytes" if needed else "cannot be created"
     return PolyfieldError(f"{shown(path)}: {what}: {cause}; {remedy}")
 
 

@@ -38,7 +38,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         size = os.fstat(stream.fileno()).st_size
         if size > LONGEST_JSON:
             raise PolyfieldError(
-                f"{shown(path)}: {size:,} bytes of JSON; at most {LONGEST_JSON:,} are read; make it smaller"
+                f"{shown(path)}: has {size:,} bytes; expected at most {LONGEST_JSON:,} bytes of JSON"
             )
         return parse_json(read_stream(stream, size, shown(path)), shown(path))
 

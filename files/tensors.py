@@ -183,9 +183,9 @@ def _refuse_non_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             bad = tensor.numel() - int(finite.sum())
             raise PolyfieldError(
                 f"{where}: tensor {name!r:.80}: {bad:,} of {tensor.numel():,} values are NaN or infinite; "
-                "take an earlier file or checkpoint"
+                "use an earlier file or checkpoint"
             )
 
 
 def _damaged(where: str, fault: str) -> PolyfieldError:
-    return PolyfieldError(f"{where}: {fault}; the file is damaged: take another copy or write it again")
+    return PolyfieldError(f"{where}: {fault}; the file is damaged; use another copy or write it again")

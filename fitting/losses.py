@@ -203,7 +203,7 @@ def check(terms: Sequence[Term], parts: Sequence[str]) -> None:
     for term in terms:
         if term.part not in parts:
             raise PolyfieldError(
-                f"loss: the part {term.part} is not compared for this source; expected one of {', '.join(parts)}"
+                f"loss: the part {term.part} cannot be used with this source; expected one of {', '.join(parts)}"
             )
 
 

@@ -57,7 +57,7 @@ def check_state(checkpoint: checkpoints.Checkpoint, ranges: dict[str, tuple[floa
     if state["steps"] != checkpoint.step:
         raise PolyfieldError(
             f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}; "
-            "it was altered: continue from another --generation"
+            "the file was altered; continue from another checkpoint with --generation"
         )
 
 

@@ -32,15 +32,35 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> None:
         raise PolyfieldError(f"interpolate: table has {table.numel():,} numbers; expected fewer than 2^32")
 
 
-def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None) -> None:
+def mlp(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor] | None,
+    modulation: Tensor | None,
+    normed: bool,
+) -> None:
     bank = _bank("mlp: x", x, "(N, I)")
     _layers("mlp: weights", weights, bank, x.shape[-1])
-    if biases is None:
+    if biases is not None:
+        if len(biases) != len(weights):
+            raise PolyfieldError(
+                f"mlp: {len(biases)} biases for {len(weights)} weights; expected one bias for each weight"
+            )
+        for layer, (weight, bias) in enumerate(zip(weights, biases)):
+            _shape(f"mlp: biases[{layer}]", bias, (*bank, weight.shape[-2]))
+    if modulation is None:
+        if normed:
+            raise PolyfieldError(
+                "mlp: normed is set without modulation; give a modulation, which may be zero"
+            )
         return
-    if len(biases) != len(weights):
-        raise PolyfieldError(f"mlp: {len(biases)} biases for {len(weights)} weights; expected as many")
-    for layer, (weight, bias) in enumerate(zip(weights, biases)):
-        _shape(f"mlp: biases[{layer}]", bias, (*bank, weight.shape[-2]))
+    _shape("mlp: modulation", modulation, (*x.shape[:-1], len(weights) - 1, 2, None))
+    channels = modulation.shape[-1]
+    for layer, weight in enumerate(weights[:-1]):
+        if channels not in (1, weight.shape[-2]):
+            raise PolyfieldError(
+                f"mlp: modulation has {channels} channels; expected 1, or {weight.shape[-2]}, the width of layer {layer}"
+            )
 
 
 def march(
@@ -136,8 +156,8 @@ def nearest(tree: Tree, points: Tensor, count: int) -> None:
     _shape("nearest: boxes", tree.boxes, (2 * leaves, 2, axes))
     if not (1 <= count <= min(found, MOST_NEIGHBOURS) and 1 <= axes <= 4 and leaves & (leaves - 1) == 0):
         raise PolyfieldError(
-            f"nearest: {count} of {found} points of {axes} dimensions; expected 1 to {MOST_NEIGHBOURS}, no more than "
-            "there are, and 1 to 4 dimensions"
+            f"nearest: count is {count} for {found} points in {axes} dimensions; "
+            f"expected 1 to {min(MOST_NEIGHBOURS, found)} neighbours in 1 to 4 dimensions"
         )
 
 
@@ -239,7 +259,7 @@ def fused_field(
     outputs = _layers("fused_field: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
-            f"fused_field: {latent} latent numbers and {outputs} colours; expected at least 1 and exactly 3"
+            f"fused_field: {latent} latent numbers and {outputs} colours; expected at least 1 latent number and exactly 3 colours"
         )
 
 
@@ -290,7 +310,7 @@ def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: 
     Return the last output's width.
     """
     if not weights:
-        raise PolyfieldError(f"{name}: none; expected one layer or more")
+        raise PolyfieldError(f"{name}: found no layers; expected at least one")
     for layer, weight in enumerate(weights):
         _shape(f"{name}[{layer}]", weight, (*bank, None, width))
         width = weight.shape[-2]
@@ -320,7 +340,9 @@ def _lies_plain(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dt
     """
     _shape(name, tensor, shape)
     if tensor.dtype != dtype or not tensor.is_contiguous():
-        raise PolyfieldError(f"{name} is of {tensor.dtype}; expected {dtype}, contiguous")
+        raise PolyfieldError(
+            f"{name} is a {'' if tensor.is_contiguous() else 'non-'}contiguous tensor of {tensor.dtype}; expected a contiguous one of {dtype}"
+        )
 
 
 def _text(tensor: Tensor) -> str:

@@ -59,12 +59,12 @@ def form(device: torch.device) -> str:
         serves = device.type in FORMS[asked][1] or (device.type == "cpu" and interpreted)
         if not serves and asked != "cuda":
             raise PolyfieldError(
-                f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset it"
+                f"POLYFIELD_KERNELS={asked}: these kernels do not run on {device.type}; unset the variable"
             )
         if not built(asked):
             cure = {"native": "install a C++ compiler and install polyfield again", "cuda": "install triton"}
             raise PolyfieldError(
-                f"POLYFIELD_KERNELS={asked}: polyfield was installed without them; {cure[asked]}, or unset it"
+                f"POLYFIELD_KERNELS={asked}: these kernels are not installed; {cure[asked]}, or unset the variable"
             )
         if not serves:  # CUDA kernels leave work on the CPU, such as initialisation, to other forms
             asked = ""

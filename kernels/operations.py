@@ -39,16 +39,29 @@ def interpolate(table: Tensor, points: Tensor, levels: Levels) -> Tensor:
 
 
 def mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None, *, sine: bool = False
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor] | None = None,
+    *,
+    sine: bool = False,
+    modulation: Tensor | None = None,
+    normed: bool = False,
 ) -> Tensor:
     """Return the output ([B,] N, O) of a fully connected network.
 
     x is ([B,] N, I). Each layer has weights ([B,] out, in), and biases ([B,] out) unless they are None. A
-    ReLU, or a sine, is between the layers, and nothing after the last. Differentiable in x, weights and
-    biases.
+    ReLU, or a sine, is between the layers, and nothing after the last.
+
+    modulation ([B,] N, H, 2, C) scales and shifts the outputs F of the H hidden layers before their activation
+    (Lee et al. 2024, CAM, equation 1): channel c becomes (1 + modulation[..., 0, c]) F_c + modulation[..., 1, c]. With
+    C = 1 all channels have the same scale and shift; else C is the width of every hidden layer. With `normed`, a point's
+    F is replaced by (F - mean) / sqrt(variance + 1e-5) first; both are over its channels. Differentiable in x, weights,
+    biases and modulation.
     """
-    checks.mlp(x, weights, biases)
-    return implementation("mlp", x, *weights, *(biases or ()))(x, weights, biases, sine=sine)
+    checks.mlp(x, weights, biases, modulation, normed)
+    given = (x, *weights, *(biases or ()), *(() if modulation is None else (modulation,)))
+    run = implementation("mlp", *given)
+    return run(x, weights, biases, sine=sine, modulation=modulation, normed=normed)
 
 
 def march(

@@ -96,7 +96,7 @@ def weighted(
     """
     if len(weights) >= 1 << 31:
         raise PolyfieldError(
-            f"weighted: {len(weights):,} rows; expected fewer than 2^31, as they are drawn by 32 bits"
+            f"weighted: {len(weights):,} rows; expected fewer than 2^31, because rows are drawn with 32-bit numbers"
         )
     # A tenth more than needed on average, which is ten standard deviations for ten thousand rows.
     tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4

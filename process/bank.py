@@ -32,6 +32,7 @@ UNIT = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # of every object's own 
 _FIELD, _CLOUD, _PARTS, _OCCUPANCY = "field.", "cloud.points", "cloud.parts", "occupancy"
 OCCUPANCY_CELLS = 64  # along each axis of the cells that radiance keeps
 _SHARDS_KEPT = 8  # of those that were read
+_AGAIN = "delete it and run the same `polyfield fit-set` again"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Manifest:
         path = bank / MANIFEST
         if not path.is_file():
             raise PolyfieldError(
-                f"{shown(bank)}: is no bank: there is no {MANIFEST}; `polyfield fit-set` makes one"
+                f"{shown(bank)}: is not a bank: it has no {MANIFEST}; create one with `polyfield fit-set`"
             )
         match read_json(path):
             case {
@@ -125,11 +126,13 @@ class Shard:
         """Return a shard. Raises PolyfieldError where the file is damaged or is no shard."""
         tensors, metadata = read_tensors(path)
         if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-            raise PolyfieldError(f"{shown(path)}: is not a shard of a bank of version {VERSION}")
+            raise PolyfieldError(f"{shown(path)}: is not a shard of bank version {VERSION}; {_AGAIN}")
         found = parse_json(metadata.get("objects", "").encode(), f"{shown(path)}: objects")
         entries = tuple(_entry(data, shown(path)) for data in (found if isinstance(found, list) else [None]))
         if any(tensor.shape[:1] != (len(entries),) for tensor in tensors.values()):
-            raise PolyfieldError(f"{shown(path)}: states {len(entries)} objects; its tensors hold others")
+            raise PolyfieldError(
+                f"{shown(path)}: lists {len(entries)} objects, but its tensors have another length; {_AGAIN}"
+            )
         return Shard(entries, tensors)
 
 
@@ -165,8 +168,8 @@ class Bank:
         missing = [name for name in self.manifest.names() if not (self.path / "shards" / name).is_file()]
         if missing:
             raise PolyfieldError(
-                f"{shown(self.path)}: {len(missing)} of {len(self.manifest.names())} shards are not there yet; "
-                "run the same `polyfield fit-set` again to finish it"
+                f"{shown(self.path)}: {len(missing)} of {len(self.manifest.names())} shards are missing; "
+                "run the same `polyfield fit-set` again to finish the bank"
             )
         self.classes, self.part_names = self.manifest.classes, self.manifest.parts
         self._shard = lru_cache(_SHARDS_KEPT)(self._read)
@@ -184,12 +187,10 @@ class Bank:
         path = self.path / "shards" / name
         shard = Shard.read(path)
         if self.manifest.shards and sha256_of(path) != self.manifest.shards.get(name):
-            raise PolyfieldError(
-                f"{shown(path)}: is not the shard that {MANIFEST} names; delete it and run the same `polyfield fit-set` again"
-            )
+            raise PolyfieldError(f"{shown(path)}: its SHA-256 is not the one in {MANIFEST}; {_AGAIN}")
         if len(shard.entries) != len(self.manifest.rows(index)):
             raise PolyfieldError(
-                f"{shown(path)}: holds {len(shard.entries)} objects; expected {len(self.manifest.rows(index))}"
+                f"{shown(path)}: holds {len(shard.entries)} objects; expected {len(self.manifest.rows(index))}; {_AGAIN}"
             )
         return shard
 
@@ -209,7 +210,9 @@ class Bank:
         for row in rows:
             shard = self._shard(int(row) // size)
             if name not in shard.tensors:
-                raise PolyfieldError(f"{shown(self.path)}: this bank holds no {name}")
+                raise PolyfieldError(
+                    f"{shown(self.path)}: the shards have no tensor {name!r}; fit the bank again from a source that has it"
+                )
             found.append(shard.tensors[name][int(row) % size])
         return torch.stack(found)
 
@@ -303,5 +306,5 @@ def _entry(data: Any, where: str) -> Entry:
                 name, label, split, (float(x), float(y), float(z)), float(half), quality, flagged, context
             )
     raise PolyfieldError(
-        f"{where}: objects: {data!r:.200} is not known; expected name, label, split, centre and others"
+        f"{where}: objects: found {data!r:.200}; expected an object with name, label, split, centre, half_size, quality, flagged and context"
     )

@@ -38,7 +38,7 @@ def inputs_of(bank: Bank, rows: Sequence[int], reads: str, progress: Progress = 
     inputs = torch.cat(found)
     if not inputs.isfinite().all():
         raise PolyfieldError(
-            f"{shown(bank.path)}: {reads} hold numbers that are not finite in half precision"
+            f"{shown(bank.path)}: {reads} have values that are NaN or infinite in half precision; fit the bank again"
         )
     return inputs
 

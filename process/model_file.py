@@ -68,7 +68,7 @@ class Model:
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise PolyfieldError(
-                f"{shown(path)}: is no trained network: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
+                f"{shown(path)}: is not a trained network: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
             )
         if metadata.get("version") != VERSION:
             raise PolyfieldError(
@@ -103,7 +103,7 @@ def _model(plain: Any, tensors: dict[str, Tensor]) -> Model:
     outputs = options.get("parts", options.get("classes"))
     if outputs != len(parts or classes) or len(parts_of) != (len(classes) if parts else 0):
         raise PolyfieldError(
-            f"model: {outputs} outputs for {len(classes)} classes and {len(parts)} parts; train it again"
+            f"model: the network has {outputs} outputs for {len(classes)} classes and {len(parts)} parts; train it again"
         )
     return Model(
         network=network,
@@ -127,12 +127,14 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
     for name, value in options.items():
         most = _MOST_LAYERS if "layers" in name or name == "frequencies" else _MOST
         known = type(value) is wanted[name].annotation
+        bounds = "from 0 to below 1" if isinstance(value, float) else f"at most {most}"
+        expected = f"{wanted[name].annotation.__name__}, {bounds}"
         if not known or not (0 <= value < 1 if isinstance(value, float) else value <= most):
-            raise PolyfieldError(f"model: option {name} is {value!r:.80}, which makes no sense")
+            raise PolyfieldError(f"model: option {name} is {value!r:.80}; expected {expected}")
         if type(value) is int and value < 1:
             raise PolyfieldError(f"model: option {name} is {value}; expected at least 1")
     if options.get("width", 0) % options.get("heads", 1):
-        raise PolyfieldError(f"model: width {options['width']} is no multiple of heads {options['heads']}")
+        raise PolyfieldError(f"model: width {options['width']} is not a multiple of heads {options['heads']}")
     with torch.device("meta"):
         network = made(**options)
     for name, tensor in network.state_dict().items():
@@ -143,6 +145,8 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
                 f"model: tensor {name} is {seen}; expected {tensor.dtype} {tuple(tensor.shape)}"
             )
     if extra := sorted(set(tensors) - set(network.state_dict())):
-        raise PolyfieldError(f"model: tensors {extra!s:.200} belong to no network of kind {kind}")
+        raise PolyfieldError(
+            f"model: found the tensors {extra!s:.200}, which a network of kind {kind} does not have; train it again"
+        )
     network.load_state_dict(tensors, assign=True)
     return network.eval()

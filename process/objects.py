@@ -100,7 +100,7 @@ def _of_cloud(cloud: Cloud, signal: str) -> Shape:
 def _of_mesh(mesh: Mesh, signal: str, random: np.random.Generator) -> Shape:
     if signal != "udf" and mesh.why_open is not None:
         raise PolyfieldError(
-            f"--signal {signal}: {mesh.name} has no inside: {mesh.why_open}; close it, or take --signal udf"
+            f"--signal {signal}: {mesh.name} has no inside: {mesh.why_open}; close it, or use --signal udf"
         )
 
     def surface(count: int, random: np.random.Generator) -> np.ndarray:
@@ -124,7 +124,7 @@ def _of_grid(volume: Volume, signal: str, random: np.random.Generator) -> Shape:
     filled = volume.values[..., 0] > _GRID_LEVEL
     if volume.rotation is not None or not filled.any() or filled.all():
         raise PolyfieldError(
-            f"{volume.name}: expected a grid along the axes that is filled in some voxels and empty in others"
+            f"{volume.name}: expected an axis-aligned occupancy grid with both filled voxels (above {_GRID_LEVEL}) and empty ones"
         )
     spacing, origin = np.array(volume.spacing), np.array(volume.origin)
     padded = np.pad(filled, 1)

@@ -32,7 +32,7 @@ def parts_of_category(
     """
     if int(true.max()) >= len(parts):
         raise PolyfieldError(
-            f"{shown(bank)}: points belong to part {int(true.max())}; the bank names {len(parts)}"
+            f"{shown(bank)}: found the part {int(true.max())}; expected 0 to {len(parts) - 1}; fit the bank again with a name for each part"
         )
     return tuple(tuple(true[labels == label].unique().tolist()) for label in range(classes))
 

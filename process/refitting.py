@@ -30,15 +30,15 @@ def refitted(field: Field, spec: FieldSpec, recipe: dict[str, Any], *, seed: int
     signal, kind = spec.meaning.signal, field.meaning.kind
     if kind.drawn != "surface" or signal not in ("udf", "sdf", "occupancy"):
         raise PolyfieldError(
-            f"the field is of {kind.name}, those of the network's bank are of {signal}; expected shapes, or a field of the bank's spec"
+            f"the field stores {kind.name}, but the network reads {signal} fields; expected a field of a shape, or one with the spec of the network's bank"
         )
     if signal != "udf" and not kind.inside:
         raise PolyfieldError(
-            f"the field is of {kind.name}, which has no inside; those of the network's bank are of {signal}"
+            f"the field stores {kind.name}, which has no inside, but the network reads {signal} fields; use an sdf or occupancy field"
         )
     if set(recipe) != {each.name for each in fields(Recipe)}:
         raise PolyfieldError(
-            "the network's bank was fitted by a recipe that is not known; expected a field of its spec"
+            "the recipe of the network's bank is unknown to this polyfield; expected a field with the spec of that bank"
         )
     made = Recipe(**recipe | {"near": tuple(map(tuple, recipe["near"]))})
     count = CLOUD_POINTS if signal == "udf" else _DENSE

@@ -46,12 +46,14 @@ def fit_scene(spec: FieldSpec, recipe: Recipe, path: str, seed: int, device: str
     half = domain.half_size[0]
     if domain.kind != "box" or domain.rotation is not None or any(h != half for h in domain.half_size):
         raise PolyfieldError(
-            f"{shown(path)}: a bank of radiance holds objects, whose scenes are boxes; this one is unbounded: "
+            f"{shown(path)}: the scene is unbounded, but a bank of radiance fields needs objects in cubic boxes; "
             "write a transforms_train.json, as Blender scenes have"
         )
     meaning = replace(spec.meaning, domain=domain)
     if scene.cameras.times is not None:
-        raise PolyfieldError(f"{shown(path)}: its photographs have times; a bank holds objects at rest")
+        raise PolyfieldError(
+            f"{shown(path)}: its photographs have times, but a bank stores only still objects; remove the times"
+        )
     config = FitConfig(
         source=path,
         field=spec.architecture,

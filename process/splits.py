@@ -32,7 +32,7 @@ class Split:
             raise PolyfieldError(f"--split {name!r:.80} is unknown; expected {', '.join(NAMES)} or all")
         rows = self.train + self.val + self.test if name == "all" else getattr(self, name)
         if not rows:
-            raise PolyfieldError(f"--split {name}: the bank has no such objects")
+            raise PolyfieldError(f"--split {name}: the bank has no objects in this split; choose another")
         return name, sorted(rows)
 
 
@@ -46,7 +46,7 @@ def split_of(bank: Bank, seed: int) -> Split:
     rows = [row for row, entry in enumerate(bank.entries) if entry.label is not None]
     if not rows:
         raise PolyfieldError(
-            f"{shown(bank.path)}: the objects have no classes; expected a bank whose objects have them"
+            f"{shown(bank.path)}: the objects have no classes; fit a bank from a set with classes"
         )
     alike = defaultdict(list)
     for row in rows:
@@ -57,7 +57,7 @@ def split_of(bank: Bank, seed: int) -> Split:
     if not split.train or not split.val + split.test:
         raise PolyfieldError(
             f"{shown(bank.path)}: {len(split.train)} objects to train on and {len(split.val + split.test)} held out; "
-            "expected some of both"
+            "expected at least one of each"
         )
     return split
 

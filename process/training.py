@@ -84,7 +84,9 @@ def train(
                 progress(done, f"epoch {epoch + 1} of {training.epochs}")
             history.append(total / steps)
             if not torch.tensor(total).isfinite():
-                raise PolyfieldError(f"training: the loss of epoch {epoch + 1} is not finite; check the bank")
+                raise PolyfieldError(
+                    f"training: the loss of epoch {epoch + 1} is NaN or infinite; look for flagged objects in the bank's quality.json"
+                )
     network.eval()
     return history
 

@@ -64,7 +64,7 @@ class Renderer(ABC):
         """
         if layer not in self.layers:
             raise PolyfieldError(
-                f"layer {layer!r:.80}: a field of {self.field.meaning.signal} has {', '.join(self.layers)}"
+                f"layer {layer!r:.80}: expected {' or '.join(self.layers)} for a {self.field.meaning.signal} field"
             )
         return self.picture(cameras, view, progress)
 

@@ -19,7 +19,7 @@ from polyfield.kernels import uniform
 
 @dataclass(frozen=True)
 class PlacedOptions(NetworkOptions):
-    kernels: int = option(64, 1024)
+    kernels: int = option(64, 1024, "number of kernels")
 
 
 class Placed(Encoding):

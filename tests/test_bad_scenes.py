@@ -218,7 +218,7 @@ def test_a_link_out_of_the_folder(folder, tmp_path_factory):
     (folder / "images" / "1.png").rename(outside)
     os.symlink(outside, folder / "images" / "1.png")
     assert refusal(folder, good()).startswith(
-        "transforms.json: frames[1]: file_path 'images/1.png' is a link out of the scene's folder"
+        "transforms.json: frames[1]: file_path 'images/1.png' is a link to a file outside the scene's folder"
     )
 
 
@@ -227,7 +227,7 @@ def test_a_dynamic_mask_that_is_a_link_out_of_the_folder(folder, tmp_path_factor
     (folder / "small_mask.png").rename(outside)
     os.symlink(outside, folder / "images" / "dynamic_mask_1.png")
     assert refusal(folder, good()).startswith(
-        "transforms.json: frames[1]: file_path 'images/dynamic_mask_1.png' is a link out of the scene's folder"
+        "transforms.json: frames[1]: file_path 'images/dynamic_mask_1.png' is a link to a file outside the scene's folder"
     )
 
 

@@ -156,7 +156,7 @@ def test_an_interrupted_bank_continues_and_has_the_same_bytes(clouds, tmp_path):
         polyfield.fit_set(clouds, out=whole, steps=20, shard_size=2)
         polyfield.fit_set(clouds, out=broken, steps=20, shard_size=2)
         (broken / "shards" / "00003.safetensors").unlink()
-        with pytest.raises(PolyfieldError, match="1 of 5 shards are not there yet"):
+        with pytest.raises(PolyfieldError, match="1 of 5 shards are missing"):
             Bank(broken)
         result = polyfield.fit_set(clouds, out=broken, steps=20, shard_size=2)
     assert result.figures["fitted_now"] == 2
@@ -167,7 +167,7 @@ def test_an_interrupted_bank_continues_and_has_the_same_bytes(clouds, tmp_path):
 def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
     with polyfield.quiet():
         polyfield.fit_set(clouds, out=tmp_path / "bank", steps=5)
-        with pytest.raises(PolyfieldError, match="recipe differs from that of this call"):
+        with pytest.raises(PolyfieldError, match="recipe differs from this command's"):
             polyfield.fit_set(clouds, out=tmp_path / "bank", steps=6)
         with pytest.raises(PolyfieldError, match="--shard-size 0: expected at least 1"):
             polyfield.fit_set(clouds, out=tmp_path / "other", shard_size=0)
@@ -183,7 +183,7 @@ def test_a_shard_of_another_bank_is_refused(clouds, tmp_path):
             polyfield.fit_set(clouds, out=tmp_path / f"{steps}", steps=steps)
     name = "shards/00000.safetensors"
     (tmp_path / "5" / name).write_bytes((tmp_path / "6" / name).read_bytes())
-    with pytest.raises(PolyfieldError, match="is not the shard that bank.json names"):
+    with pytest.raises(PolyfieldError, match="its SHA-256 is not the one in bank.json"):
         Bank(tmp_path / "5").planes([0])
 
 
@@ -229,7 +229,7 @@ def test_folders_say_classes_and_splits(tmp_path):
     "arrays, message",
     [
         ({"points": np.zeros((4, 3))}, "expected \\(M, P, 3\\)"),
-        ({"points": np.zeros((2, 4, 3)), "label": np.array([0, 5]), "classes": np.array(["a"])}, "expected rows of 1 classes"),
+        ({"points": np.zeros((2, 4, 3)), "label": np.array([0, 5]), "classes": np.array(["a"])}, "expected 0 to 0, one number for each of the 1 classes"),
         ({"points": np.zeros((2, 4, 3)), "name": np.array(["a", "a"])}, "occurs twice"),
         ({"points": np.zeros((2, 4, 3)), "split": np.array(["train", "trial"])}, "expected train, val, test"),
         ({"points": np.zeros((2, 4, 3)), "parts": np.zeros((2, 5), int)}, "expected whole numbers"),
@@ -333,7 +333,7 @@ def test_a_shard_states_what_it_holds(clouds, tmp_path):
     shard = Shard.read(tmp_path / "bank" / "shards" / "00000.safetensors")
     short = Shard(shard.entries[:-1], shard.tensors)
     short.write(tmp_path / "short.safetensors")
-    with pytest.raises(PolyfieldError, match="states 8 objects"):
+    with pytest.raises(PolyfieldError, match="lists 8 objects"):
         Shard.read(tmp_path / "short.safetensors")
 
 

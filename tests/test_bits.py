@@ -138,7 +138,7 @@ class TestBadFiles:
 
     def test_an_occupancy_that_does_not_inflate_is_refused(self, path):
         packed = read_tensors(path)[0]["context.occupancy"]
-        for bad, words in ((packed[:-1], "does not hold 92 bytes"), (packed.flip(0), "is no zlib stream")):
+        for bad, words in ((packed[:-1], "does not hold 92 bytes"), (packed.flip(0), "is not a zlib stream")):
             rewrite(path, {"context.occupancy": bad.contiguous()})
             assert words in refused(path)
 

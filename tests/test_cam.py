@@ -198,7 +198,7 @@ class TestFieldsThatAreNotPointwise:
     def test_they_are_neither_converted_nor_edited(self, options):
         field = field_of("radiance", **options)
         with pytest.raises(
-            PolyfieldError, match="convert: the teacher's values depend on more than the point"
+            PolyfieldError, match="convert: the teacher's values depend on the direction or on the whole ray"
         ):
             Teacher(field, FieldContext())
         with pytest.raises(PolyfieldError, match="edit: the field's values depend on more than the point"):

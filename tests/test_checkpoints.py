@@ -86,10 +86,12 @@ def test_a_step_reached_again_replaces_its_generation(run):
 
 
 def test_a_step_that_is_not_there_is_refused_with_those_that_are(run, tmp_path_factory):
-    assert refused(lambda: checkpoints.load(run, 7)).endswith("no checkpoint of step 7; there are 900, 1000")
+    assert refused(lambda: checkpoints.load(run, 7)).endswith(
+        "no checkpoint of step 7; found the steps 900, 1000"
+    )
     empty = tmp_path_factory.mktemp("empty")
     assert "holds no complete checkpoint" in refused(lambda: checkpoints.load(empty))
-    assert "there is none" in refused(lambda: checkpoints.load(empty, 7))
+    assert "found no checkpoint" in refused(lambda: checkpoints.load(empty, 7))
 
 
 # -- writing
@@ -147,7 +149,9 @@ def test_a_save_that_the_system_refuses_leaves_the_generations(run, monkeypatch,
         try:
             save(run, step, new=True)
         except PolyfieldError as error:
-            assert str(error).startswith(str(folder(run, step))) and "disk or the quota is full" in str(error)
+            assert str(error).startswith(
+                str(folder(run, step))
+            ) and "disk is full or the quota is reached" in str(error)
             assert "bytes" in str(error) and str(error).isprintable()
     assert is_good(checkpoints.load(run), checkpoints.generations(run)[-1])
     save(run, 1200)
@@ -259,7 +263,9 @@ def check_refused(run: Path, name: str) -> str:
     """The newest generation is refused by the file's name, with the way to the good one."""
     message = refused(lambda: checkpoints.load(run))
     assert message.startswith(str(folder(run, 1000) / name)), message
-    assert message.endswith("; the nearest good generation is step 900: take it with --generation 900")
+    assert message.endswith(
+        "; the nearest intact checkpoint is that of step 900: use it with --generation 900"
+    )
     return message
 
 
@@ -269,7 +275,7 @@ def test_the_way_out_is_the_nearest_good_one_or_none(run):
     assert is_good(checkpoints.load(run, 900), 900)
     (folder(run, 900) / "state.json").write_bytes(b"")
     message = refused(lambda: checkpoints.load(run))
-    assert message.endswith("no other generation is good: fit again from the start")
+    assert message.endswith("no other checkpoint is intact; fit again from the start")
 
 
 @pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])

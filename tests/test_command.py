@@ -38,7 +38,7 @@ class TestRefusedFits:
             tmp_path / "dark" / "transforms_train.json",
             lambda data: [frame.update(mask_path="mask.png") for frame in data["frames"]],
         )
-        assert "masks leave no pixel" in mistake(capsys, "fit", "dark", "--steps", "3", "--out", "run")
+        assert "masks exclude every pixel" in mistake(capsys, "fit", "dark", "--steps", "3", "--out", "run")
         assert [path.name for path in tmp_path.iterdir()] == ["dark"]
 
 
@@ -52,7 +52,9 @@ class TestDoctor:
     def test_doctor_warms_a_gpu_only(self, tmp_path, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         err = run("doctor", "--warm", cwd=tmp_path, status=1)[1]
-        assert err == "error: --warm: there is no GPU here, and other kernels are compiled at installation\n"
+        assert (
+            err == "error: --warm: no GPU was found, and kernels for the CPU need no warming; omit --warm\n"
+        )
 
 
 @pytest.mark.slow
@@ -135,7 +137,7 @@ def test_waiting_threads_of_torch_sleep(monkeypatch, capsys):
     "arguments, words",
     [
         (["fit", "nowhere"], "nowhere: no such file or folder"),
-        (["fit", "--steps", "5", "--seconds", "5"], "give --steps or --seconds, not both"),
+        (["fit", "--steps", "5", "--seconds", "5"], "give either --steps or --seconds"),
         (["fit", "--steps", "0"], "--steps is 0; expected 1 to"),
         (["fit", "--seconds", "nan"], "--seconds is nan"),
         (["fit", "--downscale", "0"], "--downscale is 0"),

@@ -160,7 +160,7 @@ def test_a_video_is_rendered_at_its_own_rate_and_a_time_is_one_frame(tmp_path, c
     assert out["frames"] == 3 and len(list((tmp_path / "frames").glob("*.png"))) == 3
     for arguments, words in (
         (["--time", 2], "--time is 2; expected 0 to 1"),
-        (["--time", 0.5, "--path", "video"], "--time 0.5: a video shows all times; take --path picture"),
+        (["--time", 0.5, "--path", "video"], "--time 0.5: a video shows all times; use --path picture"),
         (
             ["--path", "orbit"],
             "--path orbit: expected 'video' or 'picture' for a field with the signal 'video'",

@@ -172,7 +172,7 @@ class TestResume:
         picture = tmp_path / "tiny" / "train" / "r_003.png"
         picture.write_bytes((tmp_path / "tiny" / "train" / "r_004.png").read_bytes())
         _, err = run("resume", "run", cwd=tmp_path, status=1)
-        assert "differs from the run's: the source has changed" in err
+        assert "has changed since the run began" in err
 
     def test_checkpoints_that_lost_their_manifests_are_not_started_over(self, copy, capsys):
         for manifest in copy.rglob("manifest.json"):

@@ -134,10 +134,10 @@ def test_sizes_are_asked_in_bytes(capsys):
     "arguments, words",
     [
         (["open.obj", "--signal", "sdf"], "--signal sdf: open.obj has no inside: "),
-        (["open.obj", "--signal", "occupancy"], "take --signal udf"),
+        (["open.obj", "--signal", "occupancy"], "use --signal udf"),
         (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
-        (["waves.png", "--field", "vm"], "image fields: it needs three axes, and this has 2; use cp"),
+        (["waves.png", "--field", "vm"], "image fields: it needs three axes, but the field has 2; use cp"),
         (
             ["scan.npy", "--downscale", "2"],
             "--downscale 2: scan.npy is a volume; only scenes, pictures and videos",
@@ -209,7 +209,7 @@ def test_a_source_that_was_moved_is_given_again(capsys):
         result, _ = run(capsys, verb, "run", "--source", "elsewhere/w.png")
         assert result["psnr"] == before["psnr"]
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("waves.png")
-    assert "differs from the run's: the source has changed" in refused(capsys, "eval", "run")
+    assert "has changed since the run began" in refused(capsys, "eval", "run")
 
 
 @pytest.mark.parametrize("name", ["huge.npy", "far.nii"])

@@ -140,7 +140,7 @@ class TestRuns:
         with pytest.raises(PolyfieldError, match="has changed since it was edited"):
             polyfield.load(run)
         stored.unlink()
-        with pytest.raises(PolyfieldError, match="is no longer there"):
+        with pytest.raises(PolyfieldError, match="no longer exists"):
             polyfield.load(run)
 
     @pytest.mark.parametrize(
@@ -173,7 +173,9 @@ class TestRuns:
 
     def test_only_radiance_is_edited(self, tmp_path):
         polyfield.save(polyfield.create("hashgrid", "sdf", BOX, **SMALL), tmp_path / "shape.field")
-        with pytest.raises(PolyfieldError, match="edit: the field is of sdf; expected radiance at rest"):
+        with pytest.raises(
+            PolyfieldError, match="edit: the field stores sdf; only still radiance fields can be edited"
+        ):
             polyfield.edit(tmp_path / "shape.field", erase=(0, 0, 0, 1, 1, 1), out=tmp_path / "none")
 
 
@@ -226,7 +228,7 @@ class TestConvertCommand:
                 polyfield.convert("balls:sdf", steps=5, out="no")
             with pytest.raises(PolyfieldError, match="a function needs --box"):
                 polyfield.convert("balls:sdf", signal="sdf", steps=5, out="no")
-            with pytest.raises(PolyfieldError, match="balls:none: no such function"):
+            with pytest.raises(PolyfieldError, match="balls:none: the function cannot be loaded"):
                 polyfield.convert("balls:none", signal="sdf", box=box, steps=5, out="no")
 
     def test_what_is_no_teacher_is_refused(self, tmp_path):

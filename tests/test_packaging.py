@@ -104,8 +104,8 @@ def test_without_a_compiler_it_installs_and_says_so(tmp_path):
     done = there.run("python", "-m", "polyfield.apps", "doctor", POLYFIELD_KERNELS="native")
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.splitlines()[-1] == (
-        "error: POLYFIELD_KERNELS=native: polyfield was installed without them; install a C++ compiler and install "
-        "polyfield again, or unset it"
+        "error: POLYFIELD_KERNELS=native: these kernels are not installed; install a C++ compiler and install "
+        "polyfield again, or unset the variable"
     )
 
 

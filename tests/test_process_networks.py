@@ -245,7 +245,7 @@ def test_splits_are_by_class_and_by_hash(bank):
     assert split.held_out() == ("val", split.val) and split.held_out("all")[1] == list(range(30))
     with pytest.raises(PolyfieldError, match="'valid' is unknown; expected train, val, test or all"):
         split.held_out("valid")
-    with pytest.raises(PolyfieldError, match="--split test: the bank has no such objects"):
+    with pytest.raises(PolyfieldError, match="--split test: the bank has no objects in this split"):
         split.held_out("test")
 
 
@@ -334,7 +334,7 @@ def changed(model: Path, path: Path, change) -> Path:
 @pytest.mark.parametrize(
     "change, said",
     [
-        (lambda t, m, p: m.update(format="polyfield-field"), "is no trained network"),
+        (lambda t, m, p: m.update(format="polyfield-field"), "is not a trained network"),
         (lambda t, m, p: m.update(version="9"), "version '9'"),
         (lambda t, m, p: p.pop("seed"), "expected kind, options"),
         (lambda t, m, p: p.update(kind="resnet"), "kind 'resnet' is unknown"),
@@ -344,7 +344,7 @@ def changed(model: Path, path: Path, change) -> Path:
         (lambda t, m, p: p["options"].update(width=True), "width is True"),
         (lambda t, m, p: p["options"].update(width=60000), "tensor shared.0.weight is torch.float32"),
         (lambda t, m, p: t.pop("last.bias"), "tensor last.bias is absent"),
-        (lambda t, m, p: t.update(more=torch.zeros(2)), "belong to no network"),
+        (lambda t, m, p: t.update(more=torch.zeros(2)), "a network of kind"),
         (lambda t, m, p: p["classes"].append("third"), "2 outputs for 3 classes"),
         (lambda t, m, p: p["spec"].pop("meaning"), "field spec"),
     ],
@@ -391,11 +391,11 @@ def test_a_field_of_another_spec_is_fitted_anew(signal, tmp_path):
     assert is_of_spec(found, spec)
     radii = (surface_points(found, 500) - torch.tensor([1.0, 2.0, 3.0])).norm(dim=1)
     assert (radii - 0.3).abs().mean() < 0.02
-    with pytest.raises(PolyfieldError, match="a recipe that is not known"):
+    with pytest.raises(PolyfieldError, match="recipe of the network's bank is unknown"):
         refitted(other, spec, {"steps": 1})
     if signal != "udf":
         open_surface = create(FieldSpec.of("densegrid", "udf", UNIT))
-        with pytest.raises(PolyfieldError, match="the field is of udf, which has no inside"):
+        with pytest.raises(PolyfieldError, match="the field stores udf, which has no inside"):
             refitted(open_surface, spec, plain(recipe))
 
 
@@ -454,20 +454,23 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
         ),
         ([bank, "--epochs", 0], "--epochs 0: expected at least 1"),
         ([bank, "--split", "some"], "--split 'some' is unknown"),
-        ([bank, "--neighbours", bank], "--neighbours: is of no use with a bank"),
-        ([bank, "--model", model, "--epochs", 3], "--epochs: is of no use with --model"),
+        ([bank, "--neighbours", bank], "--neighbours: cannot be combined with a bank"),
+        ([bank, "--model", model, "--epochs", 3], "--epochs: cannot be combined with --model"),
         ([bank, "--out", bank], "already exists and is not an empty folder"),
         ([bank, "--model", parts_model], "is a network of kind parts; use it with `polyfield segment`"),
-        ([bank, "--model", bank / "shards" / "00000.safetensors"], "is no trained network"),
-        ([tmp_path / "three.field"], "is one field; give --model"),
-        ([tmp_path / "three.field", "--model", model, "--seed", 1], "--seed: is of no use with one field"),
+        ([bank, "--model", bank / "shards" / "00000.safetensors"], "is not a trained network"),
+        ([tmp_path / "three.field"], "is a single field; give --model"),
+        (
+            [tmp_path / "three.field", "--model", model, "--seed", 1],
+            "--seed: cannot be combined with one field",
+        ),
         (
             [tmp_path / "three.field", "--model", model, "--neighbours", tmp_path / "three.field"],
-            "is no bank",
+            "is not a bank",
         ),
         (
             [tmp_path / "other.field", "--model", model],
-            "other.field: the field is of volume, those of the network's bank are of sdf",
+            "other.field: the field stores volume, but the network reads sdf fields",
         ),
         ([tmp_path / "absent"], "absent: no such file or folder"),
         ([tmp_path / "empty"], "is neither a bank nor a run"),
@@ -476,7 +479,7 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
     renamed = make_bank(tmp_path / "renamed")
     text = (renamed / "bank.json").read_text().replace('"wide"', '"broad"')
     (renamed / "bank.json").write_text(text)
-    assert "names 2, wide, narrow" in mistake(capsys, "classify", renamed, "--model", model)
+    assert "was trained on 2 (wide, narrow)" in mistake(capsys, "classify", renamed, "--model", model)
 
 
 def ball(path: Path, spec: FieldSpec = SPEC):
@@ -531,8 +534,8 @@ def test_mistakes_of_segment_are_named(bank, model, parts_bank, parts_model, tmp
     field = tmp_path / "ball.field"
     ball(field)
     for arguments, said in [
-        ([bank], "the points have no parts"),
-        ([parts_bank, "--category", "wide"], "--category: is of no use with a bank"),
+        ([bank], "the points have no part labels"),
+        ([parts_bank, "--category", "wide"], "--category: cannot be combined with a bank"),
         ([parts_bank, "--model", model], "is a network of kind pointnet; use it with `polyfield classify`"),
         ([bank, "--model", parts_model], "has 2 classes"),
         ([field, "--model", parts_model], "give --model and --category"),

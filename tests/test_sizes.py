@@ -45,7 +45,7 @@ def test_the_largest_that_fits(field, bits):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({}, "vm cannot store image fields: it needs three axes, and this has 2; use cp"),
+        ({}, "vm cannot store image fields: it needs three axes, but the field has 2; use cp"),
         ({"resolution": 8}, "vm cannot store image fields"),
     ],
 )

@@ -105,7 +105,9 @@ def test_every_voxel_stands_where_its_affine_says(tmp_path, axes, error):
 
 def test_times_of_a_nifti_are_refused_and_vectors_are_channels(tmp_path):
     nibabel.save(nibabel.Nifti1Image(noise(4, 5, 6, 3), np.eye(4)), tmp_path / "a.nii")
-    assert "has 3 times; expected one: save it alone" in refusal(tmp_path / "a.nii", "volume")
+    assert "has 3 time points; expected one: save a single time point" in refusal(
+        tmp_path / "a.nii", "volume"
+    )
     nibabel.save(nibabel.Nifti1Image(noise(4, 5, 6, 1, 3), np.eye(4)), tmp_path / "b.nii")
     assert np.array_equal(open_volume(tmp_path / "b.nii").values, noise(4, 5, 6, 1, 3)[:, :, :, 0])
 

@@ -89,9 +89,13 @@ def test_the_mode_follows_the_umask(tmp_path, umask):
 @pytest.mark.parametrize(
     "call, number, words",
     [
-        ("fsync", errno.ENOSPC, "cannot write 2,000 bytes: the disk or the quota is full; make room"),
+        (
+            "fsync",
+            errno.ENOSPC,
+            "cannot write 2,000 bytes: the disk is full or the quota is reached; free some space",
+        ),
         ("fsync", errno.EIO, "cannot write 2,000 bytes: input/output error"),
-        ("replace", errno.EROFS, "may not be written to"),
+        ("replace", errno.EROFS, "permission denied"),
         ("replace", errno.EXDEV, "invalid cross-device link"),
     ],
 )

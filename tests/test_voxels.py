@@ -152,7 +152,7 @@ class TestFiles:
         [
             ("nodes", None, 1, "tensor nodes is 1; expected 2 to 24"),
             ("nodes", None, 25, "tensor nodes is 25; expected 2 to 24"),
-            ("node_of_row", 5, 12**3, "names nodes up to 1728"),
+            ("node_of_row", 5, 12**3, "has values up to 1728"),
             ("node_of_row", 5, -2, "tensor node_of_row"),
             ("node_of_row", 0, 0, "tensor node_of_row"),
         ],

@@ -65,7 +65,7 @@ def pictures(
     """
     for look in looks:
         if gone():
-            raise PolyfieldError("the browser has gone")
+            raise PolyfieldError("the browser has disconnected")
         order = Order(look, height)
         painter.order(order)
         order.done.wait()

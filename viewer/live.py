@@ -9,8 +9,8 @@ from polyfield.fitting.fit import Fit, Step
 from polyfield.viewer.painter import Painter
 
 MOVING, RESTING = (
-    0.18,
-    0.015,
+    0.14,
+    0.01,
 )  # shares of the time that drawing takes while somebody looks around, and otherwise
 _FOLLOW = 2.0  # seconds between updates of the curve
 _MOST = 400  # numbers of a curve

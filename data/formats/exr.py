@@ -33,7 +33,7 @@ def read(path: Path, most_pixels: int) -> Exr:
     with unheard():
         head = OpenEXR.File(str(path), header_only=True)
         if len(head.parts) != 1:
-            raise Malformed(f"has {len(head.parts)} parts; expected one part: export it alone")
+            raise Malformed(f"has {len(head.parts)} parts; expected one: export a single part")
         (left, top), (width, height) = _window(head.header()["dataWindow"])
         (shown_left, shown_top), shown = _window(head.header()["displayWindow"])
         for wide, high in ((width, height), shown):

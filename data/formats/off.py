@@ -45,7 +45,7 @@ def read(data: bytes) -> Polygons:
         used = [row[1 : 1 + count] for row, count in zip(rows, counts.tolist())]
         corners = np.array([int(word) for row in used for word in row], np.int64)
     except (ValueError, OverflowError):
-        raise Malformed("a face is not whole numbers; export it again") from None
+        raise Malformed("a face has values that are not whole numbers; export it again") from None
     for face, (row, count) in enumerate(zip(used, counts.tolist())):
         if len(row) != count:
             raise Truncated(f"face {face} states {count} corners and has {len(row)}")

@@ -105,7 +105,7 @@ def _text(body: bytes, kind: np.dtype, count: int) -> dict[str, np.ndarray]:
     try:
         values = np.array(words[: count * width], np.float64).reshape(count, width)
     except ValueError:
-        raise Malformed("a point is not numbers; export it again") from None
+        raise Malformed("a point has values that are not numbers; export it again") from None
     ends = np.cumsum(list(widths.values()))
     return {name: values[:, end - size : end] for (name, size), end in zip(widths.items(), ends)}
 

@@ -13,8 +13,8 @@ from polyfield.fields.parts.growing import GrowingTables
 
 @dataclass(frozen=True)
 class CpOptions(NetworkOptions):
-    resolution: int = option(256, 1 << 14, least=2)  # nodes of a line
-    rank: int = option(96, 1024)  # products
+    resolution: int = option(256, 1 << 14, "nodes along an axis", least=2)
+    rank: int = option(96, 1024, "number of products")
 
 
 class Cp(GrowingTables):

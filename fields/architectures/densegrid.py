@@ -14,10 +14,12 @@ from polyfield.kernels import Levels
 
 @dataclass(frozen=True)
 class DenseGridOptions(NetworkOptions):
-    levels: int = option(4, 32)
-    features: int = option(4, 8)  # of each entry
-    coarsest: int = option(16, 1 << 12, least=2)  # nodes along an axis; with one level it is the finest
-    finest: int = option(128, 1 << 14, least=2)
+    levels: int = option(4, 32, "number of resolutions")
+    features: int = option(4, 8, "numbers for each node")
+    coarsest: int = option(
+        16, 1 << 12, "nodes along an axis at the coarsest level, if there are several", least=2
+    )
+    finest: int = option(128, 1 << 14, "nodes along an axis at the finest level", least=2)
 
 
 class DenseGrid(Tables):
@@ -42,7 +44,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="densegrid",
     paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
-    advice="For small domains and volumes, where every node is used: as fast as `hashgrid`, and without collisions.",
+    advice="For small domains and volumes, where every grid node is used. It is as fast as `hashgrid` and has no hash collisions.",
     options=DenseGridOptions,
     encoding=DenseGrid,
     size_option="finest",

@@ -23,12 +23,18 @@ from polyfield.fields.stored import Group
 
 @dataclass(frozen=True)
 class MlpOptions(NetworkOptions):
-    frequencies: int = option(8, 16)  # octaves of sine and cosine on each axis; a network of sines takes none
-    fourier: int = option(0, 4096, least=0)  # random frequencies in place of the octaves
-    sigma: int = option(10, 1000)  # their standard deviation, in periods across the domain
-    width: int = option(64, 1024)
-    layers: int = option(3, 16)
-    colour_layers: int = option(1, 16)
+    frequencies: int = option(
+        8, 16, "octaves of sines and cosines of the point; unused if the activation is a sine"
+    )
+    fourier: int = option(
+        0, 4096, "number of random frequencies that replace the octaves; 0 for none", least=0
+    )
+    sigma: int = option(
+        10, 1000, "standard deviation of the random frequencies, in periods across the domain"
+    )
+    width: int = option(64, 1024, "units of every hidden layer")
+    layers: int = option(3, 16, "hidden layers of the main network")
+    colour_layers: int = option(1, 16, "hidden layers of the colour network, of radiance")
 
 
 class Mlp(Encoding):
@@ -72,7 +78,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="mlp",
     paper="Mildenhall, Srinivasan, Tancik et al. 2020: NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis",
-    advice="For the smallest fields and for smooth values; fits take longest.",
+    advice="For the smallest files and for smooth signals. Fits take longer than those of grids and planes.",
     options=MlpOptions,
     encoding=Mlp,
     size_option="width",

@@ -29,15 +29,25 @@ _NETWORK_BAND = {2: (1.0, 1000.0), 3: (30.0, 300.0)}
 
 @dataclass(frozen=True)
 class RbfOptions(NetworkOptions):
-    kernels: int = option(16384, 1 << 20, least=16)
-    features: int = option(16, 64)  # of a kernel; in radiance, kernels have those of the latent vector
-    shape: str = choice("inverse", "linear")  # of a kernel: 1 / (1 + d^2) along axes of its own, or a pyramid
-    sines: str = choice("none", "both", "kernels", "network")  # where sines are; none in radiance
-    levels: int = option(8, 32)  # of the grid
-    grid_features: int = option(4, 8)  # of each entry
-    entries: int = option(16, 256)  # of a level at most, for each kernel, rounded up to a power of two
-    coarsest: int = option(16, 1 << 16, least=2)  # nodes along an axis
-    finest: int = option(1024, 1 << 16, least=2)
+    kernels: int = option(16384, 1 << 20, "number of kernels", least=16)
+    features: int = option(16, 64, "numbers for each kernel; of radiance, as many as the latent vector has")
+    shape: str = choice(
+        "inverse", "linear", about="height of a kernel: 1 / (1 + d^2) along its own axes, or a pyramid"
+    )
+    sines: str = choice(
+        "none",
+        "both",
+        "kernels",
+        "network",
+        about="where sines are composed: nowhere, with kernels, in the network, or both; nowhere in radiance",
+    )
+    levels: int = option(8, 32, "number of resolutions of the grid")
+    grid_features: int = option(4, 8, "numbers for each entry of the grid")
+    entries: int = option(
+        16, 256, "most entries of a level for each kernel; their number is rounded up to a power of two"
+    )
+    coarsest: int = option(16, 1 << 16, "nodes along an axis at the coarsest level", least=2)
+    finest: int = option(1024, 1 << 16, "nodes along an axis at the finest level", least=2)
 
 
 class Grid(Tables):
@@ -93,7 +103,7 @@ def _encoding(meaning: Meaning, options: RbfOptions) -> Grid:
 def _trunk(inputs: int, outputs: int, options: RbfOptions, meaning: Meaning) -> Trunk:
     if meaning.kind.directional and options.sines != "none":
         raise PolyfieldError(
-            f"rbf: option sines is {options.sines!r}; kernels of {meaning.signal} fields have no sines; use none"
+            f"rbf: option sines is {options.sines!r}; kernels of {meaning.signal} fields have no sines; use 'none'"
         )
     if options.sines in ("both", "network"):
         return ComposedTrunk(inputs, outputs, options, _NETWORK_BAND[meaning.axes])
@@ -121,13 +131,13 @@ def _suited(extent: Extent) -> dict[str, Any]:
 
 
 def _refusal(meaning: Meaning) -> str | None:
-    return "kernels have no extent in time" if meaning.moving else None
+    return "it has no time axis; use kplanes" if meaning.moving else None
 
 
 ARCHITECTURE = Architecture(
     name="rbf",
     paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
-    advice="For pictures and shapes of uneven detail, where bytes count more than time.",
+    advice="For pictures and shapes with uneven detail, if file size matters more than fitting time.",
     options=RbfOptions,
     encoding=_encoding,
     size_option="kernels",

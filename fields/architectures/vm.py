@@ -12,8 +12,8 @@ from polyfield.fields.parts.growing import GrowingTables
 
 @dataclass(frozen=True)
 class VmOptions(NetworkOptions):
-    resolution: int = option(192, 1 << 14, least=2)  # nodes along an axis
-    rank: int = option(16, 256)  # products for each way to part the axes
+    resolution: int = option(192, 1 << 14, "nodes along an axis", least=2)
+    rank: int = option(16, 256, "number of products for each of the three pairs of a plane and a line")
 
 
 class Vm(GrowingTables):
@@ -27,13 +27,13 @@ class Vm(GrowingTables):
 
 
 def _refusal(meaning: Meaning) -> str | None:
-    return None if meaning.axes == 3 else f"it needs three axes, and this has {meaning.axes}; use cp"
+    return None if meaning.axes == 3 else f"it needs three axes, but the field has {meaning.axes}; use cp"
 
 
 ARCHITECTURE = Architecture(
     name="vm",
     paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
-    advice="For compact scenes of high quality, where a fit may take longer.",
+    advice="For small files of high quality, if a longer fit is acceptable.",
     options=VmOptions,
     encoding=Vm,
     size_option="resolution",

@@ -18,9 +18,11 @@ from polyfield.fields.parts.trunk import CodeTrunk
 
 @dataclass(frozen=True)
 class VoxelOptions:
-    rows: int = option(1 << 18, 1 << 26, least=28)  # nodes that are stored, at most
-    nodes: int = option(256, 512, least=3)  # of a radiance field along an axis, at most
-    degree: int = option(2, 4)  # of the spherical harmonics: degree^2 coefficients for each channel
+    rows: int = option(1 << 18, 1 << 26, "most nodes that are stored", least=28)
+    nodes: int = option(256, 512, "most nodes along an axis, of radiance", least=3)
+    degree: int = option(
+        2, 4, "degree of the spherical harmonics, of radiance: degree^2 coefficients for each channel"
+    )
 
 
 class ValueGrid(GrowingTables):
@@ -46,13 +48,13 @@ def _head(meaning: Meaning) -> type[EncodedField]:
 
 
 def _refusal(meaning: Meaning) -> str | None:
-    return "its nodes are in space alone" if meaning.moving else None
+    return "it has no time axis; use kplanes" if meaning.moving else None
 
 
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
-    advice="For values without any network: a query is one interpolation, and colours are spherical harmonics.",
+    advice="For fields without a network. A query is one interpolation, and spherical harmonics give the colours.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",

@@ -80,7 +80,7 @@ class SparseGrid(Encoding):
             raise PolyfieldError(f"tensor nodes is {nodes}; expected 2 to {self._most}")
         if int(self.node_of_row.min()) < -1 or last >= nodes**3 or self.node_of_row[0] != -1:
             raise PolyfieldError(
-                f"tensor node_of_row names nodes up to {last}; expected -1, and then -1 to {nodes**3 - 1}"
+                f"tensor node_of_row has values up to {last}; expected -1 in the first row and -1 to {nodes**3 - 1} in the others"
             )
         self._nodes = nodes
         self._index()

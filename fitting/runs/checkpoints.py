@@ -179,7 +179,9 @@ def _load(run: Path, step: int | None) -> Checkpoint:
         if step is None:
             raise _none_whole(run)
     elif step not in folders:
-        there = f"there are {', '.join(map(str, sorted(folders)))}" if folders else "there is none"
+        there = (
+            f"found the steps {', '.join(map(str, sorted(folders)))}" if folders else "found no checkpoint"
+        )
         raise PolyfieldError(f"{shown(run)}: no checkpoint of step {step}; {there}")
     try:
         tensors, state = _read(folders[step], step)
@@ -300,5 +302,5 @@ def _way_out(folders: dict[int, Path], bad: int) -> str:
     for step in sorted(folders.keys() - {bad}, key=lambda step: (abs(step - bad), -step)):
         with contextlib.suppress(PolyfieldError):
             _read(folders[step], step)
-            return f"the nearest good generation is step {step}: take it with --generation {step}"
-    return "no other generation is good: fit again from the start"
+            return f"the nearest intact checkpoint is that of step {step}: use it with --generation {step}"
+    return "no other checkpoint is intact; fit again from the start"

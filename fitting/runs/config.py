@@ -56,7 +56,7 @@ class FitConfig:
         if self.spec is not None:
             FieldSpec.from_json(self.spec)
         if (self.steps is None) == (self.seconds is None):
-            raise PolyfieldError("give --steps or --seconds, not both")
+            raise PolyfieldError("give either --steps or --seconds")
         _within("steps", self.steps, 1, 10**9)
         _within("seconds", self.seconds, 1e-3, 10**9)
         _within("downscale", self.downscale, 1, 1 << 16)
@@ -86,7 +86,7 @@ class FitConfig:
         config = {"bits": None, **config}  # older runs have none
         if missing := sorted(set(names) - config.keys()):
             raise PolyfieldError(
-                f"{where}: the keys {', '.join(missing)} are missing; config.json is incomplete"
+                f"{where}: the keys {', '.join(missing)} are missing; restore config.json, or begin a new run"
             )
         with naming(where):
             return FitConfig(**{name: config[name] for name in names})

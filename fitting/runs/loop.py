@@ -54,4 +54,6 @@ def train(
 
 def _last_good(run: Run) -> str:
     steps = checkpoints.generations(run.path)
-    return f"the last good checkpoint is of step {steps[-1]}" if steps else "no checkpoint had been saved"
+    return (
+        f"the last good checkpoint is that of step {steps[-1]}" if steps else "no checkpoint had been saved"
+    )

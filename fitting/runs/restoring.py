@@ -13,15 +13,17 @@ def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> No
     """Refuse tensors of another field. `expected` are the allowed shapes of each, as text from `shape`."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in expected:
-            raise PolyfieldError(f"checkpoint: tensor {name:.80} is not part of the field of config.json")
+            raise PolyfieldError(
+                f"checkpoint: tensor {name:.80} does not belong to the field that config.json describes"
+            )
         wanted = ", ".join(sorted(expected[name]))
         if name not in found:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is missing; the field of config.json has {wanted}"
+                f"checkpoint: tensor {name} is missing; expected {wanted}, as config.json describes the field"
             )
         if (there := shape(found[name])) not in expected[name]:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is {there}; the field of config.json has {wanted}"
+                f"checkpoint: tensor {name} is {there}; expected {wanted}, as config.json describes the field"
             )
 
 

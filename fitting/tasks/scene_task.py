@@ -84,7 +84,7 @@ class SceneTask(Task):
         images, masks = [scene.images[i] for i in train], [scene.masks[i] for i in train]
         source = Photographs(cameras, images, masks, device)
         if not len(source):
-            raise PolyfieldError(f"{scene.name}: the masks leave no pixel to fit to")
+            raise PolyfieldError(f"{scene.name}: the masks exclude every pixel; correct or remove the masks")
         count = cascades(domain)
         seen = visible(cameras, domain, count).to(device) if count > 1 else None
         return lambda field, optimiser, terms: RayObjective(

@@ -49,7 +49,7 @@ def suited(
         found = with_size(spec, _sizes(spec)[0])
         if asked:
             raise PolyfieldError(
-                f"--bytes {size}: the smallest {spec.architecture} takes {stored_bytes(found):,} bytes with these options"
+                f"--bytes {size}: the smallest {spec.architecture} takes {stored_bytes(found):,} bytes with these options; give at least that many bytes"
             )
     return found
 

@@ -65,6 +65,11 @@ inline Network network_of(const Layers& weights, const Layers& biases, bool sine
     return network;
 }
 
+// numbers are (points, hidden layers, 2, channels).
+inline Modulation modulation_of(const std::optional<Floats>& numbers, bool normed) {
+    return {numbers ? numbers->data() : nullptr, numbers ? int(numbers->shape(3)) : 1, normed};
+}
+
 void bind_rbf(nb::module_& m);
 void bind_field(nb::module_& m);  // after Grid, Occupancy and Adam, which it takes
 

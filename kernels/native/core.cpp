@@ -108,20 +108,27 @@ NB_MODULE(_core, m) {
                                        int64_t(points.shape(0)), to.data());
     }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
 
-    m.def("mlp", [](Floats x, const Layers& weights, const Layers& biases, bool sine, Floats out) {
+    m.def("mlp", [](Floats x, const Layers& weights, const Layers& biases, bool sine, std::optional<Floats> modulation,
+                    bool normed, Floats out) {
         Call call;
-        kernels->mlp(network_of(weights, biases, sine), x.data(), int64_t(x.shape(0)), out.data());
-    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert());
-    m.def("mlp_backward", [](Floats x, const Layers& weights, const Layers& biases, bool sine, Floats gradient,
-                             std::optional<Floats> to_x, const Layers& to_weights, const Layers& to_biases) {
+        kernels->mlp(network_of(weights, biases, sine), modulation_of(modulation, normed), x.data(),
+                     int64_t(x.shape(0)), out.data());
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert().none(),
+       nb::arg(), nb::arg().noconvert());
+    m.def("mlp_backward", [](Floats x, const Layers& weights, const Layers& biases, bool sine,
+                             std::optional<Floats> modulation, bool normed, Floats gradient, std::optional<Floats> to_x,
+                             std::optional<Floats> to_modulation, const Layers& to_weights, const Layers& to_biases) {
         Call call;
         float *to_weight[MAX_LAYERS], *to_bias[MAX_LAYERS];
         for (size_t l = 0; l < to_weights.size(); ++l) to_weight[l] = to_weights[l].data();
         for (size_t l = 0; l < to_biases.size(); ++l) to_bias[l] = to_biases[l].data();
-        kernels->mlp_backward(network_of(weights, biases, sine), x.data(), gradient.data(), int64_t(x.shape(0)),
-                              to_x ? to_x->data() : nullptr, to_weight, to_biases.empty() ? nullptr : to_bias);
-    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
-       nb::arg().noconvert().none(), nb::arg().noconvert(), nb::arg().noconvert());
+        kernels->mlp_backward(network_of(weights, biases, sine), modulation_of(modulation, normed), x.data(),
+                              gradient.data(), int64_t(x.shape(0)), to_x ? to_x->data() : nullptr,
+                              to_modulation ? to_modulation->data() : nullptr, to_weight,
+                              to_biases.empty() ? nullptr : to_bias);
+    }, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert().none(),
+       nb::arg(), nb::arg().noconvert(), nb::arg().noconvert().none(), nb::arg().noconvert().none(),
+       nb::arg().noconvert(), nb::arg().noconvert());
 
     bind_rbf(m);
 

@@ -37,6 +37,13 @@ struct Network {
     bool sine;  // between the layers: sine, or else ReLU
 };
 
+// Scales and shifts of a network's hidden layers; kernels/operations.py has the equations.
+struct Modulation {
+    const float* numbers;  // (points, hidden layers, 2, channels): gamma - 1 and beta; null if there is none
+    int channels;          // 1, or the width of the hidden layers
+    bool normed;
+};
+
 // Occupied cells in bricks of 4^3, a bit each, and bits of occupied bricks in blocks of 4^3 bricks.
 struct Occupancy {
     int cascades, cells, bricks, blocks;  // along an axis
@@ -194,9 +201,10 @@ struct Kernels {
                                  float* to_table);
     void (*interpolate_to_points)(const Grid&, const float* table, const float* gradient, const float* points,
                                   int64_t count, float* to_points);
-    void (*mlp)(const Network&, const float* x, int64_t count, float* out);
-    void (*mlp_backward)(const Network&, const float* x, const float* gradient, int64_t count, float* to_x,
-                         float* const* to_weight, float* const* to_bias);
+    void (*mlp)(const Network&, const Modulation&, const float* x, int64_t count, float* out);
+    // to_modulation is null if there is no modulation.
+    void (*mlp_backward)(const Network&, const Modulation&, const float* x, const float* gradient, int64_t count,
+                         float* to_x, float* to_modulation, float* const* to_weight, float* const* to_bias);
     void (*nearest)(const Branches&, int axes, const float* points, int64_t count, int wanted, int32_t* out);
     void (*rbf)(const RadialBasis&, const float* points, const int32_t* neighbours, int64_t count, float* shares, float* out);
     void (*rbf_to_weights)(const RadialBasis&, const int32_t* neighbours, const float* shares, const float* gradient,

@@ -1,5 +1,6 @@
 // A fully connected network on tiles of rows: forward, and backward to its inputs and weights.
 #pragma once
+#include "modulation.hpp"
 #include "product.hpp"
 
 namespace polyfield {
@@ -110,29 +111,48 @@ template <class Value> static inline void pad_rows(const float* from, int rows, 
 constexpr int MLP_TILE = 192;    // rows at once: activations stay in the second-level cache
 constexpr int MLP_CHUNK = 3072;  // rows whose weight gradients are summed before the chunks are
 
-// All of a network's activations for a tile: input of every layer, sums before a sine, and the outputs.
+// All of a network's activations for a tile: input of every layer, sums before a sine, norms before a modulation, and
+// the outputs.
 class MlpTile {
 public:
-    MlpTile(const PackedNetwork<Single>& network, int rows) : network_(network) {
-        size_t floats = 0;
+    MlpTile(const PackedNetwork<Single>& network, const Modulation& modulation, int rows)
+        : network_(network), modulation_(modulation) {
+        size_t floats = size_t(rows) * network.count;
         for (int l = 0; l < network.count; ++l) floats += size_t(rows) * (padded(network.in[l]) + padded(network.out[l]));
         float* at = static_cast<float*>(buffer_.reserve(floats * 4));
         for (int l = 0; l < network.count; ++l) {
             input[l] = at, at += size_t(rows) * padded(network.in[l]);
             sum[l] = at, at += size_t(rows) * padded(network.out[l]);
+            factor_[l] = at, at += rows;
         }
     }
 
-    // From input[0] to sum[count - 1].
-    void forward(int rows) {
+    // From input[0] to sum[count - 1], for points from `first` on.
+    void forward(int64_t first, int rows) {
         int last = network_.count - 1;
         for (int l = 0; l <= last; ++l) {
             int width = padded(network_.out[l]);
-            if (l == last || network_.sine) run(l, rows, ToFloats{sum[l], width});
+            if (l == last || network_.sine || modulation_.numbers) run(l, rows, ToFloats{sum[l], width});
             else run(l, rows, ToRelu<Single>{input[l + 1], width});
-            if (l < last && network_.sine)
+            if (l < last && modulation_.numbers)
+                for (int r = 0; r < rows; ++r)
+                    factor_[l][r] = modulate(modulation_, modulation_.numbers + of(first + r, l), network_.sine, network_.out[l],
+                                             sum[l] + size_t(r) * width, input[l + 1] + size_t(r) * width);
+            else if (l < last && network_.sine)
                 for (int k = 0; k < rows * width; k += W) store(input[l + 1] + k, vsin(load(sum[l] + k)));
         }
+    }
+
+    // Gradient of rows to layer l's activations, to its outputs, in place.
+    void activation_backward(int l, int64_t first, int rows, float* to, float* to_modulation) const {
+        const int width = padded(network_.out[l]);
+        if (modulation_.numbers)
+            for (int r = 0; r < rows; ++r)
+                modulate_backward(modulation_, modulation_.numbers + of(first + r, l), network_.sine, network_.out[l],
+                                  sum[l] + size_t(r) * width, input[l + 1] + size_t(r) * width, factor_[l][r],
+                                  to + size_t(r) * width, to_modulation + of(first + r, l));
+        else
+            for (int k = 0; k < rows * width; k += W) store(to + k, load(to + k) * vcos(load(sum[l] + k)));
     }
 
     float *input[MAX_LAYERS], *sum[MAX_LAYERS];
@@ -143,19 +163,26 @@ private:
         else network_.layer(l, input[l], rows, FromZero{}, end);
     }
 
+    // Where the modulation's numbers of a point and a layer are.
+    size_t of(int64_t point, int l) const {
+        return (size_t(point) * (network_.count - 1) + l) * 2 * modulation_.channels;
+    }
+
     const PackedNetwork<Single>& network_;
+    const Modulation modulation_;
+    float* factor_[MAX_LAYERS];
     Buffer buffer_;
 };
 
-static void mlp(const Network& network, const float* x, int64_t count, float* out) {
+static void mlp(const Network& network, const Modulation& modulation, const float* x, int64_t count, float* out) {
     PackedNetwork<Single> packed(network, network.sizes[0]);
     int wide_in = network.sizes[0], wide_out = network.sizes[network.layers];
     parallel_ranges(count, MLP_CHUNK, [&](int64_t first, int64_t last, int) {
-        MlpTile tile(packed, MLP_TILE);
+        MlpTile tile(packed, modulation, MLP_TILE);
         for (int64_t i = first; i < last; i += MLP_TILE) {
             int rows = int(least(MLP_TILE, last - i));
             pad_rows(x + i * wide_in, rows, wide_in, tile.input[0]);
-            tile.forward(rows);
+            tile.forward(i, rows);
             const float* result = tile.sum[network.layers - 1];
             for (int r = 0; r < rows; ++r)
                 memcpy(out + (i + r) * wide_out, result + size_t(r) * padded(wide_out), wide_out * 4);
@@ -173,8 +200,9 @@ static inline void add_parts(float* parts, int64_t count, size_t size) {
 }
 
 // to_x may be null; so may to_bias. Activations are computed anew, which costs less than to keep them.
-static void mlp_backward(const Network& network, const float* x, const float* gradient, int64_t count, float* to_x,
-                         float* const* to_weight, float* const* to_bias) {
+static void mlp_backward(const Network& network, const Modulation& modulation, const float* x, const float* gradient,
+                         int64_t count, float* to_x, float* to_modulation, float* const* to_weight,
+                         float* const* to_bias) {
     PackedNetwork<Single> packed(network, network.sizes[0]);
     int layers = network.layers, wide_in = network.sizes[0], wide_out = network.sizes[layers];
     size_t biases = 0;
@@ -190,14 +218,14 @@ static void mlp_backward(const Network& network, const float* x, const float* gr
     parallel_ranges(count, MLP_CHUNK, [&](int64_t first, int64_t last, int) {
         float* part = parts + first / MLP_CHUNK * size;
         memset(part, 0, size * 4);
-        MlpTile tile(packed, MLP_TILE);
+        MlpTile tile(packed, modulation, MLP_TILE);
         Buffer room;
         float* to_out = static_cast<float*>(room.reserve(size_t(2) * MLP_TILE * widest * 4));
         float* to_in = to_out + size_t(MLP_TILE) * widest;
         for (int64_t i = first; i < last; i += MLP_TILE) {
             int rows = int(least(MLP_TILE, last - i));
             pad_rows(x + i * wide_in, rows, wide_in, tile.input[0]);
-            tile.forward(rows);
+            tile.forward(i, rows);
             pad_rows(gradient + i * wide_out, rows, wide_out, to_out);
             float* bias_part = part + size;
             for (int l = layers - 1; l >= 0; --l) {
@@ -208,13 +236,11 @@ static void mlp_backward(const Network& network, const float* x, const float* gr
                     for (int k = 0; k < width; k += W)
                         store(bias_part + k, load(bias_part + k) + load(to_out + size_t(r) * width + k));
                 if (!l && !to_x) break;
-                if (l && !network.sine) {
+                if (l && !network.sine && !modulation.numbers) {
                     packed.layer_to_inputs(l, to_out, rows, ToMasked<Single>{to_in, tile.input[l], below});
                 } else {
                     packed.layer_to_inputs(l, to_out, rows, ToFloats{to_in, below});
-                    if (l)
-                        for (int k = 0; k < rows * below; k += W)
-                            store(to_in + k, load(to_in + k) * vcos(load(tile.sum[l - 1] + k)));
+                    if (l) tile.activation_backward(l - 1, i, rows, to_in, to_modulation);
                 }
                 float* swap = to_out;
                 to_out = to_in, to_in = swap;

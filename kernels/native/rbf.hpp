@@ -152,18 +152,6 @@ template <int D> struct Bump {
 
 constexpr float TINY = 1e-8f;  // added to sums of heights
 
-// Calls body(first number, how many) over a row in vectors; the last may be shorter.
-template <class Body> static inline void for_parts(int numbers, const Body& body) {
-    for (int k = 0; k < numbers; k += W) body(k, int(least(W, numbers - k)));
-}
-static inline vf load_part(const float* p, int count) {
-    if (count == W) return load(p);
-    float part[W] = {};
-    memcpy(part, p, count * 4);
-    return load(part);
-}
-static inline void store_part(float* p, vf v, int count) { memcpy(p, &v, count * 4); }
-
 // Shares (points, K) of the heights, and the sums.
 static void rbf(const RadialBasis& all, const float* points, const int32_t* neighbours, int64_t count, float* shares, float* out) {
     const int K = all.neighbours, F = all.features;
@@ -231,8 +219,7 @@ static void rbf_to_points(const RadialBasis& all, const float* points, const int
                         }
                         total += slope;
                     });
-                    to_share[k] = 0;
-                    for (int lane = 0; lane < W; ++lane) to_share[k] += total[lane];
+                    to_share[k] = sum_of(total);
                     mean += to_share[k] * heights[k] / sum;
                 }
                 for (int d = 0; d < D; ++d) to[d] = 0;

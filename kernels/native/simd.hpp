@@ -84,6 +84,27 @@ static inline vf vcos(vf x) {  // sin(x + pi / 2)
     return alternate(sine_of_rest(x, k - 0.5f), k);
 }
 
+static inline float sum_of(vf v) {
+    float sum = 0;
+    for (int lane = 0; lane < W; ++lane) sum += v[lane];
+    return sum;
+}
+
+// Calls body(first number, how many) over a row in vectors; the last may be shorter.
+template <class Body> static inline void for_parts(int numbers, const Body& body) {
+    int k = 0;
+    for (; k + W <= numbers; k += W) body(k, W);  // inlined with that constant
+    if (k < numbers) body(k, numbers - k);
+}
+// A vector of `count` numbers, and zeros behind them.
+static inline vf load_part(const float* p, int count) {
+    if (count == W) return load(p);
+    float part[W] = {};
+    memcpy(part, p, count * 4);
+    return load(part);
+}
+static inline void store_part(float* p, vf v, int count) { memcpy(p, &v, count * 4); }
+
 template <int N> struct Constant {
     static constexpr int value = N;
 };

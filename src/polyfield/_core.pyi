@@ -36,15 +36,25 @@ def interpolate_to_points(
     grid: Grid, table: Tensor, gradient: Tensor, points: Tensor, to_points: Tensor, /
 ) -> None: ...
 def mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], sine: bool, out: Tensor, /
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    sine: bool,
+    modulation: Tensor | None,
+    normed: bool,
+    out: Tensor,
+    /,
 ) -> None: ...
 def mlp_backward(
     x: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     sine: bool,
+    modulation: Tensor | None,
+    normed: bool,
     gradient: Tensor,
     to_x: Tensor | None,
+    to_modulation: Tensor | None,
     to_weights: Sequence[Tensor],
     to_biases: Sequence[Tensor],
     /,

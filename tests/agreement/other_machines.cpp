@@ -45,10 +45,10 @@ int main() {
 
     std::vector<float> first = numbers(16 * 8, 4), second = numbers(16 * 16, 5), out(count * 16);
     const Network network{2, {8, 16, 16}, {first.data(), second.data()}, {}, false};
-    kernels.mlp(network, codes.data(), count, out.data());
+    kernels.mlp(network, {}, codes.data(), count, out.data());
     print("mlp", out.data(), out.size());
     const Network sines{2, {8, 16, 16}, {first.data(), second.data()}, {}, true};
-    kernels.mlp(sines, codes.data(), count, out.data());
+    kernels.mlp(sines, {}, codes.data(), count, out.data());
     print("sines", out.data(), out.size());
 
     std::vector<float> density = numbers(count, 6, 3), dt(count, 0.1f), t(count), colour = numbers(count * 3, 7);

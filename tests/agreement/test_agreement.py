@@ -126,6 +126,39 @@ def test_mlp(form, case):
     assert_gradients_agree(lambda *g: run(mlp, g), lambda *g: run(definition.mlp, g), flat, tolerance=1e-4)
 
 
+@pytest.mark.parametrize(
+    "sizes, bank",
+    [((5, 16, 16, 3), None), ((3, 20, 20, 20, 2), 2), ((19, 130, 4), None), ((4, 1, 1, 2), None)],
+)
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("sine", [False, True])
+def test_modulated_mlp(form, sizes, bank, each, normed, sine):
+    """Hidden layers are scaled and shifted at each point, after their norm; gradients reach the numbers too."""
+    x, weights, biases = cases.mlp_inputs(sizes, 397, True, bank)
+    hidden, lead = len(weights) - 1, () if bank is None else (bank,)
+    numbers = (*lead, 397, hidden, 2, sizes[1] if each else 1)
+    modulation = torch.randn(numbers, generator=cases.generator(3)) / 2
+    expected = x.double()
+    for layer, (weight, bias) in enumerate(zip(weights, biases)):
+        expected = torch.einsum("...ni,...oi->...no", expected, weight.double()) + bias.double()[..., None, :]
+        if layer < hidden:
+            if normed:
+                centred = expected - expected.mean(-1, keepdim=True)
+                expected = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+            expected = (1 + modulation[..., layer, 0, :].double()) * expected + modulation[..., layer, 1, :]
+            expected = expected.sin() if sine else expected.clamp(min=0)
+    flat = [x, modulation, *weights, *biases]
+
+    def run(operation, given):
+        (x, modulation), layers = given[:2], given[2:]
+        split = len(weights)
+        return operation(x, layers[:split], layers[split:], sine=sine, modulation=modulation, normed=normed)
+
+    torch.testing.assert_close(run(mlp, flat).double(), expected, atol=2e-5, rtol=1e-4)
+    assert_gradients_agree(lambda *g: run(mlp, g), lambda *g: run(definition.mlp, g), flat, tolerance=2e-4)
+
+
 def test_sine_of_large_numbers(form):
     """As SIREN's first layers have them: the sine is that of the very number, whole turns away."""
     x = torch.cat((torch.linspace(-2000, 2000, 10_001), torch.linspace(-4, 4, 1001)))[:, None]
@@ -134,10 +167,12 @@ def test_sine_of_large_numbers(form):
 
 
 @pytest.mark.parametrize("sine", [False, True])
-def test_mlp_lets_numbers_that_are_none_through(form, sine):
+@pytest.mark.parametrize("modulated", [False, True])
+def test_mlp_lets_numbers_that_are_none_through(form, sine, modulated):
     x = torch.zeros(40, 3)
     x[7, 1] = float("nan")
-    out = mlp(x, [torch.ones(20, 3), torch.ones(2, 20)], sine=sine)
+    modulation = torch.zeros(40, 1, 2, 1) if modulated else None
+    out = mlp(x, [torch.ones(20, 3), torch.ones(2, 20)], sine=sine, modulation=modulation, normed=modulated)
     assert out[7].isnan().all() and not out[:7].isnan().any() and not out[8:].isnan().any()
 
 

@@ -35,7 +35,8 @@ def inputs(operation: str) -> list[torch.Tensor]:
         return [torch.randn(levels.entries, features, generator=rng), cases.many_points(levels, 9000)]
     if operation.startswith("mlp"):
         x, weights, biases = cases.mlp_inputs((19, 40, 40, 5), 3500, True, None)
-        return [x, *weights, *biases]
+        modulation = torch.randn(3500, 2, 2, 40, generator=rng)
+        return [x, *weights, *biases, *([modulation] if "modulated" in operation else [])]
     if operation == "adam":
         return [torch.randn(70_001, generator=rng).abs() for _ in range(4)]
     if operation == "march":
@@ -54,7 +55,16 @@ LEVELS = {
     "interpolate, hashed": (cases.LEVELS["hashed"], 4),
     "interpolate, one level of three features": (cases.Levels(((9, 7),), 64), 3),
 }
-OPERATIONS = [*LEVELS, "mlp, ReLU", "mlp, sine", "march", "composite", "adam", "random numbers"]
+OPERATIONS = [
+    *LEVELS,
+    "mlp, ReLU",
+    "mlp, sine",
+    "mlp, modulated",
+    "march",
+    "composite",
+    "adam",
+    "random numbers",
+]
 
 
 def outputs(operation: str, given: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -63,7 +73,18 @@ def outputs(operation: str, given: list[torch.Tensor]) -> list[torch.Tensor]:
     if operation in LEVELS:
         values = [interpolate(given[0], given[1], LEVELS[operation][0])]
     elif operation.startswith("mlp"):
-        values = [mlp(given[0], given[1:4], given[4:], sine=operation.endswith("sine"))]
+        x, layers, modulation = given[0], given[1:7], given[7] if given[7:] else None
+        normed = modulation is not None
+        values = [
+            mlp(
+                x,
+                layers[:3],
+                layers[3:],
+                sine=operation.endswith("sine"),
+                modulation=modulation,
+                normed=normed,
+            )
+        ]
     elif operation == "march":
         origins, directions, near, far, jitter = given
         grid = cases.grid(2, 64, 0.01, "a ball")

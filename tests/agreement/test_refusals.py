@@ -97,10 +97,22 @@ REFUSED = {
     "mlp: weights[0] is (4, 2); expected (any, 3)": lambda: mlp(zeros(5, 3), [zeros(4, 2)]),
     "mlp: weights[1] is (2, 5); expected (any, 4)": lambda: mlp(zeros(5, 3), [zeros(4, 3), zeros(2, 5)]),
     "mlp: weights[0] is (4, 3); expected (2, any, 3)": lambda: mlp(zeros(2, 5, 3), [zeros(4, 3)]),
-    "mlp: weights: none; expected one layer or more": lambda: mlp(zeros(5, 3), []),
+    "mlp: weights: found no layers; expected at least one": lambda: mlp(zeros(5, 3), []),
     "mlp: biases[0] is (3,); expected (4,)": lambda: mlp(zeros(5, 3), [zeros(4, 3)], [zeros(3)]),
-    "mlp: 2 biases for 1 weights; expected as many": lambda: mlp(
+    "mlp: 2 biases for 1 weights; expected one bias for each weight": lambda: mlp(
         zeros(5, 3), [zeros(4, 3)], [zeros(4), zeros(4)]
+    ),
+    "mlp: modulation is (5, 1, 2); expected (5, 1, 2, any)": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3), zeros(2, 4)], modulation=zeros(5, 1, 2)
+    ),
+    "mlp: modulation is (4, 1, 2, 1); expected (5, 1, 2, any)": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3), zeros(2, 4)], modulation=zeros(4, 1, 2, 1)
+    ),
+    "mlp: modulation has 3 channels; expected 1, or 4, the width of layer 0": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3), zeros(2, 4)], modulation=zeros(5, 1, 2, 3)
+    ),
+    "mlp: normed is set without modulation; give a modulation, which may be zero": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3), zeros(2, 4)], normed=True
     ),
     "mlp: x is (3,); expected (N, I), or (B, N, I) for a bank of B fields": lambda: mlp(
         zeros(3), [zeros(4, 3)]
@@ -133,7 +145,9 @@ REFUSED = {
     "adam: square is (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
     "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
-    "adam: half is of torch.float32; expected torch.float16, contiguous": lambda: adam_of(half=zeros(4)),
+    "adam: half is a contiguous tensor of torch.float32; expected a contiguous one of torch.float16": lambda: (
+        adam_of(half=zeros(4))
+    ),
     "fused_field: groups[0][1]: table is (7, 4); expected (8, any)": lambda: radiance(
         [[TABLE, (zeros(7, 4), CUBE, (0, 1, 2))]]
     ),
@@ -152,8 +166,8 @@ REFUSED = {
     "fused_field: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
     "fused_field: density[1] is (16, 31); expected (any, 32)": lambda: radiance(density=((32, 4), (16, 31))),
     "fused_field: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
-    "fused_field: 16 latent numbers and 4 colours; expected at least 1 and exactly 3": lambda: radiance(
-        colour=((32, 32), (4, 32))
+    "fused_field: 16 latent numbers and 4 colours; expected at least 1 latent number and exactly 3 colours": lambda: (
+        radiance(colour=((32, 32), (4, 32)))
     ),
 }
 
@@ -216,7 +230,7 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
         ({"mean": zeros(8, 2)}, "fused_field: mean is (8, 2); expected (8, 4)"),
         (
             {"square": zeros(8, 4).double()},
-            "fused_field: square is of torch.float64; expected torch.float32, contiguous",
+            "fused_field: square is a contiguous tensor of torch.float64; expected a contiguous one of torch.float32",
         ),
         ({"step": 0}, "fused_field: step is 0; expected 1 or more"),
         (None, "fused_field: 4 steps; expected 5, one for each table and each layer"),
