@@ -159,7 +159,7 @@ def test_what_makes_no_sense_gets_one_line(arguments, words, capsys, place):
 def test_a_source_that_changed_is_not_resumed(capsys):
     run(capsys, "fit", "scan.npy", "--steps", 2, *OPTIONS, "--out", "run")
     np.save("scan.npy", np.zeros((8, 10, 12), np.float32) + np.arange(12, dtype=np.float32))
-    assert "sha256 of" in refused(capsys, "eval", "run")
+    assert "(sha256 has another value)" in refused(capsys, "eval", "run")
     assert "--path orbit: expected 'picture' for a field with the signal 'image'" in refused_of_picture(
         capsys
     )
