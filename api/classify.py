@@ -109,9 +109,9 @@ def classify(
         return _measured(bank, model, split, out, device)
     if model is None:
         raise PolyfieldError(
-            f"{shown(source)}: is a single field; give --model to classify it, or a bank to train on"
+            f"{shown(source)} is a single field; give --model to classify it, or give a bank to train on"
         )
-    refuse_options("one field", network=network, epochs=epochs, seed=seed, split=split, out=out)
+    refuse_options("a single field", network=network, epochs=epochs, seed=seed, split=split, out=out)
     return _named(source, model, neighbours, device)
 
 
@@ -203,7 +203,7 @@ def _named(
     bank = None if neighbours is None else bank_in(neighbours)
     if neighbours is not None and bank is None:
         raise PolyfieldError(
-            f"--neighbours {shown(neighbours)}: is not a bank; expected a folder that `polyfield fit-set` wrote"
+            f"--neighbours: {shown(neighbours)} is not a bank; expected a folder that `polyfield fit-set` wrote"
         )
     if bank is not None:
         check_fits(bank, model, path, classes=False)

@@ -139,7 +139,7 @@ def convert(
         )
     if is_field(source) and (signal is not None or box is not None):
         raise PolyfieldError(
-            f"{shown(source)}: a field has a signal and a box; --signal and --box are for functions; omit them"
+            f"{shown(source)}: a field has its own signal and box; --signal and --box are for functions only; omit them"
         )
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS
@@ -169,12 +169,12 @@ def _of_mesh(source: str, signal: str | None, unused: dict[str, Any], **options:
     kind = kind_of(source, None)
     if kind.name != "mesh":
         raise PolyfieldError(
-            f"{shown(source)}: is a {kind.name}; expected a run, a .field file, a mesh or module:function; "
+            f"{shown(source)} is a {kind.name}; expected a run, a .field file, a mesh or module:function; "
             "to fit a field to it, use polyfield fit"
         )
     for name, value in unused.items():
         if value is not None and tuple(value) != LEVELS:
             raise PolyfieldError(
-                f"--{name}: {shown(source)} is a mesh, which is fitted directly without it; omit it"
+                f"--{name}: {shown(source)} is a mesh, which is fitted directly; omit --{name}"
             )
     return fit(source, signal=signal, kind="mesh", **options)

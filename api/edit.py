@@ -87,6 +87,7 @@ def edit(
         scene={},
     )
     say(
-        f"{run.path}: {', '.join(o['kind'] for o in operations)}; convert it to store it: polyfield convert {run.path}"
+        f"{run.path}: {', '.join(o['kind'] for o in operations)}; "
+        f"to store the edited field, use polyfield convert {run.path}"
     )
     return run.path

@@ -144,7 +144,8 @@ def _signal(objects: ObjectSet) -> str:
             progress((row + 1) / len(objects))
     if opens:
         say(
-            f"warning: {len(opens)} of {len(objects)} meshes have no inside, so unsigned distances are fitted: {opens[0]}"
+            "warning: unsigned distances are fitted, because some meshes have no inside "
+            f"({len(opens)} of {len(objects)}; the first: {opens[0]})"
         )
     return "udf" if opens else "sdf"
 
@@ -186,7 +187,7 @@ def _begun(bank: Path, manifest: Manifest) -> Manifest:
 
     if not (bank / MANIFEST).exists():
         if any(bank.iterdir()):
-            raise PolyfieldError(f"{shown(bank)}: is not empty and holds no bank; give a new folder")
+            raise PolyfieldError(f"{shown(bank)} is not empty and is not a bank; give a new folder")
         manifest.write(bank)
         (bank / "shards").mkdir()
     found = Manifest.read(bank)
@@ -214,7 +215,7 @@ def _fit_missing(
 
     total = sum(len(rows) for rows in todo.values())
     if total < manifest.objects:
-        say(f"{manifest.objects - total} of {manifest.objects} objects are there already")
+        say(f"{manifest.objects - total} of {manifest.objects} objects are already fitted")
     with showing("fitting") as progress:
         done = 0
         for shard, data in _shards(job, objects, cluster, todo, progress):

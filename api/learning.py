@@ -37,7 +37,7 @@ def bank_in(source: str | os.PathLike[str]) -> Bank | None:
         )
     if path.is_dir() and not (path / "config.json").is_file():
         raise PolyfieldError(
-            f"{shown(path)}: is neither a bank nor a run: it holds no {MANIFEST} and no config.json"
+            f"{shown(path)} is neither a bank nor a run: it holds neither {MANIFEST} nor config.json"
         )
     return None
 
@@ -50,7 +50,7 @@ def read_model(path: str | os.PathLike[str], *, of_parts: bool) -> Model:
     if bool(model.parts) != of_parts:
         verb = "segment" if model.parts else "classify"
         raise PolyfieldError(
-            f"{shown(path)}: is a network of kind {model.network.kind}; use it with `polyfield {verb}`"
+            f"{shown(path)} is a network of kind {model.network.kind}; use it with `polyfield {verb}`"
         )
     return model
 
@@ -59,16 +59,19 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
     """Raise PolyfieldError where a bank's fields or classes are not those that a network was trained on."""
     if bank.spec != model.spec:
         raise PolyfieldError(
-            f"{shown(bank.path)}: its fields have another spec than those that {shown(path)} was trained on; use a bank with the same recipe and options"
+            f"{shown(bank.path)}: its fields differ in spec from those that {shown(path)} was trained on; "
+            "use a bank with the same recipe and options"
         )
     if classes and (bank.classes != model.classes or (model.parts and bank.part_names != model.parts)):
         raise PolyfieldError(
-            f"{shown(bank.path)}: has {len(bank.classes)} classes ({', '.join(bank.classes)!s:.120}), "
-            f"but {shown(path)} was trained on {len(model.classes)} ({', '.join(model.classes)!s:.120}); use a bank with the same classes and parts"
+            f"{shown(bank.path)}: its classes ({len(bank.classes)}: {', '.join(bank.classes)!s:.120}) or parts differ "
+            f"from those that {shown(path)} was trained on ({len(model.classes)}: {', '.join(model.classes)!s:.120}); "
+            "use a bank with the same classes and parts"
         )
     if bank.manifest.recipe != model.recipe:
         say(
-            f"{shown(bank.path)}: was fitted by another recipe than the bank that {shown(path)} was trained on"
+            f"warning: {shown(bank.path)} was not fitted with the same recipe as the bank that "
+            f"{shown(path)} was trained on"
         )
 
 
@@ -85,7 +88,7 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
     field.context = context
     with naming(source):
         if not is_of_spec(field, model.spec):
-            say(f"{shown(source)}: is fitted anew to the spec that the network was trained on")
+            say(f"{shown(source)} is fitted again with the spec that the network was trained on")
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)
 
@@ -131,4 +134,4 @@ def refuse_options(with_what: str, **options: Any) -> None:
     """Raise PolyfieldError where one of the options is given."""
     for name, value in options.items():
         if value is not None:
-            raise PolyfieldError(f"--{name}: cannot be combined with {with_what}; omit it")
+            raise PolyfieldError(f"--{name} cannot be combined with {with_what}; omit --{name}")

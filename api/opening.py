@@ -36,7 +36,7 @@ def sha256_of(path: Path) -> str:
     except FileNotFoundError:
         raise PolyfieldError(f"{shown(file)}: no such file") from None
     except OSError as error:
-        raise PolyfieldError(f"{shown(file)}: cannot be read: {error.strerror}") from None
+        raise PolyfieldError(f"{shown(file)} cannot be read: {error.strerror}") from None
 
 
 def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldContext]:
@@ -48,7 +48,8 @@ def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldConte
         return open_field(path if run is None else run.field_path, device)
     if depth >= _DEEPEST:
         raise PolyfieldError(
-            f"{shown(path)}: lies below more than {_DEEPEST} edits; convert it, and edit the converted run instead"
+            f"{shown(path)}: a chain of {_DEEPEST} further edits builds on this edited run, but a chain may have "
+            f"at most {_DEEPEST} edits; convert this run, and repeat the later edits on the converted run"
         )
     where = f"{shown(path / 'config.json')}: {EDIT}"
     match run.config[EDIT]:
@@ -56,7 +57,7 @@ def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldConte
             pass
         case other:
             raise PolyfieldError(
-                f"{where} is {other!s:.200}; expected an object with the keys of, sha256 and operations"
+                f"{where} is {other!s:.200}; expected an object with the keys 'of', 'sha256' and 'operations'"
             )
     _unchanged(Path(of), sha256, where)
     field, context = open_any(Path(of), device, depth + 1)

@@ -129,7 +129,7 @@ def _path(renderer: Renderer, path: str | None, time: float | None) -> str:
     if time is None:
         return path or renderer.paths[0]
     if not renderer.field.meaning.moving:
-        raise PolyfieldError(f"--time {time:g}: the field does not move; omit it")
+        raise PolyfieldError(f"--time {time:g}: the field does not move; omit --time")
     if not 0 <= time <= 1:
         raise PolyfieldError(f"--time is {time:g}; expected 0 to 1")
     if path == "video":
@@ -155,7 +155,8 @@ def _drawing(
 
     if show not in renderer.layers:
         raise PolyfieldError(
-            f"--show {shown(show)[:200]}: expected {' or '.join(renderer.layers)} for a {renderer.field.meaning.signal} field"
+            f"--show {shown(show)[:200]}: expected {' or '.join(renderer.layers)} for a field with the signal "
+            f"{renderer.field.meaning.signal!r}"
         )
     if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
         raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")

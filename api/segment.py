@@ -105,9 +105,9 @@ def segment(
         return _measured(bank, model, split, out, device)
     if model is None or category is None:
         raise PolyfieldError(
-            f"{shown(source)}: is a single field; give --model and --category, or a bank to train on"
+            f"{shown(source)} is a single field; give --model and --category, or give a bank to train on"
         )
-    refuse_options("one field", epochs=epochs, seed=seed, split=split)
+    refuse_options("a single field", epochs=epochs, seed=seed, split=split)
     return _found(Path(source), model, category, out, device)
 
 

@@ -51,7 +51,7 @@ def open_task(
     if read_as == "scene":
         return SceneTask(open_scene(source, downscale, box))
     if box is not None:
-        raise PolyfieldError(f"--box: {shown(source)} is a {read_as}; only scenes take a box")
+        raise PolyfieldError(f"--box: {shown(source)} is a {read_as}; --box is for scenes only; omit it")
     return _OPEN[read_as](source, signal, downscale)
 
 
@@ -75,7 +75,7 @@ def open_scene(source: str, downscale: int, box: Box | None = None) -> Scene:
         f"{len(scene.train)} training and {len(scene.test)} test views, {size}, {scene.bytes / 1e6:.0f} MB in memory"
     )
     if scene.cameras.times is not None:
-        say("the photographs have times: the field is a moving one")
+        say("the photographs have times, so the field is a moving one")
     for note in scene.notes:
         say(f"warning: {note}")
     return scene
@@ -114,14 +114,14 @@ def _mesh(source: str, signal: str | None, downscale: int) -> Any:
         say(f"warning: {note}")
     if mesh.why_open and signal is not None and SIGNALS[signal].inside:
         raise PolyfieldError(
-            f"--signal {signal}: {shown(source)} has no inside: {mesh.why_open}; close it, or use --signal udf"
+            f"--signal {signal}: {shown(source)} has no inside ({mesh.why_open}); close the mesh, or use --signal udf"
         )
     if mesh.why_open and signal is None:
-        say(f"warning: it has no inside: {mesh.why_open}; so unsigned distances are fitted")
+        say(f"warning: unsigned distances are fitted, because the mesh has no inside ({mesh.why_open})")
     fitting = [name for name in signals_of("mesh") if not (mesh.why_open and SIGNALS[name].inside)]
     task = ShapeTask.of_mesh(mesh, signal or fitting[0])
     if task.union:
-        say("its bodies overlap: the field is of their union")
+        say("the mesh's bodies overlap; the field is fitted to their union")
     return task
 
 

@@ -40,7 +40,7 @@ def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | Non
     taught = config.conversion is not None
     if place not in BUILT_IN and not os.path.exists(place) and not (taught and is_function(place)):
         raise PolyfieldError(
-            f"{shown(place)}: no such file or folder; if the source was moved, give its path by --source"
+            f"{shown(place)}: no such file or folder; if the source was moved, give its path with --source"
         )
     if taught:
         task: Task = open_conversion(place, config)
@@ -123,7 +123,8 @@ def _function(source: str, config: FitConfig) -> object:
         )
     if box is not None and kind.dimensions != 3:
         raise PolyfieldError(
-            f"{shown(source)}: --box is for signals in three dimensions; the domain of {kind.name} is [0, 1]^2; omit it"
+            f"{shown(source)}: --box is for signals in three dimensions; the domain of {kind.name} is [0, 1]^2; "
+            "omit --box"
         )
     if box is None and kind.dimensions == 3:
         raise PolyfieldError(

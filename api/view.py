@@ -60,7 +60,7 @@ def view(
     signals = [subject.field.meaning.signal for subject in subjects]
     if len(set(signals)) > 1:
         raise PolyfieldError(
-            f"{shown(str(other))}: is a field of {signals[1]}; expected {signals[0]}, as the first field"
+            f"{shown(str(other))} has the signal {signals[1]!r}; expected {signals[0]!r}, the signal of the first field"
         )
     viewer = Viewer(subjects, host=host, port=port)
     if (read := _photographs(Path(source))) is not None:

@@ -344,7 +344,7 @@ def doctor(scene: Scene = None, /, *, downscale: int = 1, warm: bool = False) ->
         "native_extension": f"built; uses {native}" if native else "absent: no C++ compiler at installation",
         "threads": torch.get_num_threads(),
         "kernels": {device: form(torch.device(device)) for device in devices},
-        "kernels_because": f"POLYFIELD_KERNELS={asked}" if asked else "the fastest form that each device has",
+        "kernels_because": f"POLYFIELD_KERNELS={asked}" if asked else "the fastest kernels for each device",
     }
     if warm:
         report["warm_seconds"] = _warm()
@@ -378,7 +378,7 @@ def _warm() -> float:
         raise PolyfieldError("--warm: no GPU was found, and kernels for the CPU need no warming; omit --warm")
     if form(torch.device("cuda")) != "cuda":
         raise PolyfieldError(
-            "--warm: the kernels in use are PyTorch's; set POLYFIELD_KERNELS=cuda for Triton's"
+            "--warm: the kernels in use are PyTorch's, which are not compiled; set POLYFIELD_KERNELS=cuda"
         )
     start = time.perf_counter()
     with showing("compiling") as progress:

@@ -104,7 +104,7 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.report:
         found = records(out)
         if not found:
-            raise PolyfieldError(f"{out}: holds no records; measure first, without --report")
+            raise PolyfieldError(f"{out} holds no records; measure first, without --report")
         (HERE.parent / "docs" / "benchmarks.md").write_text(report(found))
         conversions = [row for record in found if record["kind"] == "conversion" for row in record["rows"]]
         write_page([record for record in found if record["kind"] == "architectures"], HERE.parent / "docs")
@@ -116,7 +116,8 @@ def _run(asked: argparse.Namespace) -> int:
             print(cell.name)
             continue
         record = keep(cell, out, say)
-        print(f"{SECTIONS[cell.kind][0]}: {cell.name}\n\n{table(record['rows'])}", flush=True)
+        heading, _ = SECTIONS.get(cell.kind, ("Architectures", ""))  # which have a page of their own
+        print(f"{heading}: {cell.name}\n\n{table(record['rows'])}", flush=True)
         print("".join(f"* {note}\n" for note in record["notes"]), flush=True)
     return 0
 
@@ -201,7 +202,7 @@ def _matrix(asked: argparse.Namespace, cell: Callable[..., Cell], scene: dict[st
     if asked.pictures is not None:
         files = sorted(asked.pictures.glob("*.png"))
         if not files:
-            raise PolyfieldError(f"--pictures {asked.pictures}: holds no .png files")
+            raise PolyfieldError(f"--pictures: {asked.pictures} holds no .png files")
         for order, name in enumerate(ARCHITECTURES):
             if architecture(name).refusal(image) is None:
                 options = {"order": order, "files": [fingerprint(file) for file in files]}

@@ -14,15 +14,23 @@ from polyfield.fields.architecture import Architecture
 
 _HEAD = """# Architectures
 
-`polyfield fit SOURCE --field NAME` selects the architecture, and `--options NAME VALUE ...` sets its options. Fields of all
-architectures are queried, rendered and saved in the same way. The tables list the defaults for still scenes. For other sources,
-polyfield adapts options that are not set. `python -m benchmarks --report` generates this page from `fields/architectures/` and
-`benchmarks/results`.
+`polyfield fit SOURCE --field NAME` selects the architecture, and `--options NAME VALUE ...` sets its options. With `--bytes N`,
+polyfield sets the option that is named below, so that the file has at most N bytes. Fields of all architectures are queried,
+rendered and saved in the same way.
+
+Most architectures store features at the nodes of grids, planes or lines. The features of a point are interpolated linearly.
+`mlp` and `cam` compute them as sines and cosines of the coordinates instead. The main network maps the features to the value of
+the field. In a radiance field, it maps them to a density and a latent vector. The colour network maps the latent vector and the
+direction to a colour. `voxels` has no networks and interpolates the values themselves. Moving fields have time as one more axis.
+
+The tables of options list the defaults for still scenes. For other sources, polyfield adapts options that are not set.
+`python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
 """
 _MEASURED = """## At equal size and equal time
 
-Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values. The figures
-are those of `polyfield eval`. Short fits favour architectures with a fused kernel. `cam` and `rbf` have none.
+Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values.
+The results are those of `polyfield eval`. A fused kernel computes a whole training step in one call. Architectures with a fused
+kernel take more steps in a short fit. `cam` and `rbf` have none.
 """
 
 
@@ -33,8 +41,9 @@ def page(records: Sequence[dict[str, Any]]) -> str:
     parts[-1] += "".join(f"| [`{kind.name}`](#{kind.name}) | {kind.advice} |\n" for kind in kinds)
     if records:
         parts.append(_MEASURED)
-        parts.append("![Pictures of every architecture's fields](architectures.jpg)\n")
-        parts += [_measured(source, records) for source in KINDS]
+    if _tiled(records):
+        parts.append("![Renderings of every architecture's fields](architectures.jpg)\n")
+    parts += [_measured(source, records) for source in KINDS]
     parts += [_described(kind) for kind in kinds]
     return "\n".join(part for part in parts if part)
 
@@ -42,19 +51,25 @@ def page(records: Sequence[dict[str, Any]]) -> str:
 def write(records: Sequence[dict[str, Any]], docs: Path) -> None:
     """Write the page and its picture into a folder."""
     (docs / "architectures.md").write_text(page(records))
-    if records:
+    if _tiled(records):
         grid(records, docs / "architectures.jpg")
 
 
+def _tiled(records: Sequence[dict[str, Any]]) -> bool:
+    return any(record.get("tile") for record in records)
+
+
 def _measured(source: str, records: Sequence[dict[str, Any]]) -> str:
+    """Return the tables of a kind of source, one for each source."""
+    parts = []
     found = [record for record in records if record["rows"][0]["source"] == source]
-    if not found:
-        return ""
-    found.sort(key=lambda record: record["inputs"]["options"]["order"])
-    rows = [{key: value for key, value in row.items() if key != "source"} for r in found for row in r["rows"]]
-    notes = "".join(dict.fromkeys(f"* {note}\n" for record in found for note in record["notes"]))
-    name = found[0]["inputs"]["options"]["of"]
-    return f"### {source.capitalize()}: {name}\n\n{table(rows)}\n{notes}"
+    for name in dict.fromkeys(record["inputs"]["options"]["of"] for record in found):
+        group = [record for record in found if record["inputs"]["options"]["of"] == name]
+        group.sort(key=lambda record: record["inputs"]["options"]["order"])
+        rows = [{k: v for k, v in row.items() if k != "source"} for record in group for row in record["rows"]]
+        notes = "".join(dict.fromkeys(f"* {note}\n" for record in group for note in record["notes"]))
+        parts.append(f"### {source.capitalize()}: {name}\n\n{table(rows)}\n{notes}")
+    return "\n".join(parts)
 
 
 def _described(kind: Architecture) -> str:

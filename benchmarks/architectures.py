@@ -1,4 +1,8 @@
-"""Every architecture on a scene, a picture and a shape, at equal stored size and equal time, with a picture of each field."""
+"""Every architecture on a scene, an image and a shape, at equal stored size and equal time.
+
+Records of the built-in scene have a rendering of each field. Those of other sources have none, so that no data of others get
+into the repository.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import polyfield
 from benchmarks.turns import Budget
+from polyfield.api.sources import BUILT_IN
 from polyfield.errors import PolyfieldError
 
 _TILE = 144  # pixels along a side of a picture's tile
@@ -52,17 +57,18 @@ KINDS = {
 
 def measure(kind: str, architecture: str, source: str, budget: Budget) -> dict[str, Any]:
     """The cell of an architecture and a source."""
-    how = KINDS[kind]
+    how, built_in = KINDS[kind], source in BUILT_IN
+    options = {} if built_in else how.options  # its photographs are small
     seconds = how.seconds * budget.share
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         try:
             fitted = polyfield.fit(
-                source, field=architecture, seconds=seconds, bytes=how.bytes, out=out, **how.options
+                source, field=architecture, seconds=seconds, bytes=how.bytes, out=out, **options
             )
         except PolyfieldError as error:
             return {"rows": [{"source": kind, "architecture": architecture, "why not": str(error)[:200]}]}
-        tile = _tile(out, how.view)
+        tile = {"tile": _tile(out, how.view)} if built_in else {}
     found = fitted.figures
     row = {
         "source": kind,
@@ -74,12 +80,13 @@ def measure(kind: str, architecture: str, source: str, budget: Budget) -> dict[s
         "bytes stored": found["bytes"],
     }
     note = f"{kind}: {seconds:g} s, at most {how.bytes:,} bytes stored; {found['protocol']}"
-    return {"rows": [row], "notes": [note], "tile": tile}
+    return {"rows": [row], "notes": [note], **tile}
 
 
 def _tile(run: Path, view: dict[str, Any]) -> str:
     """Return the middle of a picture of a run's field, JPEG in base64."""
-    rendered = Path(polyfield.render(run, out=run / "tile.png", **view)["out"])
+    name = "tile.png" if view["path"] == "picture" else "tile"  # the latter a folder of frames
+    rendered = Path(polyfield.render(run, out=run / name, **view)["out"])
     with Image.open(rendered if rendered.is_file() else min(rendered.glob("*.png"))) as opened:
         picture = opened.convert("RGB")
     left, top = (picture.width - _TILE) // 2, (picture.height - _TILE) // 2

@@ -63,7 +63,7 @@ def _crop(file: Path) -> Picture:
     height, width, channels = picture.values.shape
     if min(height, width) < SIDE or channels < 3:
         raise PolyfieldError(
-            f"{file}: {width} x {height} x {channels}; expected RGB of {SIDE} x {SIDE} or more"
+            f"{file} has {width} x {height} pixels of {channels} channels; expected RGB of {SIDE} x {SIDE} or more"
         )
     top, left = (height - SIDE) // 2, (width - SIDE) // 2
     values = picture.values[top : top + SIDE, left : left + SIDE, :3].copy()

@@ -303,7 +303,7 @@ def main() -> int:
     if given.toy:
         batch_size.CPU = BatchSize(rays=(16, 64), first_rays=32, shaded=(128, 256), evaluated=512)
     elif not torch.cuda.is_available():
-        print("there is no GPU here; --toy runs all of it on the CPU", file=sys.stderr)
+        print("no GPU was found; --toy runs all of it on the CPU", file=sys.stderr)
         return 1
     report: dict[str, Any] = {"toy": given.toy, "environment": environment(sizes)}
     for name in given.only:

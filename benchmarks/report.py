@@ -12,93 +12,130 @@ NOTES = Path(__file__).parent / "notes.md"  # written by hand; the end of the re
 SECTIONS = {
     "limits": (
         "This machine's limits",
-        "Rates of all threads together, by instruction set. An update reads and writes.",
+        (
+            "Rates of all threads together, by instruction set; `generic` runs on any CPU. Reads and updates "
+            "go to random addresses within the given size of memory. All threads read the same memory; each "
+            "thread updates its own. An update reads 16 bytes and writes them back."
+        ),
     ),
     "kernels": (
         "The kernels",
         (
-            "Throughput of operations: the PyTorch reference, and the native kernels by instruction set. `to table` and "
-            "`to points` are gradients with respect to the table and to the points."
+            "Throughput of operations: the PyTorch reference, and the native kernels by instruction set. "
+            "`to table` and `to points` are gradients with respect to the table and to the points. "
+            "`best / reference` is the ratio of the fastest implementation to the reference. "
+            "[design.md](design.md#kernels) describes the operations."
         ),
     ),
     "network": (
         "Hash grid and network",
         (
-            "A hash grid and a network, as separate operations, at random points. The grid has 8 levels of 4 features and at "
-            "most 2^17 entries. The network has layers of 32, 64, 64 and 16 numbers. `and backward` is a forward and a "
-            "backward pass. `eager` is the reference without torch.compile."
+            "A hash grid and a network, as separate operations, at random points. The grid has 8 levels of 4 "
+            "features and at most 2^17 entries per level. The network has layers of 32, 64, 64 and 16 "
+            "numbers. `and backward` is a forward and a backward pass. The ratios are relative to `eager`, "
+            "the reference without torch.compile (the first row)."
         ),
     ),
     "step": (
         "The training step",
         (
-            "A hash grid of 2^17 entries per level. All implementations start from the same state. `share of limit` is the "
-            "time of the step's arithmetic and table accesses at the limits, divided by the measured time of the "
-            "step. The limits are measured in the same rounds; `step_seconds` in `benchmarks/limits.py` has the model. "
-            "The three columns behind it are its parts. The reference's time does not include the occupancy grid."
+            "A training step of a hash grid with 2^17 entries per level, in several implementations "
+            "(`form`). All start from the same state of a fit. Evaluated samples pass through the density "
+            "network. Trained samples pass forward and backward through all networks. `eager` is the "
+            "reference without torch.compile. `share of limit` is the time that the step's arithmetic and "
+            "table accesses would take at the machine's limits, divided by the measured time. The next three "
+            "columns are its parts: multiply-adds, reads and updates. The limits are measured in the same "
+            "rounds. `step_seconds` in `benchmarks/limits.py` computes the time at the limits. The "
+            "reference's time does not include the occupancy grid."
         ),
     ),
     "fit": (
         "PSNR against training time",
         (
-            "Each row is one fit. `frame, s` is the time to render a test view. `without stopping, s` is the time without "
-            "early ray termination. `between them dB` is the PSNR between these two frames. `lost by stopping dB` is the "
-            "test PSNR that early ray termination costs."
+            "Each row is one fit. `frame, s` is the time to render a test view with early ray termination, "
+            "and `without stopping, s` the time without it. `between them dB` is the PSNR between these two "
+            "renderings. `lost by stopping dB` is the test PSNR that early ray termination costs. These four "
+            "columns are measured on four test views."
         ),
     ),
     "scene": (
         "Architectures on a scene",
         (
-            "Each row is one fit of an architecture with its default options. Training dB is the PSNR of the training rays, "
-            "averaged over a tenth of the fit. Architectures without a row have not been measured."
+            "Each row is one fit of an architecture with its default options. `training at T s` is the PSNR "
+            "of the training rays, averaged over the tenth of the fit that ends at T. Architectures without "
+            "a row have not been measured."
         ),
     ),
     "bits": (
         "8 bits",
         (
-            "Fits of every architecture, and fits of as many steps with `--bits 8`. A file also holds the occupancy grid and "
-            "the cameras."
+            "Each row compares two fits of an architecture with equally many steps: the default, and one "
+            "with `--bits 8`. `bytes stored` counts the field. `file, bytes` also counts the occupancy grid "
+            "and the cameras."
         ),
     ),
     "pictures": (
-        "Architectures on pictures",
+        "Architectures on images",
         (
-            "Each row is one fit per picture, for an architecture that can store pictures. Architectures without a row have "
-            "not been measured."
+            "Each row gives one fit per image, for an architecture that can store images. Architectures "
+            "without a row have not been measured."
         ),
     ),
     "crops": (
-        "Crops of pictures at equal steps",
+        "Crops of images at equal steps",
         (
-            "An mlp with Fourier features, and cam with the same features; a hash grid, and rbf of the same size. "
-            "`benchmarks/crops.py` has the options."
+            "Two comparisons: `mlp` with Fourier features against `cam` with the same features, and a hash "
+            "grid against `rbf` of the same size. `benchmarks/crops.py` has the options."
         ),
     ),
     "shape": (
         "Shapes",
         (
-            "Each row is one fit of a hash grid. `seconds` is the training time and `of preparing` the preparation time in "
-            "seconds. Chamfer distance and distance error are divided by the longest side of the shape's box. "
-            "`fitting/tasks/shape_task.py` has the protocol."
+            "Each row is one fit of a hash grid. `seconds` is the training time, and `of preparing` the "
+            "preparation time in seconds. The Chamfer distance and the distance error are divided by the "
+            "longest side of the shape's box. `fitting/tasks/shape_task.py` defines all measures."
         ),
     ),
-    "photographs": ("Fits to photographs", "The fits to which conversions are compared."),
+    "photographs": (
+        "Fits to photographs",
+        (
+            "The fits to which conversions are compared. `opacity of nothing` is the mean rendered opacity "
+            "of pixels whose alpha is 0."
+        ),
+    ),
     "conversion": (
         "Conversions",
         (
-            "Conversions between architectures. A student is compared with the lower of two values: the PSNR of its teacher, "
-            "and the PSNR of a long fit of its own architecture to photographs."
+            "A conversion fits a new field, the student, to a fitted one, the teacher. `to the teacher dB` "
+            "is the PSNR between their renderings. A student is compared with the lower of two values: the "
+            "PSNR of its teacher, and the PSNR of a long fit of its own architecture to photographs. "
+            "`below the lower dB` is the difference. `opacity of nothing` is the student's mean opacity on "
+            "pixels whose alpha is 0. `teacher's share` is the share of the time spent on evaluating the "
+            "teacher."
         ),
     ),
     "learning": (
         "Active learning",
-        "The levels of active learning, each alone and all together, with three seeds each.",
+        (
+            "Conversions of a hash grid with no level of active learning, with single levels, and with all "
+            "levels, for three seeds each. [conversion.md](conversion.md) describes the levels."
+        ),
     ),
-    "stages": ("Stages of a conversion", "Each choice of stages, in a short and in a long conversion."),
+    "stages": (
+        "Stages of a conversion",
+        (
+            "Conversions of a hash grid with each choice of stages, in a short and in a long conversion. In "
+            "`rendered colours alone`, steps that compare rendered colours alternate with steps that compare "
+            "samples. [conversion.md](conversion.md) describes the stages."
+        ),
+    ),
     "roundtrip": ("Round trips", "A field is converted to another architecture and back."),
     "erased": (
         "Erased boxes",
-        "The student's opacity on rays that cross the erased box and no other occupied space.",
+        (
+            "A box of a scene is erased, and the edited field is converted. The opacities are the student's, "
+            "on rays that cross the erased box and no other occupied space."
+        ),
     ),
     "fused": (
         "Two halves into one",
@@ -106,24 +143,47 @@ SECTIONS = {
     ),
     "recipes": (
         "Recipes of banks",
-        "Unsigned distances of clouds. `process/quality.py` defines the Chamfer distance.",
+        (
+            "A bank holds one field for each object of a set; a recipe holds the options and the fit "
+            "settings of these fields. Here the fields are unsigned distances of point clouds. "
+            "`process/quality.py` defines the Chamfer distance and the F-score."
+        ),
     ),
     "banks": (
         "Sizes of banks",
-        "Banks of several sizes with the recipe `fast`. The time is from the set to the bank's files.",
+        (
+            "Banks of several sizes with the recipe `fast`. `seconds` is the time to fit the objects and "
+            "write the bank's files."
+        ),
     ),
     "classifiers": (
         "Networks over a bank",
         (
-            "All networks are trained on the same objects. `weights` reads only the networks behind the planes. `cloud` reads "
-            "the points."
+            "Networks that classify the objects of a bank, all trained on the same objects. `weights` reads "
+            "only the networks behind the planes of the fields, `cloud` reads points of the objects, and all "
+            "others read the planes."
         ),
     ),
-    "parts": ("Parts of shapes", "Procedural shapes with named parts, from `benchmarks/object_sets.py`."),
-    "views": ("A bank of radiance", "Procedural shapes of five classes, rendered by pyrender."),
+    "parts": (
+        "Parts of shapes",
+        (
+            "A network predicts the parts to which points of shapes belong. The shapes are procedural, from "
+            "`benchmarks/object_sets.py`."
+        ),
+    ),
+    "views": (
+        "A bank of radiance",
+        (
+            "A bank of radiance fields of procedural shapes, and a network that classifies them into five "
+            "classes. pyrender renders the training images."
+        ),
+    ),
     "ngpc": (
         "Where the time of a frame goes",
-        "Four applications with three encodings each, after Mubarik et al. 2023. `benchmarks/ngpc.py` says what is timed.",
+        (
+            "Four applications with three encodings each, after Mubarik et al. 2023. `benchmarks/ngpc.py` "
+            "defines what is timed."
+        ),
     ),
 }
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -159,7 +219,7 @@ def _section(heading: str, words: str, records: list[dict[str, Any]]) -> list[st
         parts += [f"### Scene {scene}\n"] if scene else []
         parts.append(table([row for record in group for row in record["rows"]]))
         notes = dict.fromkeys(note for record in group for note in record["notes"])
-        made = sorted({f"{record['date']}, code {record['inputs']['code'][:8]}" for record in group})
+        made = sorted({_made(record) for record in group})
         parts.append("".join(f"* {note}\n" for note in (*notes, f"measured {'; '.join(made)}")))
     return parts
 
@@ -186,6 +246,11 @@ def shown(column: str, value: Any) -> str:
         if value >= 0.9995 * size:
             return f"{value / size:.3g} {prefix}"
     return f"{value:.3g}"
+
+
+def _made(record: dict[str, Any]) -> str:
+    inputs = record["inputs"]
+    return f"{record['date']} on {inputs['machine']['processor']}, code {inputs['code'][:8]}"
 
 
 def _machine(record: dict[str, Any]) -> str:

@@ -223,7 +223,7 @@ def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:
     if (distance == 0).any():
         place = ", ".join(f"{value:g}" for value in target.tolist())
         view = int((distance == 0).nonzero()[0, 0])
-        raise PolyfieldError(f"camera {view} is at the point it looks at, ({place}): move one of them")
+        raise PolyfieldError(f"camera {view} is at the point that it looks at, ({place}); move one of them")
     backward = backward / distance
     axes = torch.eye(3, dtype=eye.dtype, device=eye.device)[[1, 2, 0]]
     other = torch.linalg.cross(axes[(backward @ axes.T).abs().argmin(dim=1)], backward)

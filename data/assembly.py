@@ -49,7 +49,7 @@ def assemble(
     test = tuple(i for i, name in enumerate(names) if name in tested)
     if not train:
         raise PolyfieldError(
-            f"{shown(root)}: all {len(names)} photographs are test views, none is left for training; add photographs"
+            f"{shown(root)}: all {len(names)} photographs are test views, so none is left for training; add photographs"
         )
     pictures, turns = photographs.orient(pictures)
     sizes = photographs.measure(pictures, downscale)

@@ -69,7 +69,7 @@ def _pose(stop: Record) -> np.ndarray:
 def _intrinsics(stop: Record, width: int, height: int) -> tuple[float, float, float, float]:
     fov = _positive(stop, "fov")
     if fov >= 180:
-        raise stop.fail("fov", f"is {fov:g}; expected vertical degrees below 180")
+        raise stop.fail("fov", f"is {fov:g}; expected a vertical angle below 180 degrees")
     focal = check_focal(stop, "fov", height / 2 / math.tan(math.radians(fov) / 2), height)
     return focal, focal, width / 2, height / 2
 

@@ -55,7 +55,7 @@ def open_cloud(path: str | Path) -> Cloud:
         _check(normals, "normals", label)
         if len(normals) != len(points):
             raise PolyfieldError(
-                f"{label}: has {len(normals)} normals; expected {len(points)}, one for each point"
+                f"{label} has {len(normals)} normals; expected {len(points)}, one for each point"
             )
         normals = normals.astype(np.float32)
     found = f"{shown(path.name)} is a point cloud: {len(points)} points"

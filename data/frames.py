@@ -186,7 +186,7 @@ def _check_sizes(frames: Sequence[Frame], names: Sequence[str], sizes: Sequence[
         width, height = first.setdefault(frame.shared.where, size)
         if size != (width, height) and frame.holder(*FOCAL["x"], *FOCAL["y"]) is frame.shared:
             raise PolyfieldError(
-                f"{frame.own.where}: photograph {name!r} has {size[0]} x {size[1]} pixels, the first one"
+                f"{frame.own.where}: photograph {name!r} has {size[0]} x {size[1]} pixels, but the first one has"
                 f" {width} x {height}; photographs of several sizes need fl_x, cx, cy, w, h in every frame"
             )
 
@@ -195,7 +195,8 @@ def _intrinsics(frame: Frame, size: tuple[int, int]) -> tuple[float, float, floa
     fx, fy = _focal(frame, "x", size[0]), _focal(frame, "y", size[1])
     if fx is None and fy is None:
         raise frame.own.fail(
-            "fl_x", "is missing, and so are camera_angle_x and x_fov, here and at the top of the file"
+            "fl_x",
+            "is missing, and so are camera_angle_x and x_fov, here and at the top of the file; add one of them",
         )
     fx, fy = fx or fy, fy or fx
     assert fx and fy
@@ -216,13 +217,13 @@ def _focal(frame: Frame, axis: str, length: int) -> float | None:
         if frame.holder(size, centre) is None:
             raise holder.fail(
                 pixels,
-                f"needs {size} or {centre} beside it to say for which image size it holds; add one of them",
+                f"is given without {size} and {centre}, so its image size is unknown; add one of them",
             )
         return check_focal(holder, pixels, focal, length)
     key = radians
     if (angle := holder.number(radians)) is not None:
         if not 0 < angle < math.pi:
-            hint = "; it looks like degrees, expected radians" if angle > math.pi else "; expected radians"
+            hint = ", which looks like degrees; expected radians" if angle > math.pi else "; expected radians"
             raise holder.fail(radians, f"is {angle:g}{hint} between 0 and pi")
     else:
         key = degrees
@@ -238,7 +239,7 @@ def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
     if _is_fisheye(frame):
         if p1 or p2:
             raise (frame.holder("p1", "p2", "distortion_params") or frame.own).fail(
-                "p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only, remove p1 and p2"
+                "p1, p2", f"are {p1:g}, {p2:g}; a fisheye lens has k1 to k4 only; remove p1 and p2"
             )
         return "fisheye", (k1, k2, k3, k4, 0.0, 0.0, 0.0, 0.0)
     if k4:

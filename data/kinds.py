@@ -68,7 +68,7 @@ def kind_of(path: str | Path, asked: str | None = None) -> Kind:
     """
     path = Path(path)
     if asked is not None and asked not in KINDS:
-        raise PolyfieldError(f"--as {asked:.80}: expected {', '.join(KINDS)}")
+        raise PolyfieldError(f"--as {asked:.80}: expected one of {', '.join(KINDS)}")
     if not os.path.exists(path):  # Path.exists raises for names that are too long
         raise PolyfieldError(f"{shown(path)}: no such file or folder")
     if asked is not None:
@@ -130,7 +130,7 @@ def main_array(path: Path) -> ArrayHead:
     if len(others) != 1:
         found = ", ".join(f"{head.key!r} {head.shape}" for head in others[:5]) or "none"
         raise PolyfieldError(
-            f"{shown(path)}: holds {len(others)} arrays ({found}); expected an array 'points' (P, 3), or a single array"
+            f"{shown(path)} holds {len(others)} arrays ({found}); expected an array 'points' (P, 3), or a single array"
         )
     return others[0]
 
@@ -170,7 +170,7 @@ def _array_kind(path: Path) -> Kind:
     of_points = sorted(LABELS & heads.keys())
     if head.key == "points" and of_points:
         raise PolyfieldError(
-            f"{shown(path)}: has {', '.join(of_points)} beside its points, so the points need not lie on a surface;"
+            f"{shown(path)} has {', '.join(of_points)} beside its points, so the points need not lie on a surface;"
             " fit the mesh they were sampled from, or use --as cloud"
         )
     if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):

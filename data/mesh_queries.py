@@ -151,7 +151,7 @@ def _box(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise PolyfieldError(
-            f"mesh query: faces name vertices {faces.min()} to {faces.max()}; expected 0 to {len(vertices) - 1}"
+            f"mesh query: faces refer to vertices {faces.min()} to {faces.max()}; expected 0 to {len(vertices) - 1}"
         )
     used = vertices[np.unique(faces)]
     low, high = used.min(0), used.max(0)

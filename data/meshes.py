@@ -100,7 +100,7 @@ def why_open(faces: np.ndarray) -> str | None:
 
 def _check(vertices: np.ndarray, faces: np.ndarray, label: str) -> None:
     if len(faces) == 0:
-        raise PolyfieldError(f"{label}: has no faces; expected a mesh")
+        raise PolyfieldError(f"{label} has no faces; expected a mesh")
     if bad := vertices.size - int(np.isfinite(vertices).sum()):
         raise PolyfieldError(f"{label}: {bad} coordinates are NaN or infinite; fix or remove their vertices")
 

@@ -119,8 +119,8 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
     needed = sum((width // downscale) * (height // downscale) * 8 for width, height in sizes)
     if needed > (available := _memory()):
         raise PolyfieldError(
-            f"{photographs[0].frame.shared.where}: {len(sizes)} photographs take {needed / 1e9:.1f} GB of memory, this"
-            f" machine has {available / 1e9:.1f}; shrink them with --downscale {downscale * 2} or more"
+            f"{photographs[0].frame.shared.where}: {len(sizes)} photographs need {needed / 1e9:.1f} GB of memory, but"
+            f" this machine has {available / 1e9:.1f} GB; shrink them with --downscale {downscale * 2} or more"
         )
     return sizes
 

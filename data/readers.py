@@ -50,7 +50,7 @@ def open_scene(
         return _open(path, downscale, box, progress)
     except OSError as error:  # a folder without permission, a name that is too long
         raise PolyfieldError(
-            f"{shown(path)}: cannot be read ({(error.strerror or str(error)).lower()})"
+            f"{shown(path)} cannot be read ({(error.strerror or str(error)).lower()})"
         ) from None
 
 
@@ -68,7 +68,7 @@ def _open(path: Path, downscale: int, box: Box | None, progress: Progress | None
 
 def _contents(path: Path) -> str:
     if path.is_file():
-        return "this file is not one of them, expected a folder or a .json file"
+        return "this file is not one of them; expected a folder or a .json file"
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     shown = ", ".join(repr(name) for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -122,5 +122,5 @@ def read_record(path: Path) -> Record:
     """Return the JSON object that a file holds. Raises PolyfieldError if the top value is not an object."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{shown(path)}: holds {brief(value)}; expected a JSON object at the top level")
+        raise PolyfieldError(f"{shown(path)} holds {brief(value)}; expected a JSON object at the top level")
     return Record(value, shown(path))

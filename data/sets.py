@@ -96,7 +96,7 @@ def open_set(path: str | Path) -> ObjectSet:
         raise PolyfieldError(f"{shown(path)}: no such file or folder")
     if path.suffix.lower() != ".npz":
         raise PolyfieldError(
-            f"{shown(path)}: is not a set of objects; expected a folder, or an .npz with points (M, P, 3)"
+            f"{shown(path)} is not a set of objects; expected a folder, or an .npz with points (M, P, 3)"
         )
     return _npz(path)
 
@@ -178,12 +178,12 @@ def _folder(root: Path) -> ObjectSet:
         elif (row := listed.get(name) or listed.get(path.stem)) is not None:
             entries.append((name, *row, path))
     if not entries:
-        raise PolyfieldError(f"{shown(root / LABELS)}: names none of the {len(paths)} objects in this folder")
+        raise PolyfieldError(f"{shown(root / LABELS)} names none of the {len(paths)} objects in this folder")
     classes = tuple(sorted({word for _, word, _, _ in entries if word is not None}))
     kinds = {_kind(path) for *_, path in entries}
     if len(kinds) > 1:
         raise PolyfieldError(
-            f"{shown(root)}: holds objects of several kinds: {', '.join(sorted(kinds))}; expected one kind"
+            f"{shown(root)} holds objects of several kinds: {', '.join(sorted(kinds))}; expected one kind"
         )
     objects = tuple(
         SetObject(name, None if word is None else classes.index(word), split, path)
@@ -213,7 +213,7 @@ def _kind(path: Path) -> str:
     kind = kind_of(path).name
     if kind not in ("cloud", "mesh", "volume", "scene"):
         raise PolyfieldError(
-            f"{shown(path)}: is a {kind}; expected a cloud, a mesh, a grid of occupancy or a scene"
+            f"{shown(path)} is a {kind}; expected a cloud, a mesh, a grid of occupancy or a scene"
         )
     return kind
 
@@ -259,6 +259,7 @@ def _checked_set(found: ObjectSet) -> ObjectSet:
     for thing in found.objects:
         if thing.split not in ("", *SPLITS):
             raise PolyfieldError(
-                f"{shown(found.root)}: split of {thing.name:.80} is {thing.split!r:.40}; expected {', '.join(SPLITS)}"
+                f"{shown(found.root)}: split of {thing.name:.80} is {thing.split!r:.40}; "
+                f"expected one of {', '.join(SPLITS)}"
             )
     return found

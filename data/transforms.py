@@ -78,7 +78,7 @@ def read(path: Path, found: str, downscale: int, box: Box | None, progress: Prog
     bad = [frame for frame in [*listed, *held] if frame.own.flag(IS_BAD)]
     listed, held = ([frame for frame in part if not frame.own.flag(IS_BAD)] for part in (listed, held))
     if not listed:
-        raise shared.fail("frames", f"are all marked {IS_BAD}; expected at least one that is not")
+        raise shared.fail("frames", f"are all marked {IS_BAD}; expected at least one that is not marked")
     notes = [f"{len(bad)} frames are marked {IS_BAD} and were left out"] if bad else []
     if held and not exist(held, file.parent):
         notes.append(f"{TEST_FRAMES}: none of its {len(held)} photographs exists; it is left out")
@@ -174,7 +174,7 @@ def _remarks(frames: Sequence[Frame], shared: Record) -> list[str]:
     """Return warnings about unknown keys, and about lenses that are modelled only in part."""
     unknown = sorted(set(shared.values) - TOP_KEYS)
     unknown += sorted({f"frames[].{key}" for frame in frames for key in set(frame.own.values) - FRAME_KEYS})
-    notes = [f"keys that are not known were ignored: {', '.join(map(repr, unknown[:8]))}"] if unknown else []
+    notes = [f"unknown keys were ignored: {', '.join(map(repr, unknown[:8]))}"] if unknown else []
     shutter = shared.values.get("rolling_shutter")
     if shutter and any(shutter if isinstance(shutter, list) else [shutter]):
         notes.append("rolling_shutter is not modelled; every photograph counts as taken at one instant")

@@ -49,7 +49,9 @@ def open_video(path: str | Path, *, downscale: int = 1, progress: Progress = sil
     with decoding(label), _opened(path) as (container, stream):
         width, height, count = stream.width, stream.height, _count(container, stream)
         if downscale > min(width, height):
-            raise Malformed(f"has {width} x {height} pixels; --downscale {downscale} is larger than one side")
+            raise Malformed(
+                f"it has {width} x {height} pixels; --downscale {downscale} is larger than one side"
+            )
         frames = _frames(container, stream, downscale, count, progress)
         values = kept(frames, label, count * 3 * (height // downscale) * (width // downscale))
         fps = float(stream.average_rate or _USUAL_RATE)
@@ -76,7 +78,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not videos:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-            raise Malformed(f"holds no video, but {kinds}; expected a file with a video stream")
+            raise Malformed(f"it holds no video, but {kinds}; expected a file with a video stream")
         videos[0].thread_type = "AUTO"
         yield container, videos[0]
 
@@ -103,13 +105,13 @@ def _frames(container: Any, stream: Any, k: int, count: int, progress: Progress)
             first = first or pixels.shape
             if pixels.shape != first:
                 raise Malformed(
-                    f"frame {done} has {pixels.shape[1]} x {pixels.shape[0]} pixels, the first one {first[1]} x {first[0]}; "
-                    "encode it again at one size"
+                    f"frame {done} has {pixels.shape[1]} x {pixels.shape[0]} pixels, but the first one has "
+                    f"{first[1]} x {first[0]}; encode it again at one size"
                 )
             done += 1
             if done * height * width > _LARGEST * k * k:
                 raise Malformed(
-                    "has more than 4 billion pixels in total; shorten it, or give a larger --downscale"
+                    "it has more than 4 billion pixels in total; shorten it, or give a larger --downscale"
                 )
             cropped = pixels[:height, :width]
             yield (cropped if k == 1 else box_mean(cropped, k, False))[None]
@@ -117,7 +119,7 @@ def _frames(container: Any, stream: Any, k: int, count: int, progress: Progress)
     except av.FFmpegError as error:
         raise Truncated(f"{error.strerror}, after {done} of {count or 'its'} frames") from None
     if not done:
-        raise Malformed("holds a video without frames; export it again")
+        raise Malformed("it holds a video without frames; export it again")
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:

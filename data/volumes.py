@@ -81,7 +81,7 @@ def open_volume(path: str | Path) -> Volume:
 
 def _with_channels(values: np.ndarray, label: str) -> np.ndarray:
     if min(values.shape[:3]) < 2:
-        raise PolyfieldError(f"{label}: has {values.shape[:3]} voxels; expected at least 2 along each axis")
+        raise PolyfieldError(f"{label} has {values.shape[:3]} voxels; expected at least 2 along each axis")
     return values if values.ndim == 4 else values[..., None]
 
 
@@ -90,11 +90,11 @@ def _numbers(values: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...
     found = values.dtype
     if found.kind not in "biuf":
         raise PolyfieldError(
-            f"{label}: holds values of type {found}; expected booleans, integers or real floats"
+            f"{label} holds values of type {found}; expected booleans, integers or real floats"
         )
     kept = found.newbyteorder("=") in KEPT
     with np.errstate(over="ignore"):  # becomes inf, which is refused
         values = values.astype(found.newbyteorder("=") if kept else np.float32, copy=False)
     if bad := sum(piece.size - int(np.isfinite(piece).sum()) for piece in values):
         raise PolyfieldError(f"{label}: {bad} values are NaN or infinite in float32; replace them first")
-    return values, () if kept else (f"values of type {found} are taken as float32.",)
+    return values, () if kept else (f"values of type {found} are converted to float32.",)

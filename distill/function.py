@@ -42,18 +42,18 @@ class FunctionField(Field):
             if self.meaning.kind.output == "occupancy":
                 self._refuse(values, values > 1, "probabilities in [0, 1]")
             if self.meaning.kind.output in ("occupancy", "colour"):
-                self._refuse(values, values < 0, "numbers from 0 up")
+                self._refuse(values, values < 0, "numbers of at least 0")
             raw = self.meaning.transform.inverse(values)
             return Features(raw[:, 0] if raw.shape[1] == 1 else None, raw)
         directions = points.directions if points.directions is not None else _ahead(x)
         answer = self._function(x, directions.cpu())
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise PolyfieldError(
-                f"{self._name}: returned {type(answer).__name__}; expected densities and colours"
+                f"{self._name} returned {type(answer).__name__}; expected densities and colours"
             )
         density = self._checked(answer[0], len(x), 1)
         colour = self._checked(answer[1], len(x), 3)
-        self._refuse(density, density < 0, "densities from 0 up")
+        self._refuse(density, density < 0, "densities of at least 0")
         self._refuse(colour, (colour < 0) | (colour > 1), "colours in [0, 1]")
         raw = self.meaning.transform.inverse(density * self.meaning.domain.density_unit)
         return Features(raw[:, 0], torch.cat((raw, colour), 1))
@@ -77,24 +77,25 @@ class FunctionField(Field):
             found = torch.as_tensor(values).detach().float()
         except (TypeError, ValueError, RuntimeError):
             raise PolyfieldError(
-                f"{self._name}: returned {type(values).__name__}; expected an array"
+                f"{self._name} returned {type(values).__name__}; expected an array"
             ) from None
         if found.dim() == 1:
             found = found[:, None]
         if found.shape != (count, channels):
             raise PolyfieldError(
-                f"{self._name}: returned the shape {tuple(found.shape)} for {count} points; expected ({count}, {channels})"
+                f"{self._name} returned the shape {tuple(found.shape)} for {count} points; "
+                f"expected ({count}, {channels})"
             )
         if not torch.isfinite(found).all():
             raise PolyfieldError(
-                f"{self._name}: returned values that are NaN or infinite; expected finite numbers"
+                f"{self._name} returned values that are NaN or infinite; expected finite numbers"
             )
         return found.to(self._device)
 
     def _refuse(self, values: Tensor, wrong: Tensor, expected: str) -> None:
         """Raise PolyfieldError if any values are wrong."""
         if wrong.any():
-            raise PolyfieldError(f"{self._name}: returned {float(values[wrong][0]):g}; expected {expected}")
+            raise PolyfieldError(f"{self._name} returned {float(values[wrong][0]):g}; expected {expected}")
 
 
 def _ahead(x: Tensor) -> Tensor:
@@ -118,5 +119,5 @@ def function_of(text: str) -> tuple[Callable[..., Any], bytes]:
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise PolyfieldError(f"{text:.200}: is not a function")
+        raise PolyfieldError(f"{text:.200} is not a function; expected module:function")
     return found, source

@@ -31,7 +31,7 @@ class Conversion:
             )
         for level in self.hard:
             if level not in LEVELS:
-                raise PolyfieldError(f"--hard {level!r:.80}: expected some of {', '.join(LEVELS)}")
+                raise PolyfieldError(f"--hard {level!r:.80}: expected one or more of {', '.join(LEVELS)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""

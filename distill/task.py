@@ -45,7 +45,7 @@ class ConversionTask(Task):
         return {"kind": "field", "sha256": self.taught.sha256, "signal": self.meaning.signal}
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
-        return "give fewer --bytes, or smaller --options"
+        return "use a smaller --bytes, or smaller sizes in --options"
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
         """Return how fast the teacher's raw values change: the norm of their gradient, by differences, halfway in time."""

@@ -69,7 +69,7 @@ def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
                     stream.height, stream.width = picture.shape[:2]
                 elif picture.shape[:2] != (stream.height, stream.width):
                     raise PolyfieldError(
-                        f"{path}: frame {number} has another size than the first; write PNG files"
+                        f"{path}: frame {number} differs in size from the first; write PNG files instead"
                     )
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())

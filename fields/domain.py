@@ -54,7 +54,7 @@ class Domain:
             1e-9 <= size <= 1e9 for size in self.half_size
         ):
             raise PolyfieldError(
-                f"domain: centre {self.centre} must be finite and half_size {self.half_size} in 1e-9 to 1e9"
+                f"domain: centre {self.centre} must be finite and half_size {self.half_size} from 1e-9 to 1e9"
             )
         if self.rotation is not None and not _is_rotation(self.rotation, axes):
             raise PolyfieldError(f"domain: rotation {self.rotation} is not a {axes} x {axes} rotation matrix")

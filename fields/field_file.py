@@ -75,12 +75,12 @@ def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise PolyfieldError(
-            f"{where}: is not a field file: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
+            f"{where} is not a field file: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
         )
     if metadata.get("version") != VERSION:
         raise PolyfieldError(
-            f"{where}: is a field file of version {metadata.get('version')!r:.80}; this polyfield reads version "
-            f"{VERSION!r}; use the polyfield that wrote it, or fit again"
+            f"{where} is a field file of version {metadata.get('version')!r:.80}; this polyfield reads version "
+            f"{VERSION!r}; use the version of polyfield that wrote it, or fit again"
         )
     with naming(path):
         spec, packed = FieldSpec.from_json(_json(metadata, "spec")), tensors.pop(_OCCUPANCY, None)
@@ -121,7 +121,9 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
             )
         raise PolyfieldError(f"tensor {name!r} is missing; save the field again")
     for name in sorted(extra):
-        raise PolyfieldError(f"tensor {name!r:.80} is not one of this field's: {', '.join(expected)}")
+        raise PolyfieldError(
+            f"tensor {name!r:.80} does not belong to this field; expected {', '.join(expected)}"
+        )
     for name, tensor in expected.items():
         ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
         if ours != theirs:
@@ -223,7 +225,7 @@ def _inflated(packed: Tensor, size: int, name: str = _OCCUPANCY) -> Tensor:
     try:
         data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_INFLATED) + 1)
     except zlib.error as error:
-        raise PolyfieldError(f"tensor {name}: is not a zlib stream: {error}; save the field again") from None
+        raise PolyfieldError(f"tensor {name} is not a zlib stream ({error}); save the field again") from None
     if len(data) != size or not stream.eof or stream.unused_data:
         raise PolyfieldError(
             f"tensor {name}: its zlib stream does not hold {size:,} bytes; save the field again"

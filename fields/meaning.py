@@ -31,7 +31,7 @@ class Meaning:
         own = self.kind.channels
         if not 1 <= self.channels <= MOST_CHANNELS or (own and self.channels != own):
             raise PolyfieldError(
-                f"field spec: channels is {self.channels}; {self.signal} has {own or f'1 to {MOST_CHANNELS}'}"
+                f"field spec: channels is {self.channels}; expected {own or f'1 to {MOST_CHANNELS}'} for {self.signal}"
             )
         if self.domain.dimensions != self.kind.dimensions:
             raise PolyfieldError(

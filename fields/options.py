@@ -26,7 +26,7 @@ class NetworkOptions:
 
     width: int = option(64, 1024, "units of every hidden layer")
     layers: int = option(1, 16, "hidden layers of the main network", least=0)
-    colour_layers: int = option(2, 16, "hidden layers of the colour network, of radiance")
+    colour_layers: int = option(2, 16, "hidden layers of the colour network, for radiance")
     activation: str = choice("relu", "sine", about="activation function of the main network")
 
 

@@ -83,6 +83,6 @@ class ValueTransform:
                 if -widest <= low < high <= widest:
                     return ValueTransform(function, (float(low), float(high)), float(scale), float(offset))
         raise PolyfieldError(
-            f"field spec: transform {data!r:.200} is not known; expected function {', '.join(_FUNCTIONS)}, a clamp "
+            f"field spec: transform {data!r:.200} is not known; expected a function ({', '.join(_FUNCTIONS)}), a clamp "
             "[low, high], a scale above 0 and an offset"
         )

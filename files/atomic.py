@@ -31,11 +31,11 @@ def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
         case errno.EISDIR:
             cause, remedy = "a folder has this name", "choose another name"
         case errno.ENOENT | errno.ENOTDIR:
-            cause, remedy = "there is no such folder", "create it first"
+            cause, remedy = "no such folder", "create it first"
         case _:
             cause, remedy = (error.strerror or str(error)).lower(), "fix that or write elsewhere"
-    what = f"cannot write {needed:,} bytes" if needed else "cannot be created"
-    return PolyfieldError(f"{shown(path)}: {what}: {cause}; {remedy}")
+    what = f": cannot write {needed:,} bytes" if needed else " cannot be created"
+    return PolyfieldError(f"{shown(path)}{what}: {cause}; {remedy}")
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -81,12 +81,12 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Return a regular file, opened for reading. Raises PolyfieldError, one line, for anything else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise PolyfieldError(f"{shown(path)}: is a folder or a device; expected a file")
+            raise PolyfieldError(f"{shown(path)} is a folder or a device; expected a file")
         return open(path, "rb")
     except FileNotFoundError:
-        raise PolyfieldError(f"{shown(path)}: there is no such file; check the path") from None
+        raise PolyfieldError(f"{shown(path)}: no such file; check the path") from None
     except OSError as error:
-        raise PolyfieldError(f"{shown(path)}: cannot be read: {(error.strerror or '').lower()}") from None
+        raise PolyfieldError(f"{shown(path)} cannot be read: {(error.strerror or '').lower()}") from None
 
 
 def read_stream(stream: BinaryIO, size: int, where: str) -> bytes:
@@ -94,6 +94,6 @@ def read_stream(stream: BinaryIO, size: int, where: str) -> bytes:
     try:
         return stream.read(size)
     except OSError as error:
-        raise PolyfieldError(f"{where}: cannot be read: {(error.strerror or '').lower()}") from None
+        raise PolyfieldError(f"{where} cannot be read: {(error.strerror or '').lower()}") from None
     except MemoryError:
         raise PolyfieldError(f"{where}: {size:,} bytes are more than this machine's memory holds") from None

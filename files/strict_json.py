@@ -19,7 +19,7 @@ def json_text(value: Any, where: str, indent: int | None = None) -> str:
     try:
         return json.dumps(value, allow_nan=False, indent=indent)
     except ValueError as error:
-        raise PolyfieldError(f"{where}: cannot be written as JSON: {error}") from None
+        raise PolyfieldError(f"{where} cannot be written as JSON: {error}") from None
 
 
 def json_file(value: Any, where: str) -> bytes:
@@ -38,7 +38,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         size = os.fstat(stream.fileno()).st_size
         if size > LONGEST_JSON:
             raise PolyfieldError(
-                f"{shown(path)}: has {size:,} bytes; expected at most {LONGEST_JSON:,} bytes of JSON"
+                f"{shown(path)} has {size:,} bytes; expected at most {LONGEST_JSON:,} bytes of JSON"
             )
         return parse_json(read_stream(stream, size, shown(path)), shown(path))
 

@@ -61,7 +61,7 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _CODES:
-            raise PolyfieldError(f"tensor {name}: {tensor.dtype}; expected one of {', '.join(DTYPES)}")
+            raise PolyfieldError(f"tensor {name} is {tensor.dtype}; expected one of {', '.join(DTYPES)}")
     _refuse_non_finite(tensors, "nothing was written")
     header: dict[str, Any] = {
         "__metadata__": dict(sorted({**metadata, CHECKSUM: digest(tensors, metadata)}.items()))
@@ -117,16 +117,16 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
     """Return the metadata, after every check that needs the header and the file's size alone."""
     start = read_stream(stream, 9, where)
     if not start:
-        raise _damaged(where, "is empty (0 bytes)")
+        raise _damaged(where, "it is empty (0 bytes)")
     if start[8:] != b"{" and start.startswith((b"\x80", b"PK")):
         raise PolyfieldError(
-            f"{where}: is a pickle or a zip archive, which polyfield never opens; expected a file that polyfield wrote"
+            f"{where} is a pickle or a zip archive, which polyfield never opens; expected a file that polyfield wrote"
         )
     length = int.from_bytes(start[:8], "little")
     if length > LONGEST_HEADER:
-        raise _damaged(where, f"states a header of {length:,} bytes; at most {LONGEST_HEADER:,}")
+        raise _damaged(where, f"it states a header of {length:,} bytes; expected at most {LONGEST_HEADER:,}")
     if size < 8 + length:
-        raise _damaged(where, f"is cut short: {size:,} bytes, and the header alone needs {8 + length:,}")
+        raise _damaged(where, f"it is cut short: {size:,} bytes, and the header alone needs {8 + length:,}")
     stream.seek(8)
     header = parse_json(read_stream(stream, length, where), f"{where}: header")
     if not isinstance(header, dict):
@@ -139,10 +139,12 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
     for (begin, end), name in spans:
         if begin != reached:
             fault = "overlaps another" if begin < reached else "leaves a gap before it"
-            raise _damaged(where, f"tensor {name!r:.80} {fault}: begins at byte {begin}, expected {reached}")
+            raise _damaged(
+                where, f"tensor {name!r:.80} {fault}: it begins at byte {begin}; expected {reached}"
+            )
         reached = end
     if size != 8 + length + reached:
-        fault = "is cut short" if size < 8 + length + reached else "is too long"
+        fault = "it is cut short" if size < 8 + length + reached else "it is too long"
         raise _damaged(where, f"{fault}: {size:,} bytes; the header states {8 + length + reached:,}")
     return metadata
 
@@ -163,7 +165,7 @@ def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
             where, f"tensor {name!r:.80}: dtype {dtype!r:.20}; expected one of {', '.join(DTYPES)}"
         )
     if len(shape) > MOST_AXES:
-        raise _damaged(where, f"tensor {name!r:.80}: {len(shape)} axes; at most {MOST_AXES}")
+        raise _damaged(where, f"tensor {name!r:.80} has {len(shape)} axes; expected at most {MOST_AXES}")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
     if math.prod(max(n, 1) for n in shape) >= 1 << 48 or needed != end - begin:
         raise _damaged(

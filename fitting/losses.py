@@ -199,7 +199,7 @@ def _is_ramp(weight: Any) -> bool:
 def check(terms: Sequence[Term], parts: Sequence[str]) -> None:
     """Raise PolyfieldError if there are no terms, or the part of a term is not in `parts`."""
     if not terms:
-        raise PolyfieldError("loss: there are no terms; expected at least one")
+        raise PolyfieldError("loss: found no terms; expected at least one")
     for term in terms:
         if term.part not in parts:
             raise PolyfieldError(

@@ -24,9 +24,9 @@ def resume(task: Task, fit: Fit, run: Run, generation: int | None) -> tuple[str,
     if generation is None and not checkpoints.begun(run.path):
         if run.field_path.exists():
             raise PolyfieldError(
-                f"{shown(run.path)}: holds a field but no checkpoint to continue from; begin a new run"
+                f"{shown(run.path)} holds a field but no checkpoint to continue from; begin a new run"
             )
-        warnings.append(f"{shown(run.path)}: nothing was saved before it stopped; starting over")
+        warnings.append(f"{shown(run.path)}: the fit stopped before it saved a checkpoint; starting over")
         return (*warnings, *run.truncate_metrics(0))
     checkpoint = checkpoints.load(run.path, generation)
     check_state(checkpoint, task.ranges)
@@ -42,7 +42,11 @@ def _another_machine(fit: Fit, run: Run) -> list[str]:
         return []
     changes = [f"{key} {then.get(key)!r:.40} (now {now[key]!r})" for key in now if then.get(key) != now[key]]
     where = shown(run.path / "config.json")
-    return [f"{where}: begun with {', '.join(changes)}; it will not continue bit for bit"] if changes else []
+    return (
+        [f"{where}: the fit began with {', '.join(changes)}; it will not continue bit for bit"]
+        if changes
+        else []
+    )
 
 
 def check_state(checkpoint: checkpoints.Checkpoint, ranges: dict[str, tuple[float, float]]) -> None:
@@ -72,7 +76,7 @@ def figures_of(task: Task, run: Run, config: FitConfig) -> dict[str, Any]:
     check_state(checkpoint, task.ranges)
     state, begun_on = checkpoint.state, run.config.get("machine")
     if config.length.progress(state["steps"], state["seconds"]) < 1:
-        raise PolyfieldError(f"{shown(checkpoint.path)}: was not written at the end of the fit")
+        raise PolyfieldError(f"{shown(checkpoint.path)} was not written at the end of the fit")
     device = begun_on.get("device") if isinstance(begun_on, dict) else None
     return _figures(task, state, _repeats(config, device))
 

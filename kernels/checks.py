@@ -210,7 +210,7 @@ def points_and_targets(
     if directions is not None:
         given["directions"] = directions, 3
     elif "colour" in targets:
-        raise PolyfieldError("fused_field: colours need directions (N, 3), and there are none")
+        raise PolyfieldError("fused_field: colours need directions (N, 3); give them")
     for name, (tensor, width) in given.items():
         _shape(f"fused_field: {name}", tensor, (len(points), width))
         if tensor.dtype != torch.float32:

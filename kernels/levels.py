@@ -32,10 +32,12 @@ class Levels:
     def __post_init__(self) -> None:
         dimensions = {len(level) for level in self.resolutions}
         if len(dimensions) != 1 or not dimensions <= {1, 2, 3, 4}:
-            raise PolyfieldError(f"levels: resolutions {self.resolutions} must all have the same 1 to 4 axes")
+            raise PolyfieldError(
+                f"levels: resolutions {self.resolutions} must all have the same number of axes, 1 to 4"
+            )
         if min(min(level) for level in self.resolutions) < 2:
             raise PolyfieldError(
-                f"levels: resolutions {self.resolutions} must be 2 or more nodes along each axis"
+                f"levels: resolutions {self.resolutions} must have 2 or more nodes along each axis"
             )
         if self.index is not None:
             self._check_index(self.index)

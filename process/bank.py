@@ -82,7 +82,7 @@ class Manifest:
         path = bank / MANIFEST
         if not path.is_file():
             raise PolyfieldError(
-                f"{shown(bank)}: is not a bank: it has no {MANIFEST}; create one with `polyfield fit-set`"
+                f"{shown(bank)} is not a bank: it has no {MANIFEST}; create one with `polyfield fit-set`"
             )
         match read_json(path):
             case {
@@ -126,12 +126,12 @@ class Shard:
         """Return a shard. Raises PolyfieldError where the file is damaged or is no shard."""
         tensors, metadata = read_tensors(path)
         if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-            raise PolyfieldError(f"{shown(path)}: is not a shard of bank version {VERSION}; {_AGAIN}")
+            raise PolyfieldError(f"{shown(path)} is not a shard of bank version {VERSION}; {_AGAIN}")
         found = parse_json(metadata.get("objects", "").encode(), f"{shown(path)}: objects")
         entries = tuple(_entry(data, shown(path)) for data in (found if isinstance(found, list) else [None]))
         if any(tensor.shape[:1] != (len(entries),) for tensor in tensors.values()):
             raise PolyfieldError(
-                f"{shown(path)}: lists {len(entries)} objects, but its tensors have another length; {_AGAIN}"
+                f"{shown(path)} lists {len(entries)} objects, but its tensors have a different length; {_AGAIN}"
             )
         return Shard(entries, tensors)
 
@@ -190,7 +190,7 @@ class Bank:
             raise PolyfieldError(f"{shown(path)}: its SHA-256 is not the one in {MANIFEST}; {_AGAIN}")
         if len(shard.entries) != len(self.manifest.rows(index)):
             raise PolyfieldError(
-                f"{shown(path)}: holds {len(shard.entries)} objects; expected {len(self.manifest.rows(index))}; {_AGAIN}"
+                f"{shown(path)} holds {len(shard.entries)} objects; expected {len(self.manifest.rows(index))}; {_AGAIN}"
             )
         return shard
 
@@ -223,7 +223,8 @@ class Bank:
         """
         if self.spec.architecture != "triplane":
             raise PolyfieldError(
-                f"{shown(self.path)}: the fields are of {self.spec.architecture}; expected triplane: fit another bank"
+                f"{shown(self.path)}: the architecture of its fields is {self.spec.architecture}; "
+                "expected triplane; fit another bank"
             )
         tables = [self.tensor(f"{_FIELD}encoding.tables.{plane}", rows) for plane in range(3)]
         planes = torch.stack(tables, 1).float()  # (B, 3, R * R, F)

@@ -68,11 +68,13 @@ class Model:
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise PolyfieldError(
-                f"{shown(path)}: is not a trained network: its format is {metadata.get('format')!r:.80}; expected {FORMAT!r}"
+                f"{shown(path)} is not a trained network: its format is {metadata.get('format')!r:.80}; "
+                f"expected {FORMAT!r}"
             )
         if metadata.get("version") != VERSION:
             raise PolyfieldError(
-                f"{shown(path)}: version {metadata.get('version')!r:.80}; this polyfield reads {VERSION!r}; train it again"
+                f"{shown(path)} has version {metadata.get('version')!r:.80}; "
+                f"this polyfield reads version {VERSION!r}; train it again"
             )
         with naming(path):
             return _model(parse_json(metadata.get("model", "").encode(), "model"), tensors)
@@ -123,7 +125,7 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
     made = NETWORKS[kind]
     wanted = inspect.signature(made, eval_str=True).parameters
     if set(options) != set(wanted):
-        raise PolyfieldError(f"model: options {sorted(options)!s:.200}; expected {', '.join(wanted)}")
+        raise PolyfieldError(f"model: options are {sorted(options)!s:.200}; expected {', '.join(wanted)}")
     for name, value in options.items():
         most = _MOST_LAYERS if "layers" in name or name == "frequencies" else _MOST
         known = type(value) is wanted[name].annotation

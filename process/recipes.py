@@ -75,7 +75,7 @@ def recipe_of(name: str, signal: str, *, steps: int | None, options: dict[str, A
     if signal == "radiance":
         recipe = replace(FAST, options=_RADIANCE, steps=RADIANCE_STEPS)
     if name == "published" and signal not in ("udf", "sdf"):
-        raise PolyfieldError(f"--recipe published: is for udf and sdf, not for {signal}; use --recipe fast")
+        raise PolyfieldError(f"--recipe published is for udf and sdf, not for {signal}; use --recipe fast")
     return replace(recipe, steps=recipe.steps if steps is None else steps, options=recipe.options | options)
 
 

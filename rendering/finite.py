@@ -17,5 +17,6 @@ def finite(values: Tensor) -> Tensor:
 def not_finite() -> PolyfieldError:
     """Return the error about a field with such values."""
     return PolyfieldError(
-        "rendering: the field has values that are NaN or infinite; resume its run from an earlier --generation"
+        "rendering: the field has values that are NaN or infinite; "
+        "resume its run from an earlier checkpoint with --generation"
     )

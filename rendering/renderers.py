@@ -53,7 +53,10 @@ class Renderer(ABC):
 
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         """Return a view of the field. Raises PolyfieldError where its signal has no views."""
-        raise PolyfieldError(f"rendering: a field of {self.field.meaning.signal} has no views; use `flat`")
+        raise PolyfieldError(
+            f"rendering: a field with the signal {self.field.meaning.signal!r} has no views; "
+            "call the renderer's method flat instead of picture"
+        )
 
     def draw(
         self, layer: str, cameras: Cameras, view: int, scale: Scale = OWN_SCALE, progress: Progress = silent
@@ -64,7 +67,8 @@ class Renderer(ABC):
         """
         if layer not in self.layers:
             raise PolyfieldError(
-                f"layer {layer!r:.80}: expected {' or '.join(self.layers)} for a {self.field.meaning.signal} field"
+                f"layer {layer!r:.80}: expected {' or '.join(self.layers)} for a field with the signal "
+                f"{self.field.meaning.signal!r}"
             )
         return self.picture(cameras, view, progress)
 
@@ -80,7 +84,8 @@ class Renderer(ABC):
         size is (width, height), the source's if None. Raises PolyfieldError where its signal has no flat pictures.
         """
         raise PolyfieldError(
-            f"rendering: a field of {self.field.meaning.signal} has no flat pictures; use `picture`"
+            f"rendering: a field with the signal {self.field.meaning.signal!r} has no flat image; "
+            "call the renderer's method picture instead of flat"
         )
 
     def refresh(self) -> None:

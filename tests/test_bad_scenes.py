@@ -95,7 +95,7 @@ BAD_FRAMES = {
     "angle of next to nothing": ({"camera_angle_x": 1e-9}, "camera_angle_x gives a focal length of 8e+09 pixels"),
     "fov of next to all": ({"x_fov": 179.9999}, "x_fov gives a focal length of"),
     "centre far away": ({"cy": -1e12}, "cy gives a principal point at -1e+12 along a side of 6 pixels; expected -600 to 600"),
-    "degrees": ({"camera_angle_x": 40}, "camera_angle_x is 40; it looks like degrees, expected radians"),
+    "degrees": ({"camera_angle_x": 40}, "camera_angle_x is 40, which looks like degrees; expected radians"),
     "angle 0": ({"camera_angle_x": 0}, "camera_angle_x is 0; expected radians between 0 and pi"),
     "fov": ({"x_fov": 180}, "x_fov is 180; expected degrees between 0 and 180"),
     "some with time": ({"time": 0.5}, None),
@@ -133,7 +133,7 @@ BAD_TOPS = {
     "no intrinsics": ({"fl_x": None}, "frames[0]: fl_x is missing, and so are camera_angle_x and x_fov"),
     "which size": (
         {"cx": None, "w": None},
-        "fl_x needs w or cx beside it to say for which image size it holds; add one of them",
+        "fl_x is given without w and cx, so its image size is unknown; add one of them",
     ),
     "size of others": (
         {"w": 16, "h": 12},
@@ -176,7 +176,7 @@ def test_only_some_frames_have_intrinsics(folder):
 def test_mixed_sizes_under_one_set_of_intrinsics(folder, top):
     Image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(folder / "images" / "4.png")
     assert refusal(folder, {**top, "frames": good()["frames"]}).startswith(
-        "transforms.json: frames[4]: photograph 'images/4.png' has 6 x 8 pixels, the first one 8 x 6; "
+        "transforms.json: frames[4]: photograph 'images/4.png' has 6 x 8 pixels, but the first one has 8 x 6; "
     )
 
 
@@ -254,24 +254,24 @@ def test_downscale_is_a_whole_number(folder, downscale):
 
 def test_photographs_larger_than_memory_are_refused_before_decoding(folder, monkeypatch):
     monkeypatch.setattr(photographs, "_memory", lambda: 1000.0)
-    assert "10 photographs take 0.0 GB of memory" in refusal(folder, good())
+    assert "10 photographs need 0.0 GB of memory" in refusal(folder, good())
 
 
 BAD_JSON = {
-    "empty": ("", "line 1: not valid JSON"),
-    "third line": ('{\n"a": 1,\n}', "line 3: not valid JSON"),
-    "a list": ("[1, 2]", "holds a list of length 2; expected a JSON object at the top level"),
-    "NaN": ('{"frames":\n[{"transform_matrix": [[1, NaN]]}]}', "line 2: found NaN at frames[0].transform_matrix[0][1]; expected"),
-    "too large": ('{"w": 1e999}', "line 1: found 1e999 at w; expected a finite number"),
-    "key twice": ('{"w": 1, "h": 2,\n"w": 1}', 'line 2: the key "w" occurs twice in one object'),
-    "depth": ("[" * 100_000 + "]" * 100_000, "JSON nested too deeply"),
+    "empty": ("", ": line 1: not valid JSON"),
+    "third line": ('{\n"a": 1,\n}', ": line 3: not valid JSON"),
+    "a list": ("[1, 2]", " holds a list of length 2; expected a JSON object at the top level"),
+    "NaN": ('{"frames":\n[{"transform_matrix": [[1, NaN]]}]}', ": line 2: found NaN at frames[0].transform_matrix[0][1]; expected"),
+    "too large": ('{"w": 1e999}', ": line 1: found 1e999 at w; expected a finite number"),
+    "key twice": ('{"w": 1, "h": 2,\n"w": 1}', ': line 2: the key "w" occurs twice in one object'),
+    "depth": ("[" * 100_000 + "]" * 100_000, ": JSON nested too deeply"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD_JSON)
 def test_bad_json(folder, name):
     text, expected = BAD_JSON[name]
-    assert refusal(folder, text).startswith(f"transforms.json: {expected}")
+    assert refusal(folder, text).startswith(f"transforms.json{expected}")
 
 
 def test_blender_errors_name_their_own_file(folder):
@@ -280,7 +280,7 @@ def test_blender_errors_name_their_own_file(folder):
     )
     test = {"camera_angle_x": 40.0, "frames": [{"file_path": "small_mask", "transform_matrix": POSE}]}
     assert refusal(folder, test, "transforms_test.json").startswith(
-        "transforms_test.json: camera_angle_x is 40; it looks like degrees"
+        "transforms_test.json: camera_angle_x is 40, which looks like degrees"
     )
     test["frames"][0]["file_path"] = "images/3"
     assert refusal(folder, test, "transforms_test.json").startswith(
@@ -325,7 +325,7 @@ BAD_PATHS = {
         {"camera_path": [STOP, {**STOP, "camera_to_world": np.array(POSE).T.ravel().tolist()}]},
         "camera_path[1]: camera_to_world has the last row 0 0 4 1",
     ),
-    "fov": ({"camera_path": [{**STOP, "fov": 180}]}, "camera_path[0]: fov is 180; expected vertical degrees below"),
+    "fov": ({"camera_path": [{**STOP, "fov": 180}]}, "camera_path[0]: fov is 180; expected a vertical angle below"),
     "no fov to speak of": ({"camera_path": [{**STOP, "fov": 1e-9}]}, "camera_path[0]: fov gives a focal length of"),
     "some times": ({"camera_path": [{**STOP, "render_time": 0}, STOP]}, "camera_path[1]: render_time is missing"),
 }  # fmt: skip

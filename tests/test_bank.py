@@ -173,7 +173,7 @@ def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
             polyfield.fit_set(clouds, out=tmp_path / "other", shard_size=0)
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "notes.txt").touch()
-        with pytest.raises(PolyfieldError, match="is not empty and holds no bank"):
+        with pytest.raises(PolyfieldError, match="is not empty and is not a bank"):
             polyfield.fit_set(clouds, out=tmp_path / "full", steps=6)
 
 
@@ -231,7 +231,7 @@ def test_folders_say_classes_and_splits(tmp_path):
         ({"points": np.zeros((4, 3))}, "expected \\(M, P, 3\\)"),
         ({"points": np.zeros((2, 4, 3)), "label": np.array([0, 5]), "classes": np.array(["a"])}, "expected 0 to 0, one number for each of the 1 classes"),
         ({"points": np.zeros((2, 4, 3)), "name": np.array(["a", "a"])}, "occurs twice"),
-        ({"points": np.zeros((2, 4, 3)), "split": np.array(["train", "trial"])}, "expected train, val, test"),
+        ({"points": np.zeros((2, 4, 3)), "split": np.array(["train", "trial"])}, "expected one of train, val, test"),
         ({"points": np.zeros((2, 4, 3)), "parts": np.zeros((2, 5), int)}, "expected whole numbers"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from PIL import Image
 
 from benchmarks import __main__ as command
 from benchmarks import (
+    architecture_page,
     compiling,
     crops,
     fits,
@@ -248,7 +249,9 @@ def test_contenders_are_measured_on_the_centres_of_pictures(tmp_path):
     [row] = crops.measure("cam", [tmp_path / "a.png"], QUICK)["rows"]
     assert row["mean dB"] == row["a dB"] > 0 and row["parameters"] == 16_576 + 195 + 6144
     Image.fromarray(values[:100]).save(tmp_path / "low.png")
-    with pytest.raises(PolyfieldError, match="150 x 100 x 3; expected RGB of 128 x 128 or more"):
+    with pytest.raises(
+        PolyfieldError, match="150 x 100 pixels of 3 channels; expected RGB of 128 x 128 or more"
+    ):
         crops.measure("mlp", [tmp_path / "low.png"], QUICK)
 
 
@@ -343,7 +346,7 @@ def test_tables_show_figures_as_their_columns_ask():
         (["--only", "nothing"], "--only nothing: no such kind or cell"),
         (["--scene", "no/such/folder"], "--scene no/such/folder: no such folder"),
         (["--seconds", "0"], "--seconds 0: expected"),
-        (["--report", "--out", "no/such/folder"], "no/such/folder: holds no records"),
+        (["--report", "--out", "no/such/folder"], "no/such/folder holds no records"),
     ],
 )
 def test_mistakes_get_a_line(arguments, words, capsys):
@@ -369,6 +372,23 @@ def test_banks_and_networks_over_them_are_measured(scene_folder, tmp_path, capsy
         "Parts of shapes",
     ):
         assert words in tables
+
+
+@pytest.mark.slow
+def test_architectures_are_measured_on_a_scene_and_an_image(tmp_path, capsys):
+    """Only the record of the built-in scene has a rendering."""
+    noise = np.random.default_rng(1).integers(0, 255, (200, 240, 3), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(noise).save(tmp_path / "pictures" / "a.png")
+    asked = ("--quick", "--pictures", tmp_path / "pictures", "--out", tmp_path / "out")
+    assert run(*asked, "--only", "architectures-demo-hashgrid", "architectures-a-hashgrid") == 0
+    tables = capsys.readouterr().out
+    assert tables.count("Architectures: ") == 2 and "ssim" in tables and "ms-ssim" in tables
+    found = results.records(tmp_path / "out")
+    assert [bool(record.get("tile")) for record in found] == [False, True]
+    architecture_page.write(found, tmp_path)
+    assert "### Picture: a" in (tmp_path / "architectures.md").read_text()
+    assert Image.open(tmp_path / "architectures.jpg").height == 144 + 2 * 20
 
 
 def test_every_cell_is_listed(scene_folder, capsys):

@@ -227,7 +227,11 @@ def test_azimuth_is_periodic_and_elevation_covers_the_sphere():
     [
         ("radiance", {"index": "time"}, "cam: option index is 'time'; this radiance field has no times"),
         ("sdf", {"index": "position+time"}, "this sdf field has no times; use position"),
-        ("image", {"index": "direction"}, "cam: option index is 'direction'; image fields have no rays"),
+        (
+            "image",
+            {"index": "direction"},
+            "cam: option index is 'direction'; image fields have no viewing directions",
+        ),
         ("volume", {"norm": "ray"}, "cam: option norm is 'ray'; volume fields have no rays; use point"),
     ],
 )

@@ -193,7 +193,9 @@ def test_a_kill_at_any_system_call_leaves_a_good_newest_generation(run, tmp_path
         newest = checkpoints.load(copy)
         assert is_good(newest, newest.step) and newest.step in (1000, step)
         assert len(checkpoints.generations(copy)) >= 2
-        assert all(line.isprintable() and "cut short; skipped" in line for line in newest.warnings)
+        assert all(
+            line.isprintable() and "is an incomplete save; it was skipped" in line for line in newest.warnings
+        )
         if finished:
             assert newest.state.get("new") and not newest.warnings
             assert lived > 10
@@ -248,7 +250,7 @@ def test_a_run_whose_only_generation_lost_its_manifest_is_refused(tmp_path):
     assert checkpoints.begun(tmp_path) and checkpoints.generations(tmp_path) == []
     message = refused(lambda: checkpoints.load(tmp_path))
     assert message.startswith(
-        f"{folder(tmp_path, 900)}: holds no manifest.json, and no other checkpoint is complete"
+        f"{folder(tmp_path, 900)} holds no manifest.json, and no other checkpoint is complete"
     )
 
 
@@ -317,11 +319,14 @@ def reseal(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"version": 1}, "version 1; this polyfield reads 'polyfield-checkpoint' 2"),
+        ({"version": 1}, "version 1; this polyfield reads 'polyfield-checkpoint' version 2"),
         ({"format": "other"}, "is 'other' version 2"),
-        ({"step": 999}, "is of step 999; the folder's name says 1000"),
+        ({"step": 999}, "step is 999; the folder's name says 1000"),
         ({"files": {}}, "expected tensors.safetensors and state.json"),
-        ({"files": {"tensors.safetensors": {}, "state.json": {}}}, "expected bytes and sha256"),
+        (
+            {"files": {"tensors.safetensors": {}, "state.json": {}}},
+            "expected an object with the keys bytes and sha256",
+        ),
         ({"files": []}, "expected the keys"),
     ],
 )
@@ -338,7 +343,7 @@ def test_files_of_another_generation_are_refused(run):
         save(run, 1000)
     shutil.rmtree(folder(run, 1000))
     shutil.copytree(folder(run, 900), folder(run, 1000))
-    assert "is of step 900" in check_refused(run, "manifest.json")
+    assert "step is 900" in check_refused(run, "manifest.json")
 
 
 def test_missing_and_extra_files_are_refused(run):

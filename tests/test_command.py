@@ -137,7 +137,7 @@ def test_waiting_threads_of_torch_sleep(monkeypatch, capsys):
     "arguments, words",
     [
         (["fit", "nowhere"], "nowhere: no such file or folder"),
-        (["fit", "--steps", "5", "--seconds", "5"], "give either --steps or --seconds"),
+        (["fit", "--steps", "5", "--seconds", "5"], "give exactly one of --steps and --seconds"),
         (["fit", "--steps", "0"], "--steps is 0; expected 1 to"),
         (["fit", "--seconds", "nan"], "--seconds is nan"),
         (["fit", "--downscale", "0"], "--downscale is 0"),
@@ -146,11 +146,11 @@ def test_waiting_threads_of_torch_sleep(monkeypatch, capsys):
             "architecture 'octree' is unknown; expected one of hashgrid, densegrid",
         ),
         (["fit", "--options", "size", "3"], "option 'size' is unknown"),
-        (["resume", "nowhere"], "nowhere: holds no config.json"),
-        (["resume", "nowhere", "--generation", "3"], "nowhere: holds no config.json"),
-        (["eval", "nowhere"], "nowhere: holds no config.json"),
+        (["resume", "nowhere"], "nowhere holds no config.json"),
+        (["resume", "nowhere", "--generation", "3"], "nowhere holds no config.json"),
+        (["eval", "nowhere"], "nowhere holds no config.json"),
         (["render", "nowhere.field"], "nowhere.field"),
-        (["fit", "--device", "toaster"], "--device toaster: there is no such device"),
+        (["fit", "--device", "toaster"], "--device toaster: no such device on this machine"),
     ],
 )
 def test_mistakes_get_one_line(arguments, words, tmp_path, capsys, monkeypatch):

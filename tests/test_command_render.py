@@ -45,7 +45,7 @@ def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, 
     (tmp_path / "file").touch()
     for name in ("photographs", "file"):
         message = mistake(capsys, "render", field, "--out", name, *size)
-        assert message == f"{name}: already exists and does not hold rendered frames; choose another name"
+        assert message == f"{name} already exists and does not hold rendered frames; choose another name"
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["0001.png"]
 
 
@@ -136,7 +136,7 @@ def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkey
         save_field("a.field", field, FieldContext())
         message = mistake(capsys, "render", "a.field", "--size", 16, 16, "--frames", 1)
         assert message.endswith(
-            "the field has values that are NaN or infinite; resume its run from an earlier --generation"
+            "the field has values that are NaN or infinite; resume its run from an earlier checkpoint with --generation"
         )
 
 
@@ -172,4 +172,4 @@ def test_a_video_is_rendered_at_its_own_rate_and_a_time_is_one_frame(tmp_path, c
 def test_a_field_at_rest_has_no_time(fitted, capsys, monkeypatch):
     monkeypatch.chdir(fitted)
     message = mistake(capsys, "render", "run", "--time", 0.5)
-    assert message == "--time 0.5: the field does not move; omit it"
+    assert message == "--time 0.5: the field does not move; omit --time"

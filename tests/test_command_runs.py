@@ -179,7 +179,7 @@ class TestResume:
             manifest.unlink()
         field = (copy / "field.field").read_bytes()
         message = mistake(capsys, "resume", "run")
-        assert message.startswith(f"run/checkpoints/step-{STEPS:09d}: holds no manifest.json")
+        assert message.startswith(f"run/checkpoints/step-{STEPS:09d} holds no manifest.json")
         shutil.rmtree(copy / "checkpoints")
         assert "holds a field but no checkpoint" in mistake(capsys, "resume", "run")
         assert (copy / "field.field").read_bytes() == field
@@ -217,8 +217,11 @@ class TestResume:
         assert config["machine"].keys() == {"device", "kernels", "threads", "torch"}
         edit(copy / "config.json", lambda config: config["machine"].update({"threads": 77, "torch": "1.0\n"}))
         _, _, err = inside(capsys, "resume", "run")
-        [line] = [line for line in err.splitlines() if "begun with" in line]
-        assert line.startswith("warning: run/config.json: begun with threads 77 (now ") and "'1.0\\n'" in line
+        [line] = [line for line in err.splitlines() if "the fit began with" in line]
+        assert (
+            line.startswith("warning: run/config.json: the fit began with threads 77 (now ")
+            and "'1.0\\n'" in line
+        )
 
     def test_a_bad_line_of_the_log_does_not_stop_it(self, copy, capsys):
         lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -245,7 +248,7 @@ class TestEval:
         shutil.rmtree(copy / "checkpoints")
         status, out, err = inside(capsys, "eval", "run")
         assert status == 0 and json.loads(out)["psnr"] > 10 and "steps" not in json.loads(out)
-        assert "warning: run: holds no complete checkpoint" in err
+        assert "warning: run holds no complete checkpoint" in err
 
 
 def _last_step(folder: Path) -> int:

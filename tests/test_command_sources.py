@@ -133,7 +133,7 @@ def test_sizes_are_asked_in_bytes(capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["open.obj", "--signal", "sdf"], "--signal sdf: open.obj has no inside: "),
+        (["open.obj", "--signal", "sdf"], "--signal sdf: open.obj has no inside ("),
         (["open.obj", "--signal", "occupancy"], "use --signal udf"),
         (["waves.png", "--signal", "sdf"], "waves.png is a picture; expected image"),
         (["cloud.npy", "--signal", "sdf"], "cloud.npy is a cloud; expected udf"),
@@ -142,7 +142,7 @@ def test_sizes_are_asked_in_bytes(capsys):
             ["scan.npy", "--downscale", "2"],
             "--downscale 2: scan.npy is a volume; only scenes, pictures and videos",
         ),
-        (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid takes"),
+        (["waves.png", "--bytes", "10"], "--bytes 10: the smallest hashgrid needs"),
         (["notes.txt"], "no such file or folder"),
         (
             ["waves.png", "--options", "activation", "tanh"],
@@ -175,8 +175,8 @@ def test_a_source_is_read_as_asked(capsys):
         return refused(capsys, "fit", "open.obj", "--steps", "1", *options)
 
     assert "a volume is read from .npy" in fit("--as", "volume")
-    assert "--as movie: expected scene, picture, video, mesh, cloud, volume" in fit("--as", "movie")
-    assert "--box: open.obj is a mesh; only scenes take a box" in fit("--box", 0, 0, 0, 1)
+    assert "--as movie: expected one of scene, picture, video, mesh, cloud, volume" in fit("--as", "movie")
+    assert "--box: open.obj is a mesh; --box is for scenes only; omit it" in fit("--box", 0, 0, 0, 1)
     assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z and a half size above 0" in fit(
         "--box", 0, 0, 0, -1
     )
@@ -203,7 +203,7 @@ def test_a_source_that_was_moved_is_given_again(capsys):
     Path("elsewhere").mkdir()
     Path("waves.png").rename("elsewhere/w.png")
     for verb in ("eval", "resume"):
-        assert "no such file or folder; if the source was moved, give its path by --source" in refused(
+        assert "no such file or folder; if the source was moved, give its path with --source" in refused(
             capsys, verb, "run"
         )
         result, _ = run(capsys, verb, "run", "--source", "elsewhere/w.png")

@@ -416,7 +416,7 @@ def test_a_video_is_converted():
         ({"stages": (0.5, 0.2)}, "--stages 0.5 0.2: expected two numbers from 0 to 1, the smaller one first"),
         ({"stages": (0.5, float("nan"))}, "--stages 0.5 nan"),
         ({"stages": (0.5,)}, "--stages 0.5: expected two"),
-        ({"hard": ("cameras",)}, "--hard 'cameras': expected some of poses, rays, points"),
+        ({"hard": ("cameras",)}, "--hard 'cameras': expected one or more of poses, rays, points"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

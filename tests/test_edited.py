@@ -221,7 +221,7 @@ class TestConvertCommand:
             )
             assert glowing.figures["psnr_to_teacher"] > 3
             with pytest.raises(
-                PolyfieldError, match=r"balls:wrong: returned the shape .*, 3\) for .*; expected"
+                PolyfieldError, match=r"balls:wrong returned the shape .*, 3\) for .*; expected"
             ):
                 polyfield.convert("balls:wrong", to="hashgrid", signal="sdf", box=box, steps=5, out="no")
             with pytest.raises(PolyfieldError, match="a function needs --signal"):
@@ -257,7 +257,7 @@ class TestConvertCommand:
                 ),
                 tmp_path / "a.field",
             )
-            with pytest.raises(PolyfieldError, match="the source has changed"):
+            with pytest.raises(PolyfieldError, match="has changed since the run began"):
                 polyfield.evaluate(run)
 
 

@@ -172,7 +172,7 @@ def plain(path: Path, key: str) -> dict[str, Any]:
         ({"format": None}, "its format is None"),
         (
             {"version": "1"},
-            "is a field file of version '1'; this polyfield reads version '2'; use the polyfield that wrote it",
+            "is a field file of version '1'; this polyfield reads version '2'; use the version of polyfield",
         ),
         ({"version": None}, "version None"),
         ({"spec": None}, "hold no spec"),
@@ -227,8 +227,8 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
     data, table = path.read_bytes(), field.encoding.tables[0].detach()
     for tensors, words in [
         ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; save"),
-        ({"field.more": table}, "tensor 'field.more' is not one of this field's: field."),
-        ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' is not one of this field's"),
+        ({"field.more": table}, "tensor 'field.more' does not belong to this field; expected field."),
+        ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' does not belong to this field"),
         ({"field.encoding.tables.0": table[1:]}, f"torch.float32 ({len(table) - 1}, 4); the spec expects"),
         (
             {"field.encoding.tables.0": table.double()},

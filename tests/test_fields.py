@@ -317,7 +317,7 @@ def test_bad_specs_are_refused_in_one_line(change, words):
     [
         ({"signal": "smell"}, "signal 'smell' is unknown"),
         ({"signal": 3}, "signal is 3"),
-        ({"channels": 2}, "channels is 2; radiance has 3"),
+        ({"channels": 2}, "channels is 2; expected 3 for radiance"),
         ({"channels": True}, "channels is True"),
         ({"moving": 1}, "moving is 1"),
         ({"signal": "video", "channels": 3, "domain": FLAT.to_json()}, "moving is false; video always moves"),

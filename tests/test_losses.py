@@ -76,7 +76,7 @@ def test_an_objective_refuses_parts_that_it_does_not_compare():
         match="the part features cannot be used with this source; expected one of colour, weights",
     ):
         check([Term("colour", "huber"), Term("features", "squares")], ["colour", "weights"])
-    with pytest.raises(PolyfieldError, match="there are no terms"):
+    with pytest.raises(PolyfieldError, match="found no terms"):
         check([], ["colour"])
 
 

@@ -47,7 +47,7 @@ class TestMemory:
         assert SceneTask(scene).memory(config).rest > 0
         monkeypatch.setattr(task, "available", lambda: 1e8)
         with pytest.raises(
-            PolyfieldError, match=r"needs about .*; 0.1 GB are free on cpu: give a larger --downscale"
+            PolyfieldError, match=r"needs about .*, but 0.1 GB are free on cpu; use a larger --downscale"
         ):
             SceneTask(scene).memory(config)
 
@@ -60,7 +60,7 @@ class TestMemory:
 
         free = SceneTask(scene).memory(config(17)).rest + 1
         monkeypatch.setattr(task, "available", lambda: free)
-        with pytest.raises(PolyfieldError, match=r"on cpu: --options log2_size 17 fits"):
+        with pytest.raises(PolyfieldError, match=r"on cpu; use --options log2_size 17, which fits"):
             SceneTask(scene).memory(config(24))
         SceneTask(scene).memory(config(17))
         with pytest.raises(PolyfieldError):

@@ -200,7 +200,7 @@ def test_a_surface_that_fills_the_box_is_refused_before_its_triangles_are_made()
         return torch.sin(x @ torch.tensor([[911.0], [-733.0], [577.0]]) * 7)[:, 0]
 
     with pytest.raises(
-        TooManyFaces, match="more than 10,000 triangles in 32 cells; take fewer cells, or fit longer"
+        TooManyFaces, match="more than 10,000 triangles in 32 cells; use fewer cells, or fit longer"
     ):
         mesh(noise, LOW, HIGH, resolution=32, most_faces=10_000)
     vertices, faces = mesh(ball, LOW, HIGH, resolution=32)

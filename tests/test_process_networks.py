@@ -454,15 +454,15 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
         ),
         ([bank, "--epochs", 0], "--epochs 0: expected at least 1"),
         ([bank, "--split", "some"], "--split 'some' is unknown"),
-        ([bank, "--neighbours", bank], "--neighbours: cannot be combined with a bank"),
-        ([bank, "--model", model, "--epochs", 3], "--epochs: cannot be combined with --model"),
+        ([bank, "--neighbours", bank], "--neighbours cannot be combined with a bank"),
+        ([bank, "--model", model, "--epochs", 3], "--epochs cannot be combined with --model"),
         ([bank, "--out", bank], "already exists and is not an empty folder"),
         ([bank, "--model", parts_model], "is a network of kind parts; use it with `polyfield segment`"),
         ([bank, "--model", bank / "shards" / "00000.safetensors"], "is not a trained network"),
         ([tmp_path / "three.field"], "is a single field; give --model"),
         (
             [tmp_path / "three.field", "--model", model, "--seed", 1],
-            "--seed: cannot be combined with one field",
+            "--seed cannot be combined with a single field",
         ),
         (
             [tmp_path / "three.field", "--model", model, "--neighbours", tmp_path / "three.field"],
@@ -479,7 +479,7 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
     renamed = make_bank(tmp_path / "renamed")
     text = (renamed / "bank.json").read_text().replace('"wide"', '"broad"')
     (renamed / "bank.json").write_text(text)
-    assert "was trained on 2 (wide, narrow)" in mistake(capsys, "classify", renamed, "--model", model)
+    assert "was trained on (2: wide, narrow)" in mistake(capsys, "classify", renamed, "--model", model)
 
 
 def ball(path: Path, spec: FieldSpec = SPEC):
@@ -535,9 +535,9 @@ def test_mistakes_of_segment_are_named(bank, model, parts_bank, parts_model, tmp
     ball(field)
     for arguments, said in [
         ([bank], "the points have no part labels"),
-        ([parts_bank, "--category", "wide"], "--category: cannot be combined with a bank"),
+        ([parts_bank, "--category", "wide"], "--category cannot be combined with a bank"),
         ([parts_bank, "--model", model], "is a network of kind pointnet; use it with `polyfield classify`"),
-        ([bank, "--model", parts_model], "has 2 classes"),
+        ([bank, "--model", parts_model], "its classes (2: "),
         ([field, "--model", parts_model], "give --model and --category"),
         (
             [field, "--model", parts_model, "--category", "x"],

@@ -101,7 +101,7 @@ def test_radiance_stands_on_the_background():
 
 
 def test_views_and_flat_pictures_go_with_the_signal():
-    with pytest.raises(PolyfieldError, match="a field of radiance has no flat pictures; use `picture`"):
+    with pytest.raises(PolyfieldError, match="a field with the signal 'radiance' has no flat image; call"):
         radiance().flat(None)
     for signal, count in (("image", 1), ("video", 1), ("sdf", 3), ("volume", 3)):
         assert len(renderer_of(field_of(signal), FieldContext()).flat((12, 12))) == count

@@ -102,7 +102,7 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
     (tmp_path / "file").touch()
     os.symlink("nowhere", tmp_path / "link")
     for path in (run.path, tmp_path / "file", tmp_path / "link"):
-        assert refused(partial(create, path)).startswith(f"{path}: already exists and is not an empty folder")
+        assert refused(partial(create, path)).startswith(f"{path} already exists and is not an empty folder")
     assert refused(lambda: create(tmp_path / "file" / "run")).startswith(str(tmp_path / "file" / "run"))
 
 
@@ -113,9 +113,9 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
         (
             "config.json",
             '{"schema": 5, "version": "9.1"}',
-            "schema 5; this polyfield reads 4; use the version '9.1'",
+            "schema is 5; this polyfield reads 4; use polyfield '9.1'",
         ),
-        ("config.json", "{}", "schema None"),
+        ("config.json", "{}", "schema is None"),
         ("config.json", "[]", "is not a JSON object"),
         ("config.json", '{"schema": 4, "lr": NaN}', "line 1: found NaN"),
         ("config.json", '{"schema": 4', "not valid JSON"),
@@ -166,13 +166,13 @@ def test_a_bad_line_is_left_out_with_a_warning(run):
     (run.path / "metrics.jsonl").write_text('{"step": 0}\n{"step": NaN}\n[]\n{"step": 3}\n')
     [warning] = run.truncate_metrics(5)
     assert "metrics.jsonl: record 2: line 1: found NaN" in warning and warning.endswith(
-        "left out (and 1 more)"
+        "this record was left out (and 1 more)"
     )
     assert run.metrics() == ([{"step": 0}, {"step": 3}], [])
 
 
 def test_a_record_that_no_one_could_read_is_refused(run):
-    assert "metrics.jsonl: cannot be written as JSON" in refused(lambda: run.log({"loss": float("nan")}))
+    assert "metrics.jsonl cannot be written as JSON" in refused(lambda: run.log({"loss": float("nan")}))
 
 
 def test_a_line_that_the_disk_takes_half_is_taken_back(run):

@@ -66,10 +66,10 @@ def test_given_options_stay():
     assert found.options["resolution"] == 50 and 85_000 < stored_bytes(found) <= 100_000
     fixed = dataclasses.replace(spec, options={"rank": 96})
     with pytest.raises(
-        PolyfieldError, match="--bytes 1000: cp takes .* omit the option 'rank', or give more bytes"
+        PolyfieldError, match="--bytes 1000: cp needs .* omit the option 'rank', or give more bytes"
     ):
         suited(fixed, None, 1000)
-    with pytest.raises(PolyfieldError, match="--bytes 100: the smallest cp takes"):
+    with pytest.raises(PolyfieldError, match="--bytes 100: the smallest cp needs"):
         suited(spec, None, 100)
 
 
@@ -102,5 +102,5 @@ def test_too_large_a_fit_is_refused(monkeypatch):
     task, asked = picture_task(40, 24), config(options={"levels": 4, "log2_size": 12})
     assert task.memory(asked).rest > 1e8
     monkeypatch.setattr(task_module, "available", lambda: 1e8)
-    with pytest.raises(PolyfieldError, match="noise: the fit needs about .*: give fewer --bytes"):
+    with pytest.raises(PolyfieldError, match="noise: the fit needs about .*; use a smaller --bytes"):
         task.memory(asked)

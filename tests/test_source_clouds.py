@@ -129,11 +129,11 @@ def test_cut_pcd_is_refused(tmp_path, form):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("POINTS 30", "POINTS 31", "is truncated or damaged (POINTS is 31, WIDTH x HEIGHT is 30 x 1)"),
+        ("POINTS 30", "POINTS 31", "is truncated or damaged (POINTS is 31, but WIDTH x HEIGHT is 30 x 1)"),
         ("POINTS 30", "POINTS -200000000", "its POINTS is '-200000000'; expected a whole number"),
-        ("WIDTH 30", "WIDTH 3", "is truncated or damaged (POINTS is 30, WIDTH x HEIGHT is 3 x 1)"),
+        ("WIDTH 30", "WIDTH 3", "is truncated or damaged (POINTS is 30, but WIDTH x HEIGHT is 3 x 1)"),
         ("COUNT 1 1 1", "COUNT 1 1", "its FIELDS, SIZE, TYPE and COUNT have different lengths"),
-        ("SIZE 4", "SIZE 3", "its field 'x' has COUNT 1 and type F3; expected a whole COUNT"),
+        ("SIZE 4", "SIZE 3", "its field 'x' has COUNT 1 and type F3; expected a whole number for COUNT"),
         ("SIZE", "FIZE", "its header has the line 'FIZE 4 4 4'"),
         ("x y z", "a y z", "its fields are a, y, z; expected x, y and z among them"),
         ("DATA binary", "DATA zipped", "its DATA are 'zipped'"),

@@ -92,7 +92,7 @@ def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
     assert kind_of(tmp_path / "a.npz", "cloud").reason == "--as cloud"
     assert kind_of(tmp_path / "a.npy", "volume").name == "volume"
     with pytest.raises(
-        PolyfieldError, match="--as sound: expected scene, picture, video, mesh, cloud, volume"
+        PolyfieldError, match="--as sound: expected one of scene, picture, video, mesh, cloud, volume"
     ):
         kind_of(tmp_path / "a.npy", "sound")
 

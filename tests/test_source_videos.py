@@ -29,7 +29,7 @@ def test_downscale_takes_box_means_and_crops_at_the_right_and_bottom(tmp_path):
     boxes = whole.values[:, :12, :20].reshape(3, 3, 4, 5, 4, 3).astype(np.float64)
     assert np.array_equal(small.values, np.floor(boxes.mean(axis=(2, 4)) + 0.5))
     assert "taken at 1/4: 5 x 3" in small.found
-    assert "a.mp4: has 22 x 14 pixels; --downscale 15 is larger than one side" in refusal(
+    assert "a.mp4: it has 22 x 14 pixels; --downscale 15 is larger than one side" in refusal(
         path, "video", downscale=15
     )
 
@@ -51,7 +51,7 @@ def test_bad_files_are_one_line(tmp_path):
         (b"", "a.mp4 is empty (0 bytes)"),
         (b"hello\n" * 50, "a.mp4 cannot be decoded (Invalid data found when processing input)"),
         (film(frames())[:500], "a.mp4 cannot be decoded (Invalid data found"),
-        (film(frames(0), sound=True), "a.mp4: holds no video, but audio; expected a file with a video"),
+        (film(frames(0), sound=True), "a.mp4: it holds no video, but audio; expected a file with a video"),
     ):
         assert words in refusal(written(tmp_path / "a.mp4", data), "video")
 
@@ -63,4 +63,4 @@ def test_a_video_without_frames_is_refused(tmp_path):
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height = 16, 12
         container.start_encoding()
-    assert "a.avi: holds a video without frames; export it again" in refusal(tmp_path / "a.avi", "video")
+    assert "a.avi: it holds a video without frames; export it again" in refusal(tmp_path / "a.avi", "video")

@@ -214,7 +214,7 @@ def test_json_that_is_no_file_of_bearable_size_is_refused(tmp_path):
         ("pipe", "a folder or a device"),
         ("long", "at most"),
         ("n" * 300, "file name too long"),
-        ("a\nb", "a\\nb': there is no such file"),
+        ("a\nb", "a\\nb': no such file"),
     ]:
         path = tmp_path / name
         assert words in refused_anywhere(partial(read_json, path))
@@ -295,7 +295,7 @@ def test_values_that_are_not_finite_are_named_on_both_ways(tmp_path, monkeypatch
 
 
 def test_a_type_that_no_file_holds_is_refused():
-    with pytest.raises(PolyfieldError, match="tensor z: torch.complex64; expected one of F64"):
+    with pytest.raises(PolyfieldError, match="tensor z is torch.complex64; expected one of F64"):
         tensors_to_bytes({"z": torch.zeros(1, dtype=torch.complex64)}, {})
 
 
@@ -346,7 +346,7 @@ def entry(shape: Any = (2,), begin: Any = 0, end: Any = 8, dtype: Any = "F32", *
         ({"a": entry(shape=[3])}, "does not fit its 8 bytes"),
         ({"a": entry(shape=[10**9], end=4 * 10**9)}, "cut short"),
         ({"a": entry(shape=[0, 10**18, 10**18], end=0)}, "does not fit its 0 bytes"),
-        ({"a": entry(shape=[1] * 9 + [2])}, "10 axes; at most 8"),
+        ({"a": entry(shape=[1] * 9 + [2])}, "10 axes; expected at most 8"),
         ({"a": entry(), "b": entry(begin=4, end=12)}, "'b' overlaps another"),
         ({"a": entry(begin=4, end=12)}, "'a' leaves a gap before it"),
         ({"a": entry(begin=8, end=0)}, "does not fit its -8 bytes"),

@@ -135,6 +135,6 @@ def _free_port(host: str, port: int) -> int:
         except (ValueError, OSError) as error:
             refused = error
     raise PolyfieldError(
-        f"--host {host[:80]}, --port {port}: cannot listen there ({refused}); expected an address of this machine, such as "
-        f"{LOOPBACK}, and a free port"
+        f"--host {host[:80]}, --port {port}: this address cannot be used ({refused}); expected an address of this "
+        f"machine, such as {LOOPBACK}, and a free port"
     )

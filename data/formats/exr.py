@@ -33,17 +33,17 @@ def read(path: Path, most_pixels: int) -> Exr:
     with unheard():
         head = OpenEXR.File(str(path), header_only=True)
         if len(head.parts) != 1:
-            raise Malformed(f"has {len(head.parts)} parts; expected one: export a single part")
+            raise Malformed(f"it has {len(head.parts)} parts; expected one: export a single part")
         (left, top), (width, height) = _window(head.header()["dataWindow"])
         (shown_left, shown_top), shown = _window(head.header()["displayWindow"])
         for wide, high in ((width, height), shown):
             if wide * high > most_pixels:
                 raise Malformed(
-                    f"has {wide} x {high} pixels; the limit is {most_pixels // 10**6} million; shrink it first"
+                    f"it has {wide} x {high} pixels; the limit is {most_pixels // 10**6} million; shrink it first"
                 )
         file = OpenEXR.File(str(path))
         if not file.parts:
-            raise ValueError("its pixels cannot be decoded")
+            raise ValueError("no pixels were read")
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     taken = _taken(channels)
     pixels = [values.reshape(height, width, -1) for values in taken.values()]
@@ -84,7 +84,9 @@ def _taken(channels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = [colour] if colour else ["Y", "A"] if set(channels) == {"Y", "A"} else ["Y"]
     if not set(names) <= set(channels) or (not colour and not set(channels) <= {"Y", "A"}):
         found = ", ".join(sorted(channels)) or "none"
-        raise Malformed(f"has the channels {found:.200}; expected R, G and B or Y alone, with or without A")
+        raise Malformed(
+            f"it has the channels {found:.200}; expected R, G and B or Y alone, with or without A"
+        )
     for name in names:
         if channels[name].dtype not in (np.float16, np.float32):
             raise Malformed(f"channel {name} is of type {channels[name].dtype}; expected floats")

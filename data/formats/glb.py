@@ -53,7 +53,7 @@ def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
     if version != 2:
         raise Malformed(f"it is glTF {version}; expected version 2")
     if length > len(data):
-        raise Truncated(f"{len(data):,} bytes, its header states {length:,}")
+        raise Truncated(f"{len(data):,} bytes, but its header states {length:,}")
     chunks: dict[int, bytes] = {}
     at = 12
     while at + 8 <= length:
@@ -84,7 +84,7 @@ class _Reader:
         for name in required if isinstance(required, list) else [required]:
             if not isinstance(name, str) or not name.startswith(_HARMLESS):
                 raise Malformed(
-                    f"it requires the extension {name!r:.60}, which is not read; export it without"
+                    f"it requires the extension {name!r:.60}, which is not read; export it without this extension"
                 )
 
     def scene(self) -> Polygons:
@@ -115,7 +115,8 @@ class _Reader:
         matrix = above @ _transform(node, number)
         if "EXT_mesh_gpu_instancing" in node.get("extensions", {}):
             raise Malformed(
-                f"node {number} has instances (EXT_mesh_gpu_instancing), which are not read; export copies"
+                f"node {number} has instances (EXT_mesh_gpu_instancing), which are not read; "
+                "export each copy as a node of its own"
             )
         if "mesh" in node:
             if "skin" in node:
@@ -226,7 +227,7 @@ class _Reader:
             )
         except (TypeError, KeyError, AttributeError):
             raise Malformed(
-                f"accessor {number} has a sparse part without count, indices and values"
+                f"accessor {number} has a sparse part without count, indices and values; export it again"
             ) from None
         if not _whole(count) or kind.kind == "f":
             raise Malformed(
@@ -262,7 +263,7 @@ class _Reader:
         """Return the elements (count, width) at an offset in a view of a buffer."""
         view = self._item("bufferViews", number)
         if "extensions" in view and any(name.endswith("meshopt_compression") for name in view["extensions"]):
-            raise Malformed("it is compressed (meshopt), which is not read; export it without")
+            raise Malformed("it is compressed with meshopt, which is not read; export it without compression")
         buffer = self._buffer(view.get("buffer"))
         begin, length, stride = view.get("byteOffset", 0), view.get("byteLength", -1), view.get("byteStride")
         size = dtype.itemsize * width
@@ -293,7 +294,9 @@ class _Reader:
         if uri is None:
             return self._binary
         if not isinstance(uri, str) or not uri.startswith("data:") or ";base64," not in uri:
-            raise Malformed(f"its data are in another file, {uri!r:.60}, which is not read; export one GLB")
+            raise Malformed(
+                f"its data are in another file, {uri!r:.60}, which is not read; export a single GLB file"
+            )
         try:
             self._decoded[number] = base64.b64decode(uri.split(";base64,", 1)[1], validate=True)
         except binascii.Error:

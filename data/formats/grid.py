@@ -34,7 +34,7 @@ def refuse_axes(shape: tuple[int, ...]) -> None:
     """Raise Malformed for a shape that is not (X, Y, Z) or (X, Y, Z, C), C <= 4."""
     if len(shape) not in (3, 4) or (len(shape) == 4 and not 1 <= shape[3] <= 4):
         raise Malformed(
-            f"has shape {shape}; expected three axes, or four of which the last has 1 to 4 channels"
+            f"it has shape {shape}; expected three axes, or four with 1 to 4 channels along the last"
         )
 
 
@@ -42,7 +42,7 @@ def refuse_huge(shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise Malformed for an array that is larger than LARGEST."""
     if (size := math.prod(shape) * dtype.itemsize) > LARGEST:
         raise Malformed(
-            f"has shape {shape}, {size / 1e9:.1f} GB; the limit is {LARGEST / 1e9:.1f} GB; shrink it first"
+            f"it has shape {shape}, {size / 1e9:.1f} GB; the limit is {LARGEST / 1e9:.1f} GB; shrink it first"
         )
 
 

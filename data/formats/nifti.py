@@ -34,7 +34,7 @@ def read(path: Path) -> Grid:
             image: Any = nibabel.load(path, mmap=False)
         refuse_huge(image.shape, np.dtype(np.float64))  # the size of scaled values
         if len(image.shape) > 3 and image.shape[3] > 1:
-            raise Malformed(f"has {image.shape[3]} time points; expected one: save a single time point")
+            raise Malformed(f"it has {image.shape[3]} time points; expected one: save a single time point")
         values = np.asanyarray(image.dataobj)
         if values.ndim == 5:  # of vectors; the fourth axis is time
             values = values[:, :, :, 0]

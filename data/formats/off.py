@@ -19,7 +19,7 @@ def read(data: bytes) -> Polygons:
     if keyword is None:
         raise Malformed(f"it starts with {data[:12]!r}; expected OFF")
     if keyword[2] or keyword[3]:
-        raise Malformed(f"its points have other axes than three ({keyword[0].decode()}); expected OFF")
+        raise Malformed(f"its points do not have three axes ({keyword[0].decode()}); expected OFF")
     # Some writers put the numbers right behind the keyword.
     lines[0] = lines[0][keyword.end() :].strip()
     if lines[0].upper().startswith(b"BINARY"):
@@ -31,7 +31,7 @@ def read(data: bytes) -> Polygons:
         raise Malformed(f"its counts are {b' '.join(head)[:40]!r}; expected numbers of vertices and of faces")
     points, faces = int(head[0]), int(head[1])
     if len(lines) - 1 < points + faces:
-        raise Truncated(f"{len(lines) - 1} lines of data, its header states {points + faces}")
+        raise Truncated(f"{len(lines) - 1} lines of data, but its header states {points + faces}")
     try:
         places = [line.split(None, 3)[:3] for line in lines[1 : 1 + points]]
         if not all(len(place) == 3 for place in places):

@@ -26,14 +26,16 @@ def read(data: bytes) -> Polygons:
     kind = _kind(head)
     count = _whole(head, "POINTS")
     if "WIDTH" in head and count != _whole(head, "WIDTH") * _whole(head, "HEIGHT"):
-        raise Truncated(f"POINTS is {count:,}, WIDTH x HEIGHT is {head['WIDTH'][0]} x {head['HEIGHT'][0]}")
+        raise Truncated(
+            f"POINTS is {count:,}, but WIDTH x HEIGHT is {head['WIDTH'][0]} x {head['HEIGHT'][0]}"
+        )
     body = data[start:]
     if form == "ascii":
         columns = _text(body, kind, count)
     elif form == "binary":
         if len(body) < count * kind.itemsize:
             raise Truncated(
-                f"{len(body):,} bytes of data, its header states {count:,} points of {kind.itemsize} bytes"
+                f"{len(body):,} bytes of data, but its header states {count:,} points of {kind.itemsize} bytes"
             )
         rows = np.frombuffer(body, kind, count)
         columns = {name: rows[name] for name in kind.names or ()}
@@ -81,7 +83,8 @@ def _kind(head: dict[str, list[str]]) -> np.dtype:
     for number, (name, size, kind, count) in enumerate(zip(names, sizes, types, counts)):
         if kind + size not in _KINDS or not re.fullmatch(r"\d{1,5}", count):
             raise Malformed(
-                f"its field {name!r:.40} has COUNT {count:.9} and type {kind:.9}{size:.9}; expected a whole COUNT and a type of {', '.join(sorted(_KINDS))}"
+                f"its field {name!r:.40} has COUNT {count:.9} and type {kind:.9}{size:.9}; "
+                f"expected a whole number for COUNT and one of the types {', '.join(sorted(_KINDS))}"
             )
         # Padding is called _, any number of times.
         unique = name if names.count(name) == 1 else f"{number} {name}"
@@ -101,7 +104,7 @@ def _text(body: bytes, kind: np.dtype, count: int) -> dict[str, np.ndarray]:
     width = sum(widths.values())
     words = body.split()
     if len(words) < count * width:
-        raise Truncated(f"{len(words):,} numbers of data, its header states {count * width:,}")
+        raise Truncated(f"{len(words):,} numbers of data, but its header states {count * width:,}")
     try:
         values = np.array(words[: count * width], np.float64).reshape(count, width)
     except ValueError:
@@ -116,10 +119,10 @@ def _compressed(body: bytes, kind: np.dtype, count: int) -> dict[str, np.ndarray
     if len(body) < 8 + packed:
         raise Truncated(f"{len(body):,} bytes of compressed data; their own header states {8 + packed:,}")
     if unpacked != count * kind.itemsize:
-        raise Truncated(f"{unpacked:,} bytes unpacked, its header states {count * kind.itemsize:,}")
+        raise Truncated(f"{unpacked:,} bytes unpacked, but its header states {count * kind.itemsize:,}")
     if unpacked > _MOST_UNPACKED:
         raise Malformed(
-            f"has {unpacked:,} bytes unpacked; expected at most {_MOST_UNPACKED:,}: save it as DATA binary"
+            f"it has {unpacked:,} bytes unpacked; expected at most {_MOST_UNPACKED:,}: save it as DATA binary"
         )
     data = unpack_lzf(body[8 : 8 + packed], unpacked)
     columns, at = {}, 0

@@ -78,7 +78,7 @@ def read_head(file: IO[bytes]) -> Head:
             made = tuple(Element(name, count, tuple(columns)) for name, count, columns in elements)
             return Head(made, order == "", file.tell())
         if file.tell() > _LONGEST_HEAD:
-            raise Malformed(f"its header is longer than {_LONGEST_HEAD:,} bytes")
+            raise Malformed(f"its header is longer than {_LONGEST_HEAD:,} bytes; export it again")
         shape = [words[0], len(words)]
         if shape == ["format", 3] and words[1] in _FORMATS:
             order = _FORMATS[words[1]]

@@ -24,7 +24,7 @@ def read(data: bytes) -> Polygons:
     if data.lstrip()[:5].lower() == b"solid" and re.search(rb"(?i)facet|endsolid", data):
         return _text(data)
     if not _HEAD <= length <= len(data):
-        raise Truncated(f"{len(data):,} bytes, its header states {count:,} facets of 50 bytes")
+        raise Truncated(f"{len(data):,} bytes, but its header states {count:,} facets of 50 bytes")
     return _binary(data, count, f"{len(data) - length:,} bytes behind the last facet are left out.")
 
 

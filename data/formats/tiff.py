@@ -40,7 +40,7 @@ def read(path: Path) -> Grid:
             if len(series) != 1:
                 found = ", ".join(f"{one.axes} {one.shape}" for one in series[:3])
                 raise Malformed(
-                    f"holds {len(series)} series of pages, {found}; expected pages of one size in one stack"
+                    f"it holds {len(series)} series of pages, {found}; expected pages of one size in one stack"
                 )
             refuse_huge(series[0].shape, series[0].dtype)
             values = stack(series[0].asarray(), series[0].axes)
@@ -48,7 +48,7 @@ def read(path: Path) -> Grid:
     except ValueError as error:
         if "imagecodecs" in str(error):
             raise Malformed(
-                f"is compressed in a way that is not read ({error}); save it uncompressed"
+                f"it is compressed in a way that is not read ({error}); save it uncompressed"
             ) from None
         raise
     finally:
@@ -67,7 +67,7 @@ def stack(values: np.ndarray, axes: str) -> np.ndarray:
     channels = [letter for letter in axes if letter in _CHANNELS]
     if not depth and not set(axes) - set("YXS"):
         raise Malformed(
-            "is a TIFF with a single page; give a stack of pages as a volume, or a picture as PNG, JPEG, WebP or EXR"
+            "it is a TIFF with a single page; give a stack of pages as a volume, or a picture as PNG, JPEG, WebP or EXR"
         )
     others = [letter for letter in axes if letter not in "YX" + _DEPTH + _CHANNELS]
     if len(depth) != 1 or len(channels) > 1 or others:

@@ -39,20 +39,24 @@ class CamOptions(MlpOptions):
         "time",
         "position+time",
         "direction+time",
-        about="coordinates of the modulating grids",
+        about="coordinates of the grid that scales and shifts the hidden layers",
     )
     norm: str = choice(
         "point",
         "none",
         "ray",
-        about="normalisation over the channels of a point, none, or over all samples of a ray",
+        about="what a hidden layer is normalised over: the channels of a point, nothing, or the channels of all samples of a ray",
     )
     channels: str = choice(
-        "scalar", "vector", about="one scale and shift for a layer, or for each of its channels"
+        "scalar",
+        "vector",
+        about="one scale and shift for each hidden layer (`scalar`), or for each of its channels (`vector`)",
     )
-    nodes: int = option(32, 4096, "nodes along an axis of space", least=2)
-    angle_nodes: int = option(10, 4096, "nodes along the azimuth; half as many along the elevation", least=2)
-    time_nodes: int = option(5, 4096, "nodes along time", least=2)
+    nodes: int = option(32, 4096, "nodes of the grid along each axis of space", least=2)
+    angle_nodes: int = option(
+        10, 4096, "nodes of the grid along the azimuth of directions; the elevation has half as many", least=2
+    )
+    time_nodes: int = option(5, 4096, "nodes of the grid along time", least=2)
 
 
 class Modulation(nn.Module):
@@ -135,8 +139,8 @@ class ModulatedTrunk(Trunk):
             return mlp(code, weights, biases, sine=sine, modulation=modulation, normed=self._norm == "point")
         if points.rays is None:
             raise PolyfieldError(
-                "cam: with the norm ray, a value depends on all samples of its ray, so single points have no value; "
-                "render the field, or fit with the option norm 'point'"
+                "cam: with the option norm 'ray', a value depends on all samples of its ray, "
+                "so single points have no value; render the field, or fit with the option norm 'point'"
             )
         for layer in range(len(weights) - 1):
             change, beta = modulation[..., layer, :, :].unbind(-2)
@@ -175,7 +179,8 @@ def _refuse(options: CamOptions, meaning: Meaning) -> None:
         raise PolyfieldError(f"cam: option index {why}")
     for key, value in (("index", options.index), ("norm", options.norm)):
         if {"direction", "ray"} & set(value.split("+")) and not meaning.kind.directional:
-            why = f"is {value!r}; {meaning.signal} fields have no rays; use {'position' if key == 'index' else 'point'}"
+            lacks, use = ("viewing directions", "position") if key == "index" else ("rays", "point")
+            why = f"is {value!r}; {meaning.signal} fields have no {lacks}; use {use}"
             raise PolyfieldError(f"cam: option {key} {why}")
 
 

@@ -15,9 +15,9 @@ from polyfield.kernels import Levels
 @dataclass(frozen=True)
 class DenseGridOptions(NetworkOptions):
     levels: int = option(4, 32, "number of resolutions")
-    features: int = option(4, 8, "numbers for each node")
+    features: int = option(4, 8, "number of features of a node")
     coarsest: int = option(
-        16, 1 << 12, "nodes along an axis at the coarsest level, if there are several", least=2
+        16, 1 << 12, "nodes along an axis at the coarsest level, if there is more than one level", least=2
     )
     finest: int = option(128, 1 << 14, "nodes along an axis at the finest level", least=2)
 
@@ -44,7 +44,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="densegrid",
     paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
-    advice="For small domains and volumes, where every grid node is used. It is as fast as `hashgrid` and has no hash collisions.",
+    advice="For small domains and volumes, where every node is used. It is as fast as `hashgrid`, without collisions.",
     options=DenseGridOptions,
     encoding=DenseGrid,
     size_option="finest",

@@ -24,17 +24,20 @@ from polyfield.fields.stored import Group
 @dataclass(frozen=True)
 class MlpOptions(NetworkOptions):
     frequencies: int = option(
-        8, 16, "octaves of sines and cosines of the point; unused if the activation is a sine"
+        8, 16, "octaves of sines and cosines of the coordinates; unused if the activation is a sine"
     )
     fourier: int = option(
-        0, 4096, "number of random frequencies that replace the octaves; 0 for none", least=0
+        0,
+        4096,
+        "number of random frequencies (Fourier features) that replace the octaves; with 0, the octaves are used",
+        least=0,
     )
     sigma: int = option(
         10, 1000, "standard deviation of the random frequencies, in periods across the domain"
     )
     width: int = option(64, 1024, "units of every hidden layer")
     layers: int = option(3, 16, "hidden layers of the main network")
-    colour_layers: int = option(1, 16, "hidden layers of the colour network, of radiance")
+    colour_layers: int = option(1, 16, "hidden layers of the colour network, for radiance")
 
 
 class Mlp(Encoding):

@@ -29,22 +29,30 @@ _NETWORK_BAND = {2: (1.0, 1000.0), 3: (30.0, 300.0)}
 
 @dataclass(frozen=True)
 class RbfOptions(NetworkOptions):
-    kernels: int = option(16384, 1 << 20, "number of kernels", least=16)
-    features: int = option(16, 64, "numbers for each kernel; of radiance, as many as the latent vector has")
+    kernels: int = option(16384, 1 << 20, "number of radial basis functions (kernels)", least=16)
+    features: int = option(
+        16,
+        64,
+        "number of features of a kernel; for radiance always 15, the size of the latent vector without the density",
+    )
     shape: str = choice(
-        "inverse", "linear", about="height of a kernel: 1 / (1 + d^2) along its own axes, or a pyramid"
+        "inverse",
+        "linear",
+        about="value of a kernel at a distance d, in units of its width: 1 / (1 + d^2), or linear in each coordinate",
     )
     sines: str = choice(
         "none",
         "both",
         "kernels",
         "network",
-        about="where sines are composed: nowhere, with kernels, in the network, or both; nowhere in radiance",
+        about="where sines of many frequencies are applied: nowhere, to kernels and in the network, only to kernels, or only in the network; radiance allows only `none`",
     )
-    levels: int = option(8, 32, "number of resolutions of the grid")
-    grid_features: int = option(4, 8, "numbers for each entry of the grid")
+    levels: int = option(8, 32, "number of resolutions of the hash grid beside the kernels")
+    grid_features: int = option(4, 8, "number of features of a grid entry")
     entries: int = option(
-        16, 256, "most entries of a level for each kernel; their number is rounded up to a power of two"
+        16,
+        256,
+        "largest number of entries of a grid level, for each kernel; the total is rounded up to a power of two",
     )
     coarsest: int = option(16, 1 << 16, "nodes along an axis at the coarsest level", least=2)
     finest: int = option(1024, 1 << 16, "nodes along an axis at the finest level", least=2)
@@ -137,7 +145,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="rbf",
     paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
-    advice="For pictures and shapes with uneven detail, if file size matters more than fitting time.",
+    advice="For images and shapes with uneven detail, if file size matters more than fitting time.",
     options=RbfOptions,
     encoding=_encoding,
     size_option="kernels",

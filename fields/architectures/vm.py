@@ -12,8 +12,10 @@ from polyfield.fields.parts.growing import GrowingTables
 
 @dataclass(frozen=True)
 class VmOptions(NetworkOptions):
-    resolution: int = option(192, 1 << 14, "nodes along an axis", least=2)
-    rank: int = option(16, 256, "number of products for each of the three pairs of a plane and a line")
+    resolution: int = option(192, 1 << 14, "nodes along an axis, at the end of the fit", least=2)
+    rank: int = option(
+        16, 256, "number of products of a plane and a line, for each of the three ways to split the axes"
+    )
 
 
 class Vm(GrowingTables):

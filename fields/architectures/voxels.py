@@ -18,10 +18,12 @@ from polyfield.fields.parts.trunk import CodeTrunk
 
 @dataclass(frozen=True)
 class VoxelOptions:
-    rows: int = option(1 << 18, 1 << 26, "most nodes that are stored", least=28)
-    nodes: int = option(256, 512, "most nodes along an axis, of radiance", least=3)
+    rows: int = option(1 << 18, 1 << 26, "largest number of nodes that are stored", least=28)
+    nodes: int = option(256, 512, "largest number of nodes along an axis, for radiance", least=3)
     degree: int = option(
-        2, 4, "degree of the spherical harmonics, of radiance: degree^2 coefficients for each channel"
+        2,
+        4,
+        "number of bands of the spherical harmonics, for radiance: degree^2 coefficients for each channel",
     )
 
 
@@ -54,7 +56,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
-    advice="For fields without a network. A query is one interpolation, and spherical harmonics give the colours.",
+    advice="For fields without a network. A query is one interpolation. Spherical harmonics give the colours.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",

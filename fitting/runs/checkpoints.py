@@ -89,7 +89,7 @@ def load(run: Path, step: int | None = None) -> Checkpoint:
         return _load(run, step)
     except OSError as error:
         raise PolyfieldError(
-            f"{shown(error.filename or run)}: cannot be read ({(error.strerror or str(error)).lower()})"
+            f"{shown(error.filename or run)} cannot be read ({(error.strerror or str(error)).lower()})"
         ) from None
 
 
@@ -193,9 +193,9 @@ def _load(run: Path, step: int | None) -> Checkpoint:
 def _none_whole(run: Path) -> PolyfieldError:
     named = _named(run / "checkpoints")
     if not named:
-        return PolyfieldError(f"{shown(run)}: holds no complete checkpoint; begin a new run")
+        return PolyfieldError(f"{shown(run)} holds no complete checkpoint; begin a new run")
     return PolyfieldError(
-        f"{shown(named[max(named)])}: holds no {MANIFEST}, and no other checkpoint is complete; restore that file, "
+        f"{shown(named[max(named)])} holds no {MANIFEST}, and no other checkpoint is complete; restore that file, "
         "or begin a new run"
     )
 
@@ -238,7 +238,7 @@ def _warnings(run: Path, folders: dict[int, Path]) -> tuple[str, ...]:
     folder = run / "checkpoints"
     cut_short = [entry for step, entry in sorted(_named(folder).items()) if step not in folders]
     cut_short += [entry for _, entry in _leftovers(folder) if entry not in folders.values()]
-    return tuple(f"{shown(entry)}: a save that was cut short; skipped" for entry in cut_short)
+    return tuple(f"{shown(entry)} is an incomplete save; it was skipped" for entry in cut_short)
 
 
 def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -246,15 +246,15 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     entries = _read_manifest(folder / MANIFEST, step)
     there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - {MANIFEST}
     for name in sorted(there - entries.keys()):
-        raise PolyfieldError(f"{shown(folder / name)}: is not listed in {MANIFEST}; move it elsewhere")
+        raise PolyfieldError(f"{shown(folder / name)} is not listed in {MANIFEST}; move it elsewhere")
     data = {name: _read_file(folder / name, entry) for name, entry in entries.items()}
     where = shown(folder / TENSORS)
     tensors, metadata = tensors_from_bytes(data[TENSORS], where)
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
-        raise PolyfieldError(f"{where}: is not a {FORMAT} of version {VERSION}")
+        raise PolyfieldError(f"{where} is not a {FORMAT} of version {VERSION}")
     state = parse_json(data[STATE], shown(folder / STATE))
     if not isinstance(state, dict):
-        raise PolyfieldError(f"{shown(folder / STATE)}: is not a JSON object")
+        raise PolyfieldError(f"{shown(folder / STATE)} is not a JSON object")
     return tensors, state
 
 
@@ -269,19 +269,21 @@ def _read_manifest(path: Path, step: int) -> dict[str, tuple[int, str]]:
             raise PolyfieldError(f"{where}: expected the keys format, version, step and files")
     if (kind, version) != (FORMAT, VERSION):
         raise PolyfieldError(
-            f"{where}: is {kind!r} version {version}; this polyfield reads {FORMAT!r} {VERSION}"
+            f"{where} is {kind!r} version {version}; this polyfield reads {FORMAT!r} version {VERSION}"
         )
     if found != step:
-        raise PolyfieldError(f"{where}: is of step {found}; the folder's name says {step}")
+        raise PolyfieldError(f"{where}: step is {found}; the folder's name says {step}")
     if files.keys() != {TENSORS, STATE}:
-        raise PolyfieldError(f"{where}: lists the files {sorted(files)}; expected {TENSORS} and {STATE}")
+        raise PolyfieldError(f"{where} lists the files {sorted(files)}; expected {TENSORS} and {STATE}")
     entries = {}
     for name, entry in files.items():
         match entry:
             case {"bytes": int(size), "sha256": str(sha256)}:
                 entries[name] = (size, sha256)
             case _:
-                raise PolyfieldError(f"{where}: files.{name}: expected bytes and sha256")
+                raise PolyfieldError(
+                    f"{where}: the entry of {name} is {entry!r:.80}; expected an object with the keys bytes and sha256"
+                )
     return entries
 
 
@@ -290,10 +292,10 @@ def _read_file(path: Path, entry: tuple[int, str]) -> bytes:
     with open_file(path) as stream:
         found = os.fstat(stream.fileno()).st_size
         if found != size:
-            raise PolyfieldError(f"{shown(path)}: has {found:,} bytes; {MANIFEST} states {size:,}")
+            raise PolyfieldError(f"{shown(path)} has {found:,} bytes; {MANIFEST} states {size:,}")
         data = read_stream(stream, size, shown(path))
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise PolyfieldError(f"{shown(path)}: is damaged: its SHA-256 is not the one in {MANIFEST}")
+        raise PolyfieldError(f"{shown(path)} is damaged: its SHA-256 is not the one in {MANIFEST}")
     return data
 
 

@@ -56,7 +56,7 @@ class FitConfig:
         if self.spec is not None:
             FieldSpec.from_json(self.spec)
         if (self.steps is None) == (self.seconds is None):
-            raise PolyfieldError("give either --steps or --seconds")
+            raise PolyfieldError("give exactly one of --steps and --seconds")
         _within("steps", self.steps, 1, 10**9)
         _within("seconds", self.seconds, 1e-3, 10**9)
         _within("downscale", self.downscale, 1, 1 << 16)

@@ -22,7 +22,7 @@ def device_of(name: str) -> str:
         here |= {"cuda"} | {f"cuda:{index}" for index in range(torch.cuda.device_count())}
     if name not in here:
         raise PolyfieldError(
-            f"--device {name}: there is no such device here; expected auto, {', '.join(sorted(here))}"
+            f"--device {name}: no such device on this machine; expected one of auto, {', '.join(sorted(here))}"
         )
     return name
 

@@ -64,12 +64,12 @@ class Run:
         """Return the run in a folder. Raises PolyfieldError if there is no run that this polyfield reads."""
         path = Path(path)
         if not (path / "config.json").exists():
-            raise PolyfieldError(f"{shown(path)}: holds no config.json; expected the folder of a run")
+            raise PolyfieldError(f"{shown(path)} holds no config.json; expected the folder of a run")
         config = _read_object(path / "config.json")
         if config.get("schema") != SCHEMA:
             raise PolyfieldError(
-                f"{shown(path / 'config.json')}: schema {config.get('schema')!r:.80}; this polyfield reads "
-                f"{SCHEMA}; use the version {config.get('version')!r:.80} that wrote it"
+                f"{shown(path / 'config.json')}: schema is {config.get('schema')!r:.80}; this polyfield reads "
+                f"{SCHEMA}; use polyfield {config.get('version')!r:.80}, which wrote it"
             )
         return Run(path, config, _read_object(path / "scene.json"))
 
@@ -134,7 +134,7 @@ class Run:
             text = "".join(json.dumps(record) + "\n" for record in kept)
             write_bytes(self._metrics_path, text.encode())
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return [f"{faults[0]}; left out{more}"] if faults else []
+        return [f"{faults[0]}; this record was left out{more}"] if faults else []
 
     def write_eval(self, result: dict[str, Any]) -> None:
         """Write eval.json."""
@@ -193,7 +193,7 @@ def claim(path: Path) -> Path:
     with _refusals(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise PolyfieldError(
-                f"{shown(path)}: already exists and is not an empty folder; choose another name, "
+                f"{shown(path)} already exists and is not an empty folder; choose another name, "
                 "or `polyfield resume` it if it is a run"
             )
         path.mkdir(parents=True, exist_ok=True)
@@ -214,14 +214,14 @@ def _refusals(path: Path, needed: int = 0) -> Iterator[None]:
 def _read_object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{shown(path)}: is not a JSON object")
+        raise PolyfieldError(f"{shown(path)} is not a JSON object")
     return value
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     value = parse_json(line, where)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{where}: is not a JSON object")
+        raise PolyfieldError(f"{where} is not a JSON object")
     return value
 
 

@@ -42,7 +42,7 @@ class Memory:
     rest: float
 
     def __str__(self) -> str:
-        return f"{(self.source + self.rest) / 1e9:.1f} GB, {self.source / 1e9:.1f} of it the source"
+        return f"{(self.source + self.rest) / 1e9:.1f} GB ({self.source / 1e9:.1f} GB of it for the source)"
 
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:

@@ -70,8 +70,8 @@ class SceneTask(Task):
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
         if (fitting := largest(spec, fits)) is None:
-            return "give a larger --downscale, or smaller --options"
-        return f"--options {architecture(spec.architecture).size_option} {size_of(fitting)} fits"
+            return "use a larger --downscale, or smaller sizes in --options"
+        return f"use --options {architecture(spec.architecture).size_option} {size_of(fitting)}, which fits"
 
     # -- a fit
 

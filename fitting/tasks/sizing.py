@@ -40,7 +40,7 @@ def suited(
     if size is None or given:
         if size is not None and (taken := stored_bytes(spec)) > size:
             raise PolyfieldError(
-                f"--bytes {size}: {spec.architecture} takes {taken:,} bytes with these options; "
+                f"--bytes {size}: {spec.architecture} needs {taken:,} bytes with these options; "
                 f"omit the option {kind.size_option!r}, or give more bytes"
             )
         return spec
@@ -49,7 +49,8 @@ def suited(
         found = with_size(spec, _sizes(spec)[0])
         if asked:
             raise PolyfieldError(
-                f"--bytes {size}: the smallest {spec.architecture} takes {stored_bytes(found):,} bytes with these options; give at least that many bytes"
+                f"--bytes {size}: the smallest {spec.architecture} needs {stored_bytes(found):,} bytes with these "
+                "options; give at least that many bytes"
             )
     return found
 

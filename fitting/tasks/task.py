@@ -107,7 +107,7 @@ class Task(ABC):
         if needed(memory) > free:
             remedy = self.remedy(spec, lambda smaller: needed(self.forecast(smaller, config)) <= free)
             raise PolyfieldError(
-                f"{self.name}: the fit needs about {memory}; {free / 1e9:.1f} GB are free on {device}: {remedy}"
+                f"{self.name}: the fit needs about {memory}, but {free / 1e9:.1f} GB are free on {device}; {remedy}"
             )
         return memory
 

@@ -38,6 +38,6 @@ __all__ = [
 _asked = os.environ.get("POLYFIELD_ISA", "")
 if _asked and not _core.use(_asked):
     raise PolyfieldError(
-        f"POLYFIELD_ISA={_asked}: this CPU does not support it; "
+        f"POLYFIELD_ISA={_asked}: unknown, or not supported by this CPU; "
         f"expected one of {', '.join(_core.instruction_sets())}"
     )

@@ -91,7 +91,7 @@ def mesh(
         if most_faces is not None and surface.faces + 2 * _crossed_cells(slab) > most_faces:
             raise TooManyFaces(
                 f"mesh: the surface has more than {most_faces:,} triangles in {resolution} cells; "
-                "take fewer cells, or fit longer"
+                "use fewer cells, or fit longer"
             )
         surface.add(slab, first)
         if progress:
