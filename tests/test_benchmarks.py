@@ -18,6 +18,7 @@ from PIL import Image
 from benchmarks import __main__ as command
 from benchmarks import (
     architecture_page,
+    architectures,
     compiling,
     crops,
     fits,
@@ -375,13 +376,22 @@ def test_banks_and_networks_over_them_are_measured(scene_folder, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_architectures_are_measured_on_a_scene_and_an_image(tmp_path, capsys):
+def test_architectures_are_measured_on_a_scene_and_an_image(scene_folder, tmp_path, capsys, monkeypatch):
     """Only the record of the built-in scene has a rendering."""
+    monkeypatch.setattr(architectures, "BUILT_IN", {str(scene_folder): "still"})
     noise = np.random.default_rng(1).integers(0, 255, (200, 240, 3), np.uint8)
     (tmp_path / "pictures").mkdir()
     Image.fromarray(noise).save(tmp_path / "pictures" / "a.png")
-    asked = ("--quick", "--pictures", tmp_path / "pictures", "--out", tmp_path / "out")
-    assert run(*asked, "--only", "architectures-demo-hashgrid", "architectures-a-hashgrid") == 0
+    asked = (
+        "--quick",
+        "--scene",
+        scene_folder,
+        "--pictures",
+        tmp_path / "pictures",
+        "--out",
+        tmp_path / "out",
+    )
+    assert run(*asked, "--only", "architectures-toy-hashgrid", "architectures-a-hashgrid") == 0
     tables = capsys.readouterr().out
     assert tables.count("Architectures: ") == 2 and "ssim" in tables and "ms-ssim" in tables
     found = results.records(tmp_path / "out")
