@@ -82,7 +82,8 @@ def classify(
     -------
     dict
         Of a bank: `accuracy`, its 95 % interval (Wilson), `accuracy_by_class`, `confusion` (rows are classes, columns answers),
-        `parameters`, `seconds`. Of a field: `class`, `probabilities`, and `neighbours`.
+        `mistakes` (name, class and answer of each object that was not recognised), `parameters`, `seconds`. Of a field:
+        `class`, `probabilities`, and `neighbours`.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def classify(
     """
     bank = bank_in(source)
     if bank is not None:
-        refuse_options("a bank", neighbours=neighbours)
+        refuse_options("a bank as the source", neighbours=neighbours)
         if model is None:
             return _trained(bank, network or "transformer", epochs, seed or 0, split, out, device)
         refuse_options("--model, which is already trained", network=network, epochs=epochs, seed=seed)
@@ -111,7 +112,9 @@ def classify(
         raise PolyfieldError(
             f"{shown(source)} is a single field; give --model to classify it, or give a bank to train on"
         )
-    refuse_options("a single field", network=network, epochs=epochs, seed=seed, split=split, out=out)
+    refuse_options(
+        "a single field as the source", network=network, epochs=epochs, seed=seed, split=split, out=out
+    )
     return _named(source, model, neighbours, device)
 
 
@@ -151,7 +154,7 @@ def _trained(
     figures = {
         "network": name,
         **training_figures(network, training, parts, seconds, seed),
-        **_figures(network, inputs[rows], bank.labels[rows], bank, held_out),
+        **_figures(network, inputs[rows], rows, bank, held_out),
         "loss_by_epoch": history,
         "folder": str(folder),
     }
@@ -180,7 +183,7 @@ def _measured(
         figures = {
             "model": str(path),
             "network": network.kind,
-            **_figures(network, inputs, bank.labels[rows], bank, held_out),
+            **_figures(network, inputs, rows, bank, held_out),
         }
     if out is not None:
         folder = new_folder(out, bank.path, "classify")
@@ -235,7 +238,7 @@ def _nearest(bank: Bank, model: Model, inputs: Tensor, on: torch.device) -> list
     with showing("comparing") as progress:
         others = inputs_of(bank, range(len(bank)), network.reads, progress)
         vectors = normalize(in_batches(network.embedding, others, on), dim=1)
-    cosines = (vectors @ normalize(in_batches(network.embedding, inputs, on), dim=1).T)[:, 0]
+    cosines = (vectors @ normalize(in_batches(network.embedding, inputs, on), dim=1).T)[:, 0].clamp(-1, 1)
     found = torch.topk(cosines, min(_NEIGHBOURS, len(bank)))
     nearest = []
     for row, cosine in zip(found.indices.tolist(), found.values.tolist()):
@@ -245,13 +248,24 @@ def _nearest(bank: Bank, model: Model, inputs: Tensor, on: torch.device) -> list
     return nearest
 
 
-def _figures(network: Any, inputs: Tensor, labels: Tensor, bank: Bank, held_out: str) -> dict[str, Any]:
+def _figures(network: Any, inputs: Tensor, rows: list[int], bank: Bank, held_out: str) -> dict[str, Any]:
+    """Return the figures of a network that reads the inputs (N, ...) of a bank's rows."""
     from polyfield.process.figures import classification, confusion_of
     from polyfield.process.training import in_batches
 
     found = in_batches(network, inputs, next(network.parameters()).device).argmax(1)
+    labels = bank.labels[rows]
     confusion = confusion_of(found, labels, len(bank.classes))
-    return {"bank": str(bank.path), "measured_on": held_out, **classification(confusion, bank.classes)}
+    mistakes = [
+        {
+            "name": bank.entries[rows[k]].name,
+            "class": bank.classes[labels[k]],
+            "answer": bank.classes[found[k]],
+        }
+        for k in (found != labels).nonzero()[:, 0].tolist()
+    ]
+    where = {"bank": str(bank.path), "measured_on": held_out}
+    return {**where, **classification(confusion, bank.classes), "mistakes": mistakes}
 
 
 def _write(folder: Path, figures: dict[str, Any], bank: Bank) -> None:

@@ -135,7 +135,8 @@ def convert(
         )
     if is_function(source) and signal is None:
         raise PolyfieldError(
-            f"{shown(source)}: a function needs --signal; expected one of {', '.join(SIGNALS)}"
+            f"{shown(source)}: a function needs --signal; expected one of "
+            f"{', '.join(name for name, kind in SIGNALS.items() if not kind.moving)}"
         )
     if is_field(source) and (signal is not None or box is not None):
         raise PolyfieldError(

@@ -108,7 +108,10 @@ def save(field: Field, path: str | os.PathLike[str]) -> None:
     from polyfield.fields.field_file import save_field
 
     if not isinstance(field, StoredField):
-        raise PolyfieldError("save: the field is a view without tensors of its own; convert it first")
+        raise PolyfieldError(
+            "save: expected a field with tensors of its own, but an edited view has none; "
+            "convert the edited run, and save the new field"
+        )
     save_field(path, field, field.context)
 
 

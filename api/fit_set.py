@@ -105,7 +105,7 @@ def fit_set(
 
     source = str(Path(source).resolve())
     objects = _limited(open_set(source), limit)
-    say(objects.found if limit is None else f"{objects.found} {len(objects)} of them are fitted.")
+    say(objects.found if limit is None else f"{objects.found} {len(objects)} of them will be fitted.")
     if shard_size is not None and shard_size < 1:
         raise PolyfieldError(f"--shard-size {shard_size}: expected at least 1")
     signal = signal or _signal(objects)
@@ -187,14 +187,17 @@ def _begun(bank: Path, manifest: Manifest) -> Manifest:
 
     if not (bank / MANIFEST).exists():
         if any(bank.iterdir()):
-            raise PolyfieldError(f"{shown(bank)} is not empty and is not a bank; give a new folder")
+            raise PolyfieldError(
+                f"{shown(bank)} is not empty and is not a bank; give a new folder with --out"
+            )
         manifest.write(bank)
         (bank / "shards").mkdir()
     found = Manifest.read(bank)
     for key in ("spec", "objects", "shard_size", "classes", "parts", "recipe", "source"):
         if getattr(found, key) != getattr(manifest, key):
             raise PolyfieldError(
-                f"{shown(bank / MANIFEST)}: {key} differs from this command's, so the folder holds another bank; give a new folder"
+                f"{shown(bank / MANIFEST)}: the key {key!r} has another value than this command gives it, "
+                "so the folder holds another bank; give a new folder with --out"
             )
     (bank / "shards").mkdir(exist_ok=True)
     return replace(found, shards={})

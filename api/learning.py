@@ -50,7 +50,7 @@ def read_model(path: str | os.PathLike[str], *, of_parts: bool) -> Model:
     if bool(model.parts) != of_parts:
         verb = "segment" if model.parts else "classify"
         raise PolyfieldError(
-            f"{shown(path)} is a network of kind {model.network.kind}; use it with `polyfield {verb}`"
+            f"{shown(path)} holds a network that is trained for `polyfield {verb}`; use it with that command"
         )
     return model
 
@@ -59,8 +59,8 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
     """Raise PolyfieldError where a bank's fields or classes are not those that a network was trained on."""
     if bank.spec != model.spec:
         raise PolyfieldError(
-            f"{shown(bank.path)}: its fields differ in spec from those that {shown(path)} was trained on; "
-            "use a bank with the same recipe and options"
+            f"{shown(bank.path)}: its fields differ from those that {shown(path)} was trained on in signal, "
+            "options or another part of their spec; use a bank with the same signal, recipe and options"
         )
     if classes and (bank.classes != model.classes or (model.parts and bank.part_names != model.parts)):
         raise PolyfieldError(
@@ -88,7 +88,9 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
     field.context = context
     with naming(source):
         if not is_of_spec(field, model.spec):
-            say(f"{shown(source)} is fitted again with the spec that the network was trained on")
+            say(
+                f"{shown(source)}: its spec is not that of the network's bank, so a new field is fitted to its surface"
+            )
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)
 

@@ -107,14 +107,16 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
     kind = operation.get("kind") if isinstance(operation, Mapping) else None
     if kind not in ("erase", "move", "copy", "recolour", "paste"):
         raise PolyfieldError(f"{where}: kind is {kind!r:.80}; expected erase, move, copy, recolour or paste")
-    box = box_of(operation.get("box"), view, where)
+    where = f"{where} ({kind})"
+    box = box_of(operation.get("box"), view, f"{where}: box")
     if kind == "erase":
         return Erased(view, box)
     if kind == "paste":
         of = Path(str(operation.get("of")))
         _unchanged(of, str(operation.get("sha256")), where)
         return Pasted(view, box, whole(*open_any(of, device, depth + 1)))
-    x, y, z = _numbers(operation.get("colour" if kind == "recolour" else "by"), 3, where)
+    key = "colour" if kind == "recolour" else "by"
+    x, y, z = _numbers(operation.get(key), 3, f"{where}: {key}")
     if kind == "recolour":
         return Recoloured(view, box, (x, y, z))
     return (moved if kind == "move" else copied)(view, box, (x, y, z))
@@ -132,5 +134,5 @@ def _unchanged(of: Path, sha256: str, where: str) -> None:
 def _numbers(found: Any, count: int, where: str) -> list[float]:
     good = isinstance(found, list | tuple) and len(found) == count
     if not good or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in found):
-        raise PolyfieldError(f"{where}: found {found!s:.120}; expected {count} numbers")
+        raise PolyfieldError(f"{where} is {found!s:.120}; expected {count} numbers")
     return [float(n) for n in found]

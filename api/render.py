@@ -166,7 +166,8 @@ def _drawing(
         raise PolyfieldError(f"--frames is {frames}; expected 1 to {MOST_FRAMES}")
     if path == "slices" and size is not None and 3 * max(size) ** 2 > MOST_PIXELS:
         raise PolyfieldError(
-            f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in three square slices"
+            f"--size {size[0]} {size[1]}: three slices of {max(size)} x {max(size)} pixels have "
+            f"{3 * max(size) ** 2:,} pixels; expected at most {MOST_PIXELS:,}"
         )
     if path in renderer.paths and path in ("picture", "slices"):
         return Drawing(iter([_side_by_side(renderer, size, time)]), 1, _FPS, path, ".png")

@@ -98,7 +98,7 @@ def segment(
     """
     bank = bank_in(source)
     if bank is not None:
-        refuse_options("a bank", category=category)
+        refuse_options("a bank as the source", category=category)
         if model is None:
             return _trained(bank, epochs, seed or 0, split, out, device)
         refuse_options("--model, which is already trained", epochs=epochs, seed=seed)
@@ -107,7 +107,7 @@ def segment(
         raise PolyfieldError(
             f"{shown(source)} is a single field; give --model and --category, or give a bank to train on"
         )
-    refuse_options("a single field", epochs=epochs, seed=seed, split=split)
+    refuse_options("a single field as the source", epochs=epochs, seed=seed, split=split)
     return _found(Path(source), model, category, out, device)
 
 

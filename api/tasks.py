@@ -69,7 +69,7 @@ def open_conversion(source: str, config: FitConfig) -> ConversionTask:
     conversion = Conversion.from_json(config.conversion)
     taught = _function(source, config) if is_function(source) else _stored(source, config.device)
     assert isinstance(taught, Taught)
-    say(f"{taught.name}: the teacher, a field of {taught.field.meaning.signal}")
+    say(f"the teacher is {taught.name}, a field with the signal {taught.field.meaning.signal!r}")
     if taught.field.meaning.kind.directional:
         return RadianceConversion(taught, conversion)
     return ValueConversion(taught)

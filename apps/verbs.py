@@ -65,7 +65,7 @@ def fit(
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
         downscale: Average blocks of this many pixels along each side into one.
-        bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        bytes: Make the largest field whose stored parameters and buffers take at most this many bytes. An mlp stays at most 64 wide.
         bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
             precision and networks in single if not given.
         options: Names and values, e.g. --options log2_size 19. An unknown name lists those there are.
@@ -131,7 +131,7 @@ def convert(
         to: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
         steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
         seconds: Seconds of training; give this or --steps. 120 if neither is given.
-        bytes: Make the field as large as fits into this many bytes on disk. An mlp stays at most 64 wide.
+        bytes: Make the largest field whose stored parameters and buffers take at most this many bytes. An mlp stays at most 64 wide.
         bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
             precision and networks in single if not given.
         options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.

@@ -15,13 +15,14 @@ from polyfield.fields.architecture import Architecture
 _HEAD = """# Architectures
 
 `polyfield fit SOURCE --field NAME` selects the architecture, and `--options NAME VALUE ...` sets its options. With `--bytes N`,
-polyfield sets the option that is named below, so that the file has at most N bytes. Fields of all architectures are queried,
-rendered and saved in the same way.
+polyfield sets one option so that the stored parameters and buffers take at most N bytes; the sections below name this option.
+Fields of all architectures are queried, rendered and saved in the same way.
 
 Most architectures store features at the nodes of grids, planes or lines. The features of a point are interpolated linearly.
-`mlp` and `cam` compute them as sines and cosines of the coordinates instead. The main network maps the features to the value of
-the field. In a radiance field, it maps them to a density and a latent vector. The colour network maps the latent vector and the
-direction to a colour. `voxels` has no networks and interpolates the values themselves. Moving fields have time as one more axis.
+In `mlp` and `cam`, the features are sines and cosines of the coordinates instead. The main network maps the features to the
+value of the field. In a radiance field, it maps them to a latent vector of 16 numbers, the first of which gives the density.
+The colour network maps the latent vector and the direction to a colour. `voxels` has no networks and interpolates the values
+themselves. Moving fields have time as one more axis.
 
 The tables of options list the defaults for still scenes. For other sources, polyfield adapts options that are not set.
 `python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
@@ -30,7 +31,7 @@ _MEASURED = """## At equal size and equal time
 
 Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values.
 The results are those of `polyfield eval`. A fused kernel computes a whole training step in one call. Architectures with a fused
-kernel take more steps in a short fit. `cam` and `rbf` have none.
+kernel take more steps in a short fit. `cam` and `rbf` have no fused kernel.
 """
 
 

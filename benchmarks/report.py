@@ -44,9 +44,9 @@ SECTIONS = {
             "network. Trained samples pass forward and backward through all networks. `eager` is the "
             "reference without torch.compile. `share of limit` is the time that the step's arithmetic and "
             "table accesses would take at the machine's limits, divided by the measured time. The next three "
-            "columns are its parts: multiply-adds, reads and updates. The limits are measured in the same "
-            "rounds. `step_seconds` in `benchmarks/limits.py` computes the time at the limits. The "
-            "reference's time does not include the occupancy grid."
+            "columns divide this share among multiply-adds, reads and updates. The limits are measured in "
+            "the same rounds. `step_seconds` in `benchmarks/limits.py` computes the time at the limits. The "
+            "reference's time does not include updates of the occupancy grid."
         ),
     ),
     "fit": (
@@ -99,19 +99,19 @@ SECTIONS = {
     "photographs": (
         "Fits to photographs",
         (
-            "The fits to which conversions are compared. `opacity of nothing` is the mean rendered opacity "
-            "of pixels whose alpha is 0."
+            "The fits with which the conversions below are compared. `opacity of nothing` is the mean "
+            "rendered opacity of pixels whose alpha is 0."
         ),
     ),
     "conversion": (
         "Conversions",
         (
             "A conversion fits a new field, the student, to a fitted one, the teacher. `to the teacher dB` "
-            "is the PSNR between their renderings. A student is compared with the lower of two values: the "
-            "PSNR of its teacher, and the PSNR of a long fit of its own architecture to photographs. "
-            "`below the lower dB` is the difference. `opacity of nothing` is the student's mean opacity on "
-            "pixels whose alpha is 0. `teacher's share` is the share of the time spent on evaluating the "
-            "teacher."
+            "is the PSNR between their renderings. The reference of a student is the lower of two PSNRs: its "
+            "teacher's, and that of a long fit of its own architecture to photographs. `below the lower dB` "
+            "is how far the student's PSNR is below this reference. `opacity of nothing` is the student's "
+            "mean opacity on pixels whose alpha is 0. `teacher's share` is the share of the time spent on "
+            "evaluating the teacher."
         ),
     ),
     "learning": (

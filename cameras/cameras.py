@@ -92,7 +92,7 @@ class Cameras:
         least = int(self.sizes.min()) if len(self) else k
         if not 1 <= k <= least:
             raise PolyfieldError(
-                f"downscale: found {k}, expected 1 to {least}, the views' shortest side in pixels"
+                f"downscale is {k}; expected 1 to {least}, the shortest side of the views in pixels"
             )
         return replace(self, intrinsics=self.intrinsics / k, sizes=self.sizes // k)
 
@@ -173,7 +173,9 @@ class Cameras:
         ):
             raise PolyfieldError("cameras: sizes must be whole numbers from 1 to 65536")
         if len(cameras.lens) != count or not all(lens in lenses.LENSES for lens in cameras.lens):
-            raise PolyfieldError(f"cameras: expected {count} lenses, each one of {', '.join(lenses.LENSES)}")
+            raise PolyfieldError(
+                f"cameras: lens is {cameras.lens!s:.80}; expected {count} names, each one of {', '.join(lenses.LENSES)}"
+            )
         return cameras
 
     def focus(self) -> Tensor:

@@ -30,7 +30,7 @@ def orbit(
     """
     if frames < 1 or len(cameras) == 0:
         raise PolyfieldError(
-            f"orbit: found {len(cameras)} cameras and {frames} frames, expected 1 or more of each"
+            f"orbit: found {len(cameras)} cameras and {frames} frames; expected 1 or more of each"
         )
     focus, up = cameras.focus(), up_of(cameras)
     offsets = cameras.c2w[:, :, 3] - focus

@@ -49,7 +49,8 @@ def assemble(
     test = tuple(i for i, name in enumerate(names) if name in tested)
     if not train:
         raise PolyfieldError(
-            f"{shown(root)}: all {len(names)} photographs are test views, so none is left for training; add photographs"
+            f"{shown(root)}: all {len(names)} photographs are test views, so none is left for training; "
+            "add photographs, or name fewer of them as test views"
         )
     pictures, turns = photographs.orient(pictures)
     sizes = photographs.measure(pictures, downscale)

@@ -55,7 +55,8 @@ def _side(record: Record, key: str) -> int:
 def _positive(record: Record, key: str) -> float:
     value = record.number(key)
     if value is None or value <= 0:
-        raise record.fail(key, "is missing" if value is None else f"is {value:g}; expected more than 0")
+        found = "is missing" if value is None else f"is {value:g}"
+        raise record.fail(key, f"{found}; expected a number above 0")
     return value
 
 

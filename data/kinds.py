@@ -76,7 +76,7 @@ def kind_of(path: str | Path, asked: str | None = None) -> Kind:
     if os.path.isdir(path):
         return Kind("scene", "it is a folder")
     if not os.path.isfile(path):  # a device or a pipe never ends
-        raise PolyfieldError(f"{shown(path)} is not a regular file; expected one")
+        raise PolyfieldError(f"{shown(path)} is a device or a pipe; expected a file or a folder")
     suffix = _suffix(path)
     for name, suffixes in KINDS.items():
         if suffix in suffixes:
@@ -104,7 +104,7 @@ def suffix_of(path: Path, kind: str, suffixes: tuple[str, ...]) -> str:
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a source's file. Raises PolyfieldError if there is no file, or it is empty."""
     if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a device that never ends
-        raise PolyfieldError(f"{shown(path)} is not a regular file; expected one")
+        raise PolyfieldError(f"{shown(path)} is a folder, a device or a pipe; expected a file")
     with decoding(shown(path)), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise PolyfieldError(f"{shown(path)} is empty (0 bytes); copy or export it again")
@@ -130,7 +130,8 @@ def main_array(path: Path) -> ArrayHead:
     if len(others) != 1:
         found = ", ".join(f"{head.key!r} {head.shape}" for head in others[:5]) or "none"
         raise PolyfieldError(
-            f"{shown(path)} holds {len(others)} arrays ({found}); expected an array 'points' (P, 3), or a single array"
+            f"{shown(path)} holds {len(others)} arrays ({found}), not counting 'normals'; expected an array 'points' "
+            "(P, 3), or a single array"
         )
     return others[0]
 
@@ -170,8 +171,8 @@ def _array_kind(path: Path) -> Kind:
     of_points = sorted(LABELS & heads.keys())
     if head.key == "points" and of_points:
         raise PolyfieldError(
-            f"{shown(path)} has {', '.join(of_points)} beside its points, so the points need not lie on a surface;"
-            " fit the mesh they were sampled from, or use --as cloud"
+            f"{shown(path)} has the arrays {', '.join(['points', *of_points])}, so its points may not lie on a surface;"
+            " fit the mesh they were sampled from, or use --as cloud if they do lie on one"
         )
     if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):
         return Kind("cloud", f"{head.called} has shape {head.shape}")

@@ -157,7 +157,7 @@ def _box(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
     low, high = used.min(0), used.max(0)
     centre, unit = (low + high) / 2, float((high - low).max())
     if not 0 < unit < np.inf:
-        raise PolyfieldError(f"mesh query: the mesh has an extent of {unit}; expected more than 0")
+        raise PolyfieldError(f"mesh query: the mesh has an extent of {unit}; expected a finite one above 0")
     return centre, unit
 
 

@@ -121,7 +121,7 @@ def _deep(file: IO[bytes], size: tuple[int, int], turns: int, mirrored: bool, la
     file.seek(0)
     frame = images.deep_frame(file.read())
     if (channels := DEEP.get(frame.format.name)) is None:
-        raise ValueError(f"pixels of format {frame.format.name}")
+        raise ValueError(f"pixels of format {frame.format.name} are not read")
     plane = frame.planes[0]
     lines = np.frombuffer(plane, ">u2").reshape(height, plane.line_size // 2)  # type: ignore[call-overload]
     pixels = lines[:, : width * channels].reshape(height, width, channels)

@@ -73,7 +73,7 @@ class ObjectSet:
             points = self.arrays["points"][row].astype(np.float64)
             if not np.isfinite(points).all():
                 raise PolyfieldError(
-                    f"{shown(self.root)}: points of object {row} ({thing.name:.80}) are NaN or infinite; remove them"
+                    f"{shown(self.root)}: object {row} ({thing.name:.80}) has NaN or infinite points; remove them"
                 )
             return Cloud(thing.name, points, None, "", self.sha256 or "")
         if self.kind == "cloud":
@@ -117,9 +117,9 @@ def _npz(path: Path) -> ObjectSet:
     heads = array_heads(path)
     head = heads.get("points")
     if head is None or len(head.shape) != 3 or head.shape[2] != 3 or 0 in head.shape:
-        found = "none" if head is None else str(head.shape)
+        found = "is missing" if head is None else f"has shape {head.shape}"
         raise PolyfieldError(
-            f"{shown(path)}: points: found {found}; expected (M, P, 3): M clouds of P points each"
+            f"{shown(path)}: array 'points' {found}; expected (M, P, 3): M clouds of P points each"
         )
     count, each = head.shape[:2]
     arrays = {"points": read_array(path, head)}
@@ -131,7 +131,8 @@ def _npz(path: Path) -> ObjectSet:
         classes = classes or tuple(str(k) for k in range(int(labels.max()) + 1))
         if labels.min() < 0 or labels.max() >= len(classes):
             raise PolyfieldError(
-                f"{shown(path)}: label: found {labels.min()} to {labels.max()}; expected 0 to {len(classes) - 1}, one number for each of the {len(classes)} classes"
+                f"{shown(path)}: array 'label' has numbers from {labels.min()} to {labels.max()}; expected 0 to "
+                f"{len(classes) - 1}, one number for each of the {len(classes)} classes"
             )
     parts: tuple[str, ...] = ()
     if "parts" in heads:
@@ -140,14 +141,15 @@ def _npz(path: Path) -> ObjectSet:
         parts = _words(path, heads, "part_names") or tuple(f"part {k}" for k in range(most + 1))
         if arrays["parts"].min() < 0 or most >= min(len(parts), 256):
             raise PolyfieldError(
-                f"{shown(path)}: parts: found {arrays['parts'].min()} to {most}; expected 0 to {len(parts) - 1}, one number for each of the {len(parts)} part names"
+                f"{shown(path)}: array 'parts' has numbers from {arrays['parts'].min()} to {most}; expected 0 to "
+                f"{min(len(parts), 256) - 1}, as there are {len(parts)} part names and at most 256 are allowed"
             )
     names = _words(path, heads, "name") or tuple(f"{row:05d}" for row in range(count))
     splits = _words(path, heads, "split") or ("",) * count
     for key, words in (("name", names), ("split", splits)):
         if len(words) != count:
             raise PolyfieldError(
-                f"{shown(path)}: {key}: found {len(words)}; expected {count}, one for each cloud"
+                f"{shown(path)}: array {key!r} has {len(words)} entries; expected {count}, one for each cloud"
             )
     objects = [
         SetObject(names[row], None if labels is None else int(labels[row]), splits[row])
@@ -163,8 +165,8 @@ def _folder(root: Path) -> ObjectSet:
     paths = _objects_below(root)
     if not paths:
         raise PolyfieldError(
-            f"{shown(root)}: no objects found; expected CLASS/OBJECT or CLASS/SPLIT/OBJECT, where an object is a file of "
-            f"{', '.join(sorted(_SUFFIXES))} or a folder with {TRAIN} or {NAME}"
+            f"{shown(root)}: no objects found; expected CLASS/OBJECT or CLASS/SPLIT/OBJECT, where an object is a file "
+            f"({', '.join(sorted(_SUFFIXES))}) or a folder with {TRAIN} or {NAME}"
         )
     listed = _labels_file(root / LABELS) if (root / LABELS).is_file() else None
     entries = []
@@ -224,7 +226,8 @@ def _labels_file(path: Path) -> dict[str, tuple[str, str]]:
         rows = list(csv.DictReader(file))
     if not rows or not {"name", "class"} <= rows[0].keys():
         raise PolyfieldError(
-            f"{shown(path)}: expected a first line with the columns name, class and, optionally, split"
+            f"{shown(path)}: expected a first line with the columns name, class and, optionally, split, "
+            "and a line for each object"
         )
     return {row["name"]: (row["class"], row.get("split") or "") for row in rows}
 
@@ -234,7 +237,7 @@ def _words(path: Path, heads: dict[str, Any], key: str) -> tuple[str, ...]:
     if key not in heads:
         return ()
     if heads[key].dtype.kind != "U":
-        raise PolyfieldError(f"{shown(path)}: {key} is of type {heads[key].dtype}; expected text")
+        raise PolyfieldError(f"{shown(path)}: array {key!r} is of type {heads[key].dtype}; expected text")
     with decoding(shown(path)), np.load(path, allow_pickle=False) as archive:
         return tuple(str(word) for word in archive[key].reshape(-1))
 
@@ -243,7 +246,8 @@ def _checked(path: Path, heads: dict[str, Any], key: str, shape: tuple[int, ...]
     head = heads[key]
     if head.shape != shape or head.dtype.kind not in "iu":
         raise PolyfieldError(
-            f"{shown(path)}: {key}: found {head.dtype} {head.shape}; expected whole numbers {shape}"
+            f"{shown(path)}: array {key!r} is {head.dtype} of shape {head.shape}; "
+            f"expected whole numbers of shape {shape}"
         )
     return read_array(path, head)
 
@@ -259,7 +263,7 @@ def _checked_set(found: ObjectSet) -> ObjectSet:
     for thing in found.objects:
         if thing.split not in ("", *SPLITS):
             raise PolyfieldError(
-                f"{shown(found.root)}: split of {thing.name:.80} is {thing.split!r:.40}; "
+                f"{shown(found.root)}: the split of {thing.name!r:.80} is {thing.split!r:.40}; "
                 f"expected one of {', '.join(SPLITS)}"
             )
     return found

@@ -153,7 +153,8 @@ def _listed(shared: Record, names: Sequence[str]) -> tuple[set[str], set[str]]:
         test = set(names) - train
     if both := sorted(train & test):
         raise shared.fail(
-            "train_filenames", f"and the test split share {len(both)} files, the first: {both[0]!r}"
+            "train_filenames",
+            f"and the test split share {len(both)} files; list each in one of them (the first: {both[0]!r})",
         )
     return train, test
 

@@ -35,7 +35,7 @@ class Box:
         numbers = torch.tensor((*self.centre, *self.half), dtype=torch.float64)
         if not (torch.isfinite(numbers).all() and min(self.half) > 0):
             raise PolyfieldError(
-                f"box {(*self.centre, *self.half)}: expected x y z and three half sizes above 0"
+                f"box {(*self.centre, *self.half)}: expected a centre x y z and three half sizes above 0, all finite"
             )
 
     def holds(self, x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class FunctionField(Field):
         answer = self._function(x, directions.cpu())
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise PolyfieldError(
-                f"{self._name} returned {type(answer).__name__}; expected densities and colours"
+                f"{self._name} returned {type(answer).__name__}; expected a tuple of two arrays, densities and colours"
             )
         density = self._checked(answer[0], len(x), 1)
         colour = self._checked(answer[1], len(x), 3)
@@ -83,7 +83,7 @@ class FunctionField(Field):
             found = found[:, None]
         if found.shape != (count, channels):
             raise PolyfieldError(
-                f"{self._name} returned the shape {tuple(found.shape)} for {count} points; "
+                f"{self._name} returned an array of shape {tuple(found.shape)} for {count} points; "
                 f"expected ({count}, {channels})"
             )
         if not torch.isfinite(found).all():
@@ -95,7 +95,9 @@ class FunctionField(Field):
     def _refuse(self, values: Tensor, wrong: Tensor, expected: str) -> None:
         """Raise PolyfieldError if any values are wrong."""
         if wrong.any():
-            raise PolyfieldError(f"{self._name} returned {float(values[wrong][0]):g}; expected {expected}")
+            raise PolyfieldError(
+                f"{self._name} returned the value {float(values[wrong][0]):g}; expected {expected}"
+            )
 
 
 def _ahead(x: Tensor) -> Tensor:

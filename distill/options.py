@@ -48,7 +48,9 @@ class Conversion:
                 **rest,
             } if not rest and all(isinstance(level, str) for level in hard):
                 return Conversion(None if stages is None else (stages[0], stages[1]), tuple(hard), init_head)
-        raise PolyfieldError(f"config.json: conversion is {data!r:.200}; expected stages, hard and init_head")
+        raise PolyfieldError(
+            f"config.json: conversion is {data!r:.200}; expected an object with the keys stages, hard and init_head"
+        )
 
 
 def _are_stages(stages: Sequence[object]) -> bool:

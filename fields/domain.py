@@ -48,7 +48,8 @@ class Domain:
         axes = len(self.centre)
         if not 1 <= axes <= 4 or len(self.half_size) != axes:
             raise PolyfieldError(
-                f"domain: centre has {axes} numbers, half_size {len(self.half_size)}; expected the same number of both, 1 to 4"
+                f"domain: centre has {axes} numbers and half_size has {len(self.half_size)}; "
+                "expected as many of one as of the other, 1 to 4"
             )
         if not all(map(math.isfinite, self.centre)) or not all(
             1e-9 <= size <= 1e9 for size in self.half_size
@@ -163,11 +164,16 @@ class Domain:
     def from_json(data: Any) -> Domain:
         """Return the domain that `to_json` wrote. Raises PolyfieldError for anything else."""
         if not isinstance(data, dict) or set(data) != {"kind", "centre", "half_size", "rotation", "origin"}:
-            raise PolyfieldError("domain: expected the keys kind, centre, half_size, rotation and origin")
+            raise PolyfieldError(
+                f"domain is {data!r:.200}; expected an object with the keys "
+                "kind, centre, half_size, rotation and origin"
+            )
         rotation = data["rotation"]
         if rotation is not None:
             if not isinstance(rotation, list):
-                raise PolyfieldError("domain: rotation must be a square matrix or null")
+                raise PolyfieldError(
+                    f"domain: rotation is {rotation!r:.80}; expected a square matrix or null"
+                )
             rotation = tuple(_numbers(row, "rotation") for row in rotation)
         if not isinstance(data["kind"], str):
             raise PolyfieldError(f"domain: kind is {data['kind']!r:.80}; expected one of {', '.join(KINDS)}")

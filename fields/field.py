@@ -106,7 +106,7 @@ class Field(ABC):
         raw = self.features(points).raw
         if raw is None:
             raise PolyfieldError(
-                f"raw: this {self.meaning.signal} field has {self.meaning.channels} values per point; use colour_at"
+                f"raw_at: this {self.meaning.signal} field has {self.meaning.channels} values per point; use colour_at"
             )
         empty = self._empty(points)
         return raw if empty is None else raw.masked_fill(empty, self.meaning.transform.clamp[0])

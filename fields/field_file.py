@@ -171,8 +171,8 @@ def _context(data: Any, packed: Tensor | None, *, deflated: bool) -> FieldContex
                 source=source,
             )
     raise PolyfieldError(
-        "context: expected background (three numbers), step_size, cone, near (numbers), occupancy (a shape or null), "
-        "cameras and source (objects); save the field again"
+        f"context is {data!r:.100}; expected an object with background (three numbers), step_size, cone, near "
+        "(numbers), occupancy (a shape or null), cameras and source (objects); save the field again"
     )
 
 

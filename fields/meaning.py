@@ -31,14 +31,18 @@ class Meaning:
         own = self.kind.channels
         if not 1 <= self.channels <= MOST_CHANNELS or (own and self.channels != own):
             raise PolyfieldError(
-                f"field spec: channels is {self.channels}; expected {own or f'1 to {MOST_CHANNELS}'} for {self.signal}"
+                f"field spec: channels is {self.channels}; "
+                f"expected {own or f'1 to {MOST_CHANNELS}'} for the signal {self.signal!r}"
             )
         if self.domain.dimensions != self.kind.dimensions:
             raise PolyfieldError(
-                f"{self.signal}: the domain has {self.domain.dimensions} dimensions; expected {self.kind.dimensions}"
+                f"field spec: the domain has {self.domain.dimensions} dimensions; "
+                f"expected {self.kind.dimensions} for the signal {self.signal!r}"
             )
         if self.kind.moving and not self.moving:
-            raise PolyfieldError(f"field spec: moving is false; {self.signal} always moves")
+            raise PolyfieldError(
+                f"field spec: moving is false; expected true, as the signal {self.signal!r} depends on time"
+            )
 
     @staticmethod
     def of(
@@ -84,7 +88,7 @@ class Meaning:
         if not isinstance(data, dict) or set(data) != keys:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise PolyfieldError(
-                f"field spec: meaning is {found!s:.200}; expected the keys {', '.join(sorted(keys))}"
+                f"field spec: meaning: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}"
             )
         if not isinstance(data["signal"], str):
             raise PolyfieldError(f"field spec: signal is {data['signal']!r:.80}; expected a name")

@@ -53,11 +53,11 @@ class FieldSpec:
         if not isinstance(data, dict) or set(data) - {"bits"} != keys:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise PolyfieldError(
-                f"field spec: found {found!s:.200}; expected the keys {', '.join(sorted(keys))}"
+                f"field spec: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}"
             )
         if not isinstance(data["architecture"], str):
             raise PolyfieldError(f"field spec: architecture is {data['architecture']!r:.80}; expected a name")
         if not isinstance(data["options"], dict):
-            raise PolyfieldError("field spec: options must be an object")
+            raise PolyfieldError(f"field spec: options is {data['options']!r:.80}; expected an object")
         meaning, options = Meaning.from_json(data["meaning"]), dict(data["options"])
         return FieldSpec(data["architecture"], meaning, options, data.get("bits"))

@@ -33,8 +33,9 @@ class ValueTransform:
     def __post_init__(self) -> None:
         if not (1 / _MOST <= self.scale <= _MOST and -_MOST <= self.offset <= _MOST):
             raise PolyfieldError(
-                f"transform: scale is {self.scale:g}, offset {self.offset:g}; expected a scale from {1 / _MOST:g} to {_MOST:g}, an "
-                f"offset within {_MOST:g}: rescale the source"
+                f"transform: scale is {self.scale:g} and offset is {self.offset:g}; "
+                f"expected a scale from {1 / _MOST:g} to {_MOST:g} and an offset from {-_MOST:g} to {_MOST:g}; "
+                "rescale the source"
             )
 
     def __call__(self, raw: Tensor) -> Tensor:
@@ -83,6 +84,6 @@ class ValueTransform:
                 if -widest <= low < high <= widest:
                     return ValueTransform(function, (float(low), float(high)), float(scale), float(offset))
         raise PolyfieldError(
-            f"field spec: transform {data!r:.200} is not known; expected a function ({', '.join(_FUNCTIONS)}), a clamp "
+            f"field spec: transform is {data!r:.200}; expected a function ({', '.join(_FUNCTIONS)}), a clamp "
             "[low, high], a scale above 0 and an offset"
         )

@@ -31,7 +31,7 @@ def refusal(path: Path, error: OSError, needed: int) -> PolyfieldError:
         case errno.EISDIR:
             cause, remedy = "a folder has this name", "choose another name"
         case errno.ENOENT | errno.ENOTDIR:
-            cause, remedy = "no such folder", "create it first"
+            cause, remedy = "its folder does not exist, or is a file", "create the folder first"
         case _:
             cause, remedy = (error.strerror or str(error)).lower(), "fix that or write elsewhere"
     what = f": cannot write {needed:,} bytes" if needed else " cannot be created"
@@ -81,7 +81,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Return a regular file, opened for reading. Raises PolyfieldError, one line, for anything else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise PolyfieldError(f"{shown(path)} is a folder or a device; expected a file")
+            raise PolyfieldError(f"{shown(path)} is a folder, a device or a pipe; expected a file")
         return open(path, "rb")
     except FileNotFoundError:
         raise PolyfieldError(f"{shown(path)}: no such file; check the path") from None

@@ -123,14 +123,15 @@ class Term:
                     f"loss: option {name!r:.80} of {self.measure} is unknown; expected {', '.join(known) or 'none'}"
                 )
             if not (_finite(value) and (value > 0 or name in _ANY_SIGN)):
+                expected = "a finite number" if name in _ANY_SIGN else "a finite number above 0"
                 raise PolyfieldError(
-                    f"loss: {name} of {self.measure} is {value!r:.80}; expected a number above 0"
+                    f"loss: option {name} of {self.measure} is {value!r:.80}; expected {expected}"
                 )
         weight: Any = self.weight
         if not (_is_ramp(weight) if isinstance(weight, tuple) else _finite(weight) and weight >= 0):
             raise PolyfieldError(
-                f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or "
-                "[from, start, to, end] with 0 <= from <= to <= 1 and no negative weight"
+                f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or a ramp "
+                "[from, start, to, end]: shares of the fit 0 <= from <= to <= 1, weights start and end of at least 0"
             )
 
     def weight_at(self, progress: float) -> float:
@@ -203,7 +204,7 @@ def check(terms: Sequence[Term], parts: Sequence[str]) -> None:
     for term in terms:
         if term.part not in parts:
             raise PolyfieldError(
-                f"loss: the part {term.part} cannot be used with this source; expected one of {', '.join(parts)}"
+                f"loss: part {term.part!r} cannot be used with this source; expected one of {', '.join(parts)}"
             )
 
 

@@ -91,7 +91,7 @@ def _lattice(name: str, bank: tuple[int, ...], occupancy: Tensor, step: float, c
         )
     if not (0 < step < math.inf and 0 <= cone < math.inf):
         raise PolyfieldError(
-            f"{name}: step {step} and cone {cone}; expected a step above 0, a cone of 0 or more"
+            f"{name}: step is {step} and cone is {cone}; expected a finite step above 0 and a finite cone of at least 0"
         )
 
 
@@ -156,8 +156,8 @@ def nearest(tree: Tree, points: Tensor, count: int) -> None:
     _shape("nearest: boxes", tree.boxes, (2 * leaves, 2, axes))
     if not (1 <= count <= min(found, MOST_NEIGHBOURS) and 1 <= axes <= 4 and leaves & (leaves - 1) == 0):
         raise PolyfieldError(
-            f"nearest: count is {count} for {found} points in {axes} dimensions; "
-            f"expected 1 to {min(MOST_NEIGHBOURS, found)} neighbours in 1 to 4 dimensions"
+            f"nearest: count is {count} for {found} points in {axes} dimensions and {leaves} leaves; expected 1 to "
+            f"{min(MOST_NEIGHBOURS, found)} neighbours, 1 to 4 dimensions and a power of two of leaves"
         )
 
 
@@ -177,7 +177,8 @@ def rbf(
     _shape("rbf: shapes", shapes, (count, shapes.shape[-1]))
     if shapes.shape[-1] not in (1, axes * (axes + 1) // 2) or not 1 <= axes <= 4:
         raise PolyfieldError(
-            f"rbf: shapes is {_text(shapes)}; expected 1 or D (D + 1) / 2 numbers for D = {axes}"
+            f"rbf: shapes is {_text(shapes)} for points with D = {axes} axes; expected 1 or D (D + 1) / 2 numbers "
+            "for each kernel, and D from 1 to 4"
         )
     if multipliers is not None:
         _shape("rbf: multipliers", multipliers, (weights.shape[1],))
@@ -281,8 +282,8 @@ def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]], d
             )
         if levels.count * table.shape[1] != width:
             raise PolyfieldError(
-                f"{name}[{index}]: {levels.count} levels of {table.shape[1]} features; expected {width} numbers, "
-                "as the first table gives"
+                f"{name}[{index}]: {levels.count} levels of {table.shape[1]} features give "
+                f"{levels.count * table.shape[1]} numbers; expected {width}, as the first table gives"
             )
     return width
 

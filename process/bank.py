@@ -101,8 +101,8 @@ class Manifest:
                     FieldSpec.from_json(spec), objects, shard_size, tuple(classes), tuple(parts), recipe, source, shards
                 )  # fmt: skip
         raise PolyfieldError(
-            f"{shown(path)}: expected format {FORMAT!r}, version {VERSION!r}, spec, objects, shard_size, classes, parts,"
-            " recipe, source and shards; fit the bank again"
+            f"{shown(path)}: expected an object with format {FORMAT!r}, version {VERSION!r}, and valid spec, objects, "
+            "shard_size, classes, parts, recipe, source and shards; fit the bank again"
         )
 
 

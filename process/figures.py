@@ -21,7 +21,7 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     share, square = correct / total, _QUANTILE**2
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = _QUANTILE * math.sqrt(share * (1 - share) / total + square / (4 * total**2)) / (1 + square / total)
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def confusion_of(found: Tensor, wanted: Tensor, classes: int) -> Tensor:

@@ -99,7 +99,8 @@ def _model(plain: Any, tensors: dict[str, Tensor]) -> Model:
             pass
         case _:
             raise PolyfieldError(
-                "model: expected kind, options, classes, parts, parts_of, spec, recipe and seed; train it again"
+                "model: expected an object with valid kind, options, classes, parts, parts_of, spec, recipe and seed; "
+                "train it again"
             )
     network = _network(kind, options, tensors)
     outputs = options.get("parts", options.get("classes"))
@@ -129,14 +130,20 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
     for name, value in options.items():
         most = _MOST_LAYERS if "layers" in name or name == "frequencies" else _MOST
         known = type(value) is wanted[name].annotation
-        bounds = "from 0 to below 1" if isinstance(value, float) else f"at most {most}"
-        expected = f"{wanted[name].annotation.__name__}, {bounds}"
+        kinds = {
+            int: f"a whole number from 1 to {most}",
+            float: "a float from 0 to below 1",
+            bool: "true or false",
+        }
+        expected = kinds[wanted[name].annotation]
         if not known or not (0 <= value < 1 if isinstance(value, float) else value <= most):
             raise PolyfieldError(f"model: option {name} is {value!r:.80}; expected {expected}")
         if type(value) is int and value < 1:
-            raise PolyfieldError(f"model: option {name} is {value}; expected at least 1")
+            raise PolyfieldError(f"model: option {name} is {value}; expected {expected}")
     if options.get("width", 0) % options.get("heads", 1):
-        raise PolyfieldError(f"model: width {options['width']} is not a multiple of heads {options['heads']}")
+        raise PolyfieldError(
+            f"model: option width is {options['width']}; expected a multiple of option heads, {options['heads']}"
+        )
     with torch.device("meta"):
         network = made(**options)
     for name, tensor in network.state_dict().items():

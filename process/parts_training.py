@@ -32,7 +32,8 @@ def parts_of_category(
     """
     if int(true.max()) >= len(parts):
         raise PolyfieldError(
-            f"{shown(bank)}: found the part {int(true.max())}; expected 0 to {len(parts) - 1}; fit the bank again with a name for each part"
+            f"{shown(bank)}: a point has the part number {int(true.max())}; expected 0 to {len(parts) - 1}; "
+            "fit the bank again with a name for each part"
         )
     return tuple(tuple(true[labels == label].unique().tolist()) for label in range(classes))
 

@@ -30,11 +30,13 @@ def refitted(field: Field, spec: FieldSpec, recipe: dict[str, Any], *, seed: int
     signal, kind = spec.meaning.signal, field.meaning.kind
     if kind.drawn != "surface" or signal not in ("udf", "sdf", "occupancy"):
         raise PolyfieldError(
-            f"the field stores {kind.name}, but the network reads {signal} fields; expected a field of a shape, or one with the spec of the network's bank"
+            f"the field's spec is not that of the network's bank, and a field with the signal {kind.name!r} cannot be "
+            f"refitted with the signal {signal!r}; use a field with the spec of that bank"
         )
     if signal != "udf" and not kind.inside:
         raise PolyfieldError(
-            f"the field stores {kind.name}, which has no inside, but the network reads {signal} fields; use an sdf or occupancy field"
+            f"the field has the signal {kind.name!r} and so no inside, which the network's signal {signal!r} needs; "
+            "use an sdf or occupancy field"
         )
     if set(recipe) != {each.name for each in fields(Recipe)}:
         raise PolyfieldError(

@@ -153,7 +153,7 @@ BAD_TOPS = {
     "split is text": ({"train_filenames": "all"}, "train_filenames is 'all'; expected a list of file names"),
     "overlapping split": (
         {"train_filenames": ["images/1.png", "images/0.png"], "test_filenames": ["images/0.png"]},
-        "train_filenames and the test split share 1 files, the first: 'images/0.png'",
+        "train_filenames and the test split share 1 files; list each in one of them (the first: 'images/0.png')",
     ),
 }
 
@@ -318,7 +318,7 @@ BAD_PATHS = {
     "lens": ({"camera_type": "fisheye"}, "camera_type is 'fisheye'; expected perspective"),
     "no width": ({"render_width": None}, "render_width is missing"),
     "huge": ({"render_width": 10**6}, "render_width is 1000000; expected at most 32768"),
-    "fps": ({"fps": 0}, "fps is 0; expected more than 0"),
+    "fps": ({"fps": 0}, "fps is 0; expected a number above 0"),
     "no cameras": ({"camera_path": []}, "camera_path is a list of length 0"),
     "twelve": ({"camera_path": [{**STOP, "camera_to_world": [0] * 12}]}, "camera_path[0]: camera_to_world is a list of length 12"),
     "columns": (

@@ -167,7 +167,9 @@ def test_an_interrupted_bank_continues_and_has_the_same_bytes(clouds, tmp_path):
 def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
     with polyfield.quiet():
         polyfield.fit_set(clouds, out=tmp_path / "bank", steps=5)
-        with pytest.raises(PolyfieldError, match="recipe differs from this command's"):
+        with pytest.raises(
+            PolyfieldError, match="the key 'recipe' has another value than this command gives it"
+        ):
             polyfield.fit_set(clouds, out=tmp_path / "bank", steps=6)
         with pytest.raises(PolyfieldError, match="--shard-size 0: expected at least 1"):
             polyfield.fit_set(clouds, out=tmp_path / "other", shard_size=0)

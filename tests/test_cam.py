@@ -189,7 +189,9 @@ class TestFieldsThatAreNotPointwise:
 
     def test_densities_without_a_direction_or_a_ray_are_refused(self):
         x, directions = torch.zeros(2, 3), torch.eye(3)[:2]
-        with pytest.raises(PolyfieldError, match="densities depend on the direction; give directions"):
+        with pytest.raises(
+            PolyfieldError, match="its densities depend on the viewing direction; give directions"
+        ):
             field_of("radiance", index="direction").raw_at(x)
         with pytest.raises(PolyfieldError, match="depends on all samples of its ray"):
             field_of("radiance", norm="ray").query(x, directions)
@@ -225,14 +227,14 @@ def test_azimuth_is_periodic_and_elevation_covers_the_sphere():
 @pytest.mark.parametrize(
     "signal, options, words",
     [
-        ("radiance", {"index": "time"}, "cam: option index is 'time'; this radiance field has no times"),
-        ("sdf", {"index": "position+time"}, "this sdf field has no times; use position"),
+        ("radiance", {"index": "time"}, "cam: option index is 'time', but this radiance field has no times"),
+        ("sdf", {"index": "position+time"}, "this sdf field has no times; use 'position'"),
         (
             "image",
             {"index": "direction"},
-            "cam: option index is 'direction'; image fields have no viewing directions",
+            "cam: option index is 'direction', but image fields have no viewing directions",
         ),
-        ("volume", {"norm": "ray"}, "cam: option norm is 'ray'; volume fields have no rays; use point"),
+        ("volume", {"norm": "ray"}, "cam: option norm is 'ray', but volume fields have no rays; use 'point'"),
     ],
 )
 def test_an_index_or_a_norm_that_a_field_does_not_have_is_refused(signal, options, words):

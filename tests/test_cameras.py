@@ -147,7 +147,7 @@ def test_scaled_keeps_the_rays_of_block_centres(k):
 
 @pytest.mark.parametrize("k", [0, -1, 49])
 def test_scaled_to_nothing_is_an_error(k):
-    with pytest.raises(PolyfieldError, match=f"found {k}, expected 1 to 48"):
+    with pytest.raises(PolyfieldError, match=f"downscale is {k}; expected 1 to 48"):
         mixed().scaled(k)
 
 

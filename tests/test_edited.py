@@ -126,7 +126,7 @@ class TestRuns:
             at = points(Box((centre, 0.0, 0.0), (0.25, 0.25, 0.25)))
             assert (field.query(at.x, at.directions).density == 0).all()
         assert (field.query(points().x, points().directions).density > 0).any()
-        with pytest.raises(PolyfieldError, match="save: the field is a view"):
+        with pytest.raises(PolyfieldError, match="save: expected a field with tensors of its own"):
             polyfield.save(field, tmp_path / "no.field")
         with pytest.raises(
             PolyfieldError, match="is an edited field, which was not fitted; convert it first"
@@ -150,8 +150,11 @@ class TestRuns:
                 {"kind": "melt"},
                 "operations\\[0\\]: kind is 'melt'; expected erase, move, copy, recolour or paste",
             ),
-            ({"kind": "erase", "box": [0, 1]}, "operations\\[0\\]: found \\[0, 1\\]; expected 6 numbers"),
-            ({"kind": "move", "box": [0, 0, 0, 1, 1, 1], "by": "up"}, "found up; expected 3 numbers"),
+            (
+                {"kind": "erase", "box": [0, 1]},
+                "operations\\[0\\] \\(erase\\): box is \\[0, 1\\]; expected 6 numbers",
+            ),
+            ({"kind": "move", "box": [0, 0, 0, 1, 1, 1], "by": "up"}, "by is up; expected 3 numbers"),
             ("erase", "kind is None"),
         ],
     )
@@ -221,7 +224,7 @@ class TestConvertCommand:
             )
             assert glowing.figures["psnr_to_teacher"] > 3
             with pytest.raises(
-                PolyfieldError, match=r"balls:wrong returned the shape .*, 3\) for .*; expected"
+                PolyfieldError, match=r"balls:wrong returned an array of shape .*, 3\) for .*; expected"
             ):
                 polyfield.convert("balls:wrong", to="hashgrid", signal="sdf", box=box, steps=5, out="no")
             with pytest.raises(PolyfieldError, match="a function needs --signal"):

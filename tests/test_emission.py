@@ -120,7 +120,7 @@ class TestEmission:
         [
             (
                 lambda render: render(TransferFunction(), torch.ones(1, 2), 0.1),
-                "2 channels; expected 1, 3 or 4",
+                "2 channels; only fields with 1, 3 or 4 can be shown",
             ),
             (
                 lambda render: render(TransferFunction((1.0, 1.0)), torch.ones(1, 1), 0.1),
@@ -128,7 +128,7 @@ class TestEmission:
             ),
             (lambda render: render(TransferFunction(), torch.ones(1, 1), 0.0), "step is 0.0"),
             (lambda render: TransferFunction(exponent=0.0), "exponent is 0.0"),
-            (lambda render: TransferFunction(extinction=math.inf), "extinction inf"),
+            (lambda render: TransferFunction(extinction=math.inf), "extinction is inf"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, bad, says):

@@ -180,7 +180,7 @@ def plain(path: Path, key: str) -> dict[str, Any]:
         ({"spec": "{"}, "spec: line 1: not valid JSON"),
         ({"spec": "[]"}, "field spec: found list"),
         ({"spec": '{"a": NaN}'}, "spec: line 1: found NaN"),
-        ({"context": "[]"}, "context: expected background"),
+        ({"context": "[]"}, "context is []; expected an object with background"),
         ({"context": '{"a": 1, "a": 1}'}, "occurs twice"),
     ],
 )
@@ -192,12 +192,12 @@ def test_metadata_of_something_else_are_refused(path, metadata, words):
 @pytest.mark.parametrize(
     "key, value, words",
     [
-        ("background", [0, 0], "context: expected background (three numbers)"),
-        ("background", [0, 0, "1"], "context: expected background"),
+        ("background", [0, 0], "expected an object with background (three numbers)"),
+        ("background", [0, 0, "1"], "expected an object with background"),
         ("background", [0, 0, 7], "background is (0.0, 0.0, 7.0)"),
-        ("step_size", True, "context: expected"),
+        ("step_size", True, "context is {"),
         ("step_size", -1, "step_size is -1.0"),
-        ("cameras", [], "context: expected"),
+        ("cameras", [], "context is {"),
         ("occupancy", None, "occupancy is None"),
         ("occupancy", [2, 5, 5], "expected torch.uint8 (7,)"),
         ("occupancy", [2, 5, 5, -5], "expected the shape"),
@@ -283,5 +283,5 @@ def test_pickles_are_never_opened(tmp_path):
 
 
 def test_a_folder_and_an_absent_file_are_refused(tmp_path):
-    assert "a folder or a device" in refused(tmp_path)
+    assert "a folder, a device or a pipe" in refused(tmp_path)
     assert "no such file" in refused(tmp_path / "x.field")

@@ -112,7 +112,7 @@ class TestEveryPair:
         if field.meaning.channels == 1 or signal == "radiance":
             torch.testing.assert_close(field.raw(at), whole.raw)
         else:
-            with pytest.raises(PolyfieldError, match=f"raw: this {signal} field has"):
+            with pytest.raises(PolyfieldError, match=f"raw_at: this {signal} field has"):
                 field.raw(at)
 
     def test_values_are_what_the_signal_says(self, architecture, signal):
@@ -299,10 +299,10 @@ def test_hash_grid_parameter_count_is_the_published_one():
         ({"options": {"levles": 3}}, "option 'levles' is unknown"),
         ({"options": {"levels": 0}}, "option levels is 0"),
         ({"options": {"levels": True}}, "option levels is True"),
-        ({"options": []}, "options must be an object"),
-        ({"meaning": []}, "meaning is list"),
-        ({"meaning": {"channels": "3"}}, "meaning is ['channels']"),
-        ({"extra": 1}, "expected the keys"),
+        ({"options": []}, "options is []; expected an object"),
+        ({"meaning": []}, "meaning: found list"),
+        ({"meaning": {"channels": "3"}}, "meaning: found ['channels']"),
+        ({"extra": 1}, "expected an object with the keys"),
     ],
 )
 def test_bad_specs_are_refused_in_one_line(change, words):
@@ -317,17 +317,17 @@ def test_bad_specs_are_refused_in_one_line(change, words):
     [
         ({"signal": "smell"}, "signal 'smell' is unknown"),
         ({"signal": 3}, "signal is 3"),
-        ({"channels": 2}, "channels is 2; expected 3 for radiance"),
+        ({"channels": 2}, "channels is 2; expected 3 for the signal 'radiance'"),
         ({"channels": True}, "channels is True"),
         ({"moving": 1}, "moving is 1"),
-        ({"signal": "video", "channels": 3, "domain": FLAT.to_json()}, "moving is false; video always moves"),
+        ({"signal": "video", "channels": 3, "domain": FLAT.to_json()}, "moving is false; expected true"),
         ({"domain": {"centre": 3}}, "centre is 3"),
         ({"domain": {"rotation": [[1]]}}, "rotation"),
-        ({"domain": {"rotation": 1}}, "rotation must be"),
+        ({"domain": {"rotation": 1}}, "rotation is 1; expected a square matrix"),
         ({"domain": {"kind": "ball"}}, "kind 'ball' is unknown"),
         ({"domain": {"origin": [0, 0]}}, "origin"),
         ({"domain": {"centre": [0], "half_size": [1], "origin": [0]}}, "1 dimensions; expected 3"),
-        ({"domain": []}, "domain: expected the keys"),
+        ({"domain": []}, "domain is []; expected an object with the keys"),
         ({"transform": {"function": "exp", "clamp": [5, -5]}}, "transform"),
         ({"transform": {"function": "exp", "clamp": [-1e4, 1e4]}}, "transform"),
     ],

@@ -156,7 +156,7 @@ class TestFit:
     def test_tensors_of_another_field_are_refused(self):
         fit, other = new_fit(), new_fit(spec=FieldSpec.of("mlp", "radiance", BOX, width=16))
         with pytest.raises(
-            PolyfieldError, match="checkpoint: tensor .* as config.json describes the field"
+            PolyfieldError, match="checkpoint: tensor .* for the field that config.json describes"
         ) as error:
             fit.restore(other.tensors(), other.state())
         assert "\n" not in str(error.value)

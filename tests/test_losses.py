@@ -73,7 +73,7 @@ def test_an_objective_refuses_parts_that_it_does_not_compare():
     check([Term("colour", "huber")], ["colour", "weights"])
     with pytest.raises(
         PolyfieldError,
-        match="the part features cannot be used with this source; expected one of colour, weights",
+        match="part 'features' cannot be used with this source; expected one of colour, weights",
     ):
         check([Term("colour", "huber"), Term("features", "squares")], ["colour", "weights"])
     with pytest.raises(PolyfieldError, match="found no terms"):
@@ -114,11 +114,11 @@ def test_terms_are_plain_data(weight):
         ),
         (
             {"part": "raw", "measure": "squares", "weight": [0.5, 1, 0.2, 1]},
-            "expected a number of at least 0, or [from",
+            "expected a number of at least 0, or a ramp [from",
         ),
         (
             {"part": "raw", "measure": "squares", "weight": [0, -1, 1, 1]},
-            "expected a number of at least 0, or [from",
+            "expected a number of at least 0, or a ramp [from",
         ),
     ],
 )

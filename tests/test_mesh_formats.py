@@ -207,8 +207,8 @@ def test_ply_passes_over_what_it_does_not_need(tmp_path, order):
 @pytest.mark.parametrize(
     ("elements", "body", "expected"),
     [
-        (f"element vertex 4000000000\n{XYZ}", b"", "is truncated or damaged (0 bytes for 4,000,000,000 elements 'vertex'"),
-        ("element vertex 1\nproperty float x\n", b"1234", "its vertices have no x, y and z"),
+        (f"element vertex 4000000000\n{XYZ}", b"", "is truncated or damaged (0 bytes are left for 4,000,000,000 elements 'vertex'"),
+        ("element vertex 1\nproperty float x\n", b"1234", "its vertices do not have x, y and z"),
         (f"element vertex -4\n{XYZ}", b"", "its header has the line b'element vertex -4'"),
         (f"element vertex 0\n{XYZ}element face 0\nelement face 0\n", b"", "its header has two elements 'face'"),
         (f"element vertex 0\n{XYZ}element face 1\nproperty list uint int vertex_index\n", b"\xf0\xff\xff\xff", "is truncated or damaged"),
@@ -398,7 +398,7 @@ def test_a_buffer_may_be_in_the_json(tmp_path):
     made.json["buffers"] = [{"byteLength": len(made.binary), "uri": text}]
     assert len(open_mesh(glb(tmp_path, made)).faces) == 2
     made.json["buffers"][0]["uri"] = "square.bin"
-    assert "its data are in another file, 'square.bin'" in refusal(glb(tmp_path, made), "mesh")
+    assert "buffer 0 has the URI 'square.bin', which is not read" in refusal(glb(tmp_path, made), "mesh")
 
 
 def broken(change) -> Glb:
@@ -414,7 +414,7 @@ def broken(change) -> Glb:
         (lambda j: j["nodes"][0].update(extensions={"EXT_mesh_gpu_instancing": {}}), "node 0 has instances"),
         (lambda j: j["nodes"][0].update(skin=0), "node 0 is posed by a skin"),
         (lambda j: j["meshes"][0].update(weights=[0.5]), "mesh 0 has morph targets"),
-        (lambda j: (j["nodes"][0].update(children=[0]), j.update(scenes=[{"nodes": [0]}])), "node 0 is a child of two nodes; expected a tree"),
+        (lambda j: (j["nodes"][0].update(children=[0]), j.update(scenes=[{"nodes": [0]}])), "node 0 occurs twice among the scene's nodes and their children; expected a tree"),
         (lambda j: j["accessors"][0].update(count=10**9), "is truncated or damaged (an accessor needs 12,000,000,000 bytes of bufferView 0"),
         (lambda j: j["accessors"][0].update(count=2**60), "accessor 0 has type 'VEC3', componentType 5126 and count"),
         (lambda j: j["accessors"][0].update(count=True), "accessor 0 has type 'VEC3'"),
@@ -423,9 +423,9 @@ def broken(change) -> Glb:
         (lambda j: j["accessors"][1].update(componentType=5122), "mesh 0 has indices of type int16; expected unsigned"),
         (lambda j: j["meshes"][0].update(primitives=j["meshes"][0]["primitives"] * 20_000), "it has more than 10,000 parts"),
         (lambda j: j["accessors"][1].update(count=5), "mesh 0 has 5 corners of triangles"),
-        (lambda j: j["bufferViews"][0].update(byteStride=1), "bufferView 0 has byteOffset 0, byteLength 48 and byteStride 1; expected whole numbers"),
+        (lambda j: j["bufferViews"][0].update(byteStride=1), "bufferView 0 has byteOffset 0, byteLength 48 and byteStride 1, and what refers to it has byteOffset 0; expected"),
         (lambda j: j["bufferViews"][0].update(extensions={"EXT_meshopt_compression": {}}), "compressed with meshopt"),
-        (lambda j: j["meshes"][0]["primitives"][0].update(indices=7), "it refers to accessors[7]; accessors has 2 entries"),
+        (lambda j: j["meshes"][0]["primitives"][0].update(indices=7), "it refers to accessors[7], which is absent or not an object; accessors has 2 entries"),
         (lambda j: j.update(meshes={}), "its meshes are not a list"),
         (lambda j: j["nodes"][0].update(rotation=[1, 2]), "node 0 has a transform that is not valid"),
         (lambda j: j["nodes"][0].update(scale=[1e308] * 3, translation=[1e308] * 3, children=[]), "4 coordinates are NaN or infinite"),

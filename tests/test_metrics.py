@@ -312,7 +312,7 @@ class TestMeshQueries:
         [
             (CUBE, np.zeros((0, 3), int), CUBE, "at least one face"),
             (CUBE, CUBE_FACES + 1, CUBE, "faces refer to vertices 1 to 8; expected 0 to 7"),
-            (CUBE * 0, CUBE_FACES, CUBE, "has an extent of 0.0; expected more than 0"),
+            (CUBE * 0, CUBE_FACES, CUBE, "has an extent of 0.0; expected a finite one above 0"),
             (CUBE * math.nan, CUBE_FACES, CUBE, "NaN or infinite"),
             (CUBE, CUBE_FACES, np.full_like(CUBE, math.inf), "NaN or infinite"),
             (CUBE, CUBE_FACES, CUBE[:, :2], r"points has shape \(8, 2\); expected \(N, 3\)"),

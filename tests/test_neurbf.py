@@ -175,6 +175,6 @@ def test_the_density_of_radiance_is_without_kernels():
 
 def test_radiance_refuses_sines():
     with pytest.raises(
-        PolyfieldError, match="rbf: option sines is 'both'; kernels of radiance fields have no sines"
+        PolyfieldError, match="rbf: option sines is 'both', but kernels of radiance fields have no sines"
     ):
         create(FieldSpec("rbf", Meaning.of("radiance", BOX), {"kernels": 200, "sines": "both"}))

@@ -166,7 +166,7 @@ class TestTerms:
     def test_a_term_of_a_part_that_rays_do_not_have_is_refused(self):
         with pytest.raises(
             Exception,
-            match="the part features cannot be used with this source; expected one of colour, weights",
+            match="part 'features' cannot be used with this source; expected one of colour, weights",
         ):
             ray_fit(loss=(Term("features", "squares"),))
 

@@ -75,7 +75,7 @@ def test_what_is_no_file_is_one_line(tmp_path, kind):
     assert "is empty (0 bytes)" in refusal(written(tmp_path / name, b""), kind)
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
-    assert "is not a regular file; expected one" in refusal(tmp_path / name, kind)
+    assert "is a folder, a device or a pipe; expected a file" in refusal(tmp_path / name, kind)
 
 
 def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
@@ -83,7 +83,7 @@ def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
     np.savez(tmp_path / "a.npz", points=points, occupancies=noise(5), loc=points[0])
     np.save(tmp_path / "a.npy", noise(4, 5, 3))
     for name, expected in (
-        ("a.npz", "has occupancies beside its points, so the points need not lie on a surface"),
+        ("a.npz", "has the arrays points, occupancies, so its points may not lie on a surface"),
         ("a.npy", "has shape (4, 5, 3), which fits a picture (H, W, C) and a volume (Z, Y, X)"),
     ):
         with pytest.raises(PolyfieldError) as caught:
@@ -100,5 +100,5 @@ def test_where_two_kinds_fit_the_user_is_asked(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     for name in ("a.ply", "a.npz", "a.png", "a.json"):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(PolyfieldError, match="is not a regular file; expected one"):
+        with pytest.raises(PolyfieldError, match="is a device or a pipe; expected a file or a folder"):
             kind_of(tmp_path / name)

@@ -104,7 +104,7 @@ def test_a_ply_may_end_in_edges(tmp_path):
     body = "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n0 1\n1 2\n"
     mesh = open_mesh(written(tmp_path / "a.ply", (head + body).encode()))
     assert mesh.faces.tolist() == [[0, 1, 2]]
-    with pytest.raises(PolyfieldError, match="1 lines for 2 elements 'edge'"):
+    with pytest.raises(PolyfieldError, match="1 lines are left for 2 elements 'edge'"):
         open_mesh(written(tmp_path / "b.ply", (head + body.removesuffix("1 2\n")).encode()))
 
 

@@ -117,7 +117,7 @@ def test_exr_that_is_no_picture_is_refused(tmp_path):
         exr(tmp_path / "a.exr", {"RGB": pixels}), "picture"
     )
     depth = exr(tmp_path / "b.exr", {"Z": pixels[..., 2].copy()})
-    assert "b.exr: it has the channels Z; expected R, G and B" in refusal(depth, "picture")
+    assert "b.exr: its channels are Z; expected R, G and B" in refusal(depth, "picture")
     whole = exr(tmp_path / "c.exr", {"Y": np.ones((4, 5), np.uint32)})
     assert "c.exr: channel Y is of type uint32; expected floats" in refusal(whole, "picture")
 

@@ -52,7 +52,9 @@ def test_nifti_has_spacing_and_place(tmp_path, suffix):
     nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"b.{suffix}")
     sheared = open_volume(tmp_path / f"b.{suffix}")
     assert sheared.origin == (0, 0, 0) and np.array_equal(sheared.values[..., 0], values)
-    assert sheared.notes == (f"b.{suffix}: Its axes are sheared; it is placed at 0 along its own axes.",)
+    assert sheared.notes == (
+        f"b.{suffix}: Its axes are sheared; the volume is placed at the origin, along its own axes.",
+    )
 
 
 def world_of(volume, index) -> np.ndarray:
@@ -127,7 +129,9 @@ def test_an_affine_by_qform_alone(tmp_path):
     nibabel.save(image, tmp_path / "b.nii")
     volume = open_volume(tmp_path / "b.nii")
     assert np.array_equal(volume.values[..., 0], values) and volume.origin == (0, 0, 0)
-    assert volume.notes == ("b.nii: It states no orientation; it is placed at 0 along its own axes.",)
+    assert volume.notes == (
+        "b.nii: It states no orientation; the volume is placed at the origin, along its own axes.",
+    )
 
 
 def test_affines_that_are_rounded_are_placed_as_the_exact_one():

@@ -123,7 +123,7 @@ def test_a_disk_that_fills_half_way_leaves_the_old_file(tmp_path):
 def test_a_target_that_cannot_be_a_file_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    missing = "no such folder"
+    missing = "its folder does not exist, or is a file; create the folder first"
     refusals = {"folder": "a folder has this name", "absent/file": missing, "file/file": missing}
     for name, words in refusals.items():
         path = tmp_path / name
@@ -210,8 +210,8 @@ def test_json_that_is_no_file_of_bearable_size_is_refused(tmp_path):
         stream.truncate(LONGEST_JSON + 1)
     for name, words in [
         ("absent", "no such file"),
-        ("", "a folder or a device"),
-        ("pipe", "a folder or a device"),
+        ("", "a folder, a device or a pipe"),
+        ("pipe", "a folder, a device or a pipe"),
         ("long", "at most"),
         ("n" * 300, "file name too long"),
         ("a\nb", "a\\nb': no such file"),

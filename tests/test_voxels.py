@@ -150,11 +150,11 @@ class TestFiles:
     @pytest.mark.parametrize(
         "name, row, value, words",
         [
-            ("nodes", None, 1, "tensor nodes is 1; expected 2 to 24"),
-            ("nodes", None, 25, "tensor nodes is 25; expected 2 to 24"),
-            ("node_of_row", 5, 12**3, "has values up to 1728"),
-            ("node_of_row", 5, -2, "tensor node_of_row"),
-            ("node_of_row", 0, 0, "tensor node_of_row"),
+            ("nodes", None, 1, "tensor 'nodes' is 1; expected 2 to 24"),
+            ("nodes", None, 25, "tensor 'nodes' is 25; expected 2 to 24"),
+            ("node_of_row", 5, 12**3, "has values from -1 to 1728"),
+            ("node_of_row", 5, -2, "begins with -1 and has values from -2 to"),
+            ("node_of_row", 0, 0, "tensor 'node_of_row' begins with 0"),
         ],
     )
     def test_structure_that_makes_no_sense_is_refused(self, name, row, value, words, tmp_path):

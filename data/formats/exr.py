@@ -74,7 +74,9 @@ def _window(box: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the left and top corner, and the width and height, of a window that includes both its corners."""
     (left, top), (right, bottom) = ((int(corner[0]), int(corner[1])) for corner in box)
     if right < left or bottom < top:
-        raise Malformed(f"its window is {left}, {top} to {right}, {bottom}; expected at least one pixel")
+        raise Malformed(
+            f"a window in its header goes from ({left}, {top}) to ({right}, {bottom}); expected at least one pixel"
+        )
     return (left, top), (right - left + 1, bottom - top + 1)
 
 
@@ -85,7 +87,7 @@ def _taken(channels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not set(names) <= set(channels) or (not colour and not set(channels) <= {"Y", "A"}):
         found = ", ".join(sorted(channels)) or "none"
         raise Malformed(
-            f"it has the channels {found:.200}; expected R, G and B or Y alone, with or without A"
+            f"its channels are {found:.200}; expected R, G and B, or Y alone, each with or without A"
         )
     for name in names:
         if channels[name].dtype not in (np.float16, np.float32):

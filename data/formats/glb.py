@@ -48,7 +48,7 @@ def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
     if data[:4] != b"glTF":
         raise Malformed(f"it starts with {data[:4]!r}; expected a GLB, which starts with b'glTF'")
     if len(data) < 12:
-        raise Truncated(f"{len(data)} bytes; its header alone has 12")
+        raise Truncated(f"it has {len(data)} bytes, but its header alone needs 12")
     version, length = struct.unpack_from("<II", data, 4)
     if version != 2:
         raise Malformed(f"it is glTF {version}; expected version 2")
@@ -59,7 +59,9 @@ def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
     while at + 8 <= length:
         size, kind = struct.unpack_from("<II", data, at)
         if at + 8 + size > length:
-            raise Truncated(f"a chunk states {size:,} bytes; {length - at - 8:,} are left")
+            raise Truncated(
+                f"a chunk states {size:,} bytes, but only {length - at - 8:,} are left in the file"
+            )
         chunks.setdefault(kind, data[at + 8 : at + 8 + size])
         at += 8 + size
     try:
@@ -108,7 +110,9 @@ class _Reader:
     def _node(self, number: Any, above: np.ndarray, depth: int) -> None:
         node = self._item("nodes", number)
         if number in self._visited:
-            raise Malformed(f"node {number} is a child of two nodes; expected a tree")
+            raise Malformed(
+                f"node {number} occurs twice among the scene's nodes and their children; expected a tree"
+            )
         if depth > _DEEPEST:
             raise Malformed(f"its nodes are nested more than {_DEEPEST} deep; flatten them")
         self._visited.add(number)
@@ -198,7 +202,8 @@ class _Reader:
         component, count = accessor.get("componentType"), accessor.get("count", -1)
         if accessor.get("type") != kind or component not in _COMPONENTS or not _whole(count):
             raise Malformed(
-                f"accessor {number} has type {accessor.get('type')!r:.20}, componentType {component!r:.20} and count {count!r:.20}; expected a valid {kind}"
+                f"accessor {number} has type {accessor.get('type')!r:.20}, componentType {component!r:.20} and count "
+                f"{count!r:.20}; expected type {kind!r}, a componentType of glTF and a whole count"
             )
         dtype, width = np.dtype(_COMPONENTS[component]), _WIDTHS[kind]
         if "bufferView" in accessor:
@@ -227,7 +232,7 @@ class _Reader:
             )
         except (TypeError, KeyError, AttributeError):
             raise Malformed(
-                f"accessor {number} has a sparse part without count, indices and values; export it again"
+                f"accessor {number} has a sparse part whose count, indices or values are not valid; export it again"
             ) from None
         if not _whole(count) or kind.kind == "f":
             raise Malformed(
@@ -270,7 +275,9 @@ class _Reader:
         stride = size if stride is None else stride
         if not all(map(_whole, (begin, length, offset, stride))) or stride < size:
             raise Malformed(
-                f"bufferView {number} has byteOffset {begin!r:.20}, byteLength {length!r:.20} and byteStride {stride!r:.20}; expected whole numbers and a byteStride of at least {size}"
+                f"bufferView {number} has byteOffset {begin!r:.20}, byteLength {length!r:.20} and byteStride "
+                f"{stride!r:.20}, and what refers to it has byteOffset {offset!r:.20}; expected whole numbers and "
+                f"a byteStride of at least {size}"
             )
         needed = offset + stride * (count - 1) + size if count else 0
         if begin + length > len(buffer):
@@ -295,7 +302,7 @@ class _Reader:
             return self._binary
         if not isinstance(uri, str) or not uri.startswith("data:") or ";base64," not in uri:
             raise Malformed(
-                f"its data are in another file, {uri!r:.60}, which is not read; export a single GLB file"
+                f"buffer {number} has the URI {uri!r:.60}, which is not read; export a single GLB file with all data"
             )
         try:
             self._decoded[number] = base64.b64decode(uri.split(";base64,", 1)[1], validate=True)
@@ -312,7 +319,9 @@ class _Reader:
     def _item(self, key: str, number: Any) -> dict[str, Any]:
         found = self._list(key)
         if not _whole(number) or number >= len(found) or not isinstance(found[number], dict):
-            raise Malformed(f"it refers to {key}[{number!r:.20}]; {key} has {len(found)} entries")
+            raise Malformed(
+                f"it refers to {key}[{number!r:.20}], which is absent or not an object; {key} has {len(found)} entries"
+            )
         return found[number]
 
 

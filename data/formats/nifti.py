@@ -45,7 +45,9 @@ def read(path: Path) -> Grid:
         raise Malformed(f"its voxels have the size {zooms.tolist()}; expected three lengths above 0")
     if not (image.header["sform_code"] > 0 or image.header["qform_code"] > 0):
         return Grid(
-            values, _triple(zooms), notes=("It states no orientation; it is placed at 0 along its own axes.",)
+            values,
+            _triple(zooms),
+            notes=("It states no orientation; the volume is placed at the origin, along its own axes.",),
         )
     return placed(values, zooms, np.asarray(image.affine, np.float64))
 
@@ -55,12 +57,16 @@ def placed(values: np.ndarray, zooms: np.ndarray, affine: np.ndarray) -> Grid:
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (sizes == 0).any():
         return Grid(
-            values, _triple(zooms), notes=("Its affine is singular; it is placed at 0 along its own axes.",)
+            values,
+            _triple(zooms),
+            notes=("Its affine is singular; the volume is placed at the origin, along its own axes.",),
         )
     axes = affine[:3, :3] / sizes
     if np.abs(axes.T @ axes - np.eye(3)).max() > _ROUNDING:
         return Grid(
-            values, _triple(zooms), notes=("Its axes are sheared; it is placed at 0 along its own axes.",)
+            values,
+            _triple(zooms),
+            notes=("Its axes are sheared; the volume is placed at the origin, along its own axes.",),
         )
     steps = np.where(np.isclose(sizes, zooms, rtol=_ROUNDING), zooms, sizes)
     # The grid's axes in the order, and with the signs, that come closest to the world's.

@@ -28,7 +28,9 @@ def read(data: bytes) -> Polygons:
         del lines[0]
     head = lines[0].split()[:2] if lines else []
     if len(head) != 2 or not all(re.fullmatch(rb"\d{1,12}", word) for word in head):
-        raise Malformed(f"its counts are {b' '.join(head)[:40]!r}; expected numbers of vertices and of faces")
+        raise Malformed(
+            f"its counts are {b' '.join(head)[:40]!r}; expected the numbers of vertices and of faces"
+        )
     points, faces = int(head[0]), int(head[1])
     if len(lines) - 1 < points + faces:
         raise Truncated(f"{len(lines) - 1} lines of data, but its header states {points + faces}")

@@ -65,7 +65,8 @@ def _head(data: bytes) -> tuple[dict[str, list[str]], str, int]:
             head[words[0]] = words[1:]
         elif not words[0].startswith("#"):
             raise Malformed(
-                f"its header has the line {' '.join(words)!r:.60}; expected one of {', '.join(_KEYS)}, DATA"
+                f"its header has the line {' '.join(words)!r:.60}; "
+                f"expected a line that begins with {', '.join(_KEYS)} or DATA"
             )
     raise Truncated("its header has no DATA")
 

@@ -108,7 +108,7 @@ def read(data: bytes) -> Polygons:
     columns = found.get("vertex", {})
     vertices = _vectors(columns, "x", "y", "z")
     if vertices is None:
-        raise Malformed("its vertices have no x, y and z; expected numbers of those names")
+        raise Malformed("its vertices do not have x, y and z; expected numbers of these names")
     corners, counts = _polygons(found.get("face", {}), head.count("face"))
     if head.count("tristrips"):
         strips = _strips(found["tristrips"])
@@ -133,7 +133,8 @@ class _Binary:
         least = sum(column.least for column in element.properties)
         if element.count * least > self.rest():
             raise Truncated(
-                f"{self.rest():,} bytes for {element.count:,} elements {element.name!r} of at least {least} bytes each"
+                f"{self.rest():,} bytes are left for {element.count:,} elements {element.name!r} "
+                f"of at least {least} bytes each"
             )
         if not element.count or not element.properties:
             return _empty(element)
@@ -210,7 +211,7 @@ class _Text:
     def rows(self, element: Element) -> Columns:
         lines = list(itertools.islice(self._lines, element.count))
         if len(lines) < element.count:
-            raise Truncated(f"{len(lines):,} lines for {element.count:,} elements {element.name!r}")
+            raise Truncated(f"{len(lines):,} lines are left for {element.count:,} elements {element.name!r}")
         if all(column.length is None for column in element.properties):
             return self._table(element, lines)
         parts: list[list[list[bytes]]] = [[] for _ in element.properties]
@@ -220,10 +221,14 @@ class _Text:
                 size = 1
                 if column.length is not None:
                     if at >= len(words) or not words[at].isdigit():
-                        raise Truncated(f"element {element.name!r} {number} has no length of {column.name!r}")
+                        raise Truncated(
+                            f"row {number} of element {element.name!r} has no length for its list {column.name!r}"
+                        )
                     size, at = int(words[at]), at + 1
                 if at + size > len(words):
-                    raise Truncated(f"element {element.name!r} {number} has {len(words)} numbers, too few")
+                    raise Truncated(
+                        f"row {number} of element {element.name!r} has {len(words)} numbers, too few for its properties"
+                    )
                 part.append(words[at : at + size])
                 at += size
         return {
@@ -237,7 +242,9 @@ class _Text:
         rows = [line.split(None, width)[:width] for line in lines]
         for number, row in enumerate(rows):
             if len(row) < width:
-                raise Truncated(f"element {element.name!r} {number} has {len(row)} numbers; expected {width}")
+                raise Truncated(
+                    f"row {number} of element {element.name!r} has {len(row)} numbers; expected {width}"
+                )
         values = _numbers(rows, element).reshape(-1, width)
         return {column.name: values[:, at] for at, column in enumerate(element.properties)}
 

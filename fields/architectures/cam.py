@@ -97,8 +97,8 @@ class Modulation(nn.Module):
             return points.times[..., None]
         if points.directions is None:
             raise PolyfieldError(
-                "cam: with the option index 'direction', densities depend on the direction; "
-                "give directions, or fit with index 'position'"
+                "cam: the option index of this field includes 'direction', so its densities depend on the viewing "
+                "direction; give directions, or fit with index 'position'"
             )
         return direction_coordinates(points.directions)
 
@@ -175,12 +175,12 @@ def ray_norm(x: Tensor, rays: Tensor) -> Tensor:
 def _refuse(options: CamOptions, meaning: Meaning) -> None:
     """Refuse an index or a norm that fields of this meaning do not have."""
     if "time" in options.index and not meaning.moving:
-        why = f"is {options.index!r}; this {meaning.signal} field has no times; use position"
+        why = f"is {options.index!r}, but this {meaning.signal} field has no times; use 'position'"
         raise PolyfieldError(f"cam: option index {why}")
     for key, value in (("index", options.index), ("norm", options.norm)):
         if {"direction", "ray"} & set(value.split("+")) and not meaning.kind.directional:
             lacks, use = ("viewing directions", "position") if key == "index" else ("rays", "point")
-            why = f"is {value!r}; {meaning.signal} fields have no {lacks}; use {use}"
+            why = f"is {value!r}, but {meaning.signal} fields have no {lacks}; use {use!r}"
             raise PolyfieldError(f"cam: option {key} {why}")
 
 
@@ -194,7 +194,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
-    advice="For better quality than `mlp` at the same width. A step takes about three times as long.",
+    advice="For better quality than `mlp` at equal width and steps. A step takes two to seven times as long.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

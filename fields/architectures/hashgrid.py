@@ -63,7 +63,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="hashgrid",
     paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
-    advice="The default, except for videos. It is usually the best in a short fit to a scene, shape or image.",
+    advice="The default, except for videos. It is often among the best in a short fit to a scene, shape or image.",
     options=HashGridOptions,
     encoding=HashGrid,
     size_option="log2_size",

@@ -52,7 +52,7 @@ class RbfOptions(NetworkOptions):
     entries: int = option(
         16,
         256,
-        "largest number of entries of a grid level, for each kernel; the total is rounded up to a power of two",
+        "limit of the entries of a grid level, as a multiple of the number of kernels, rounded up to a power of two",
     )
     coarsest: int = option(16, 1 << 16, "nodes along an axis at the coarsest level", least=2)
     finest: int = option(1024, 1 << 16, "nodes along an axis at the finest level", least=2)
@@ -111,7 +111,7 @@ def _encoding(meaning: Meaning, options: RbfOptions) -> Grid:
 def _trunk(inputs: int, outputs: int, options: RbfOptions, meaning: Meaning) -> Trunk:
     if meaning.kind.directional and options.sines != "none":
         raise PolyfieldError(
-            f"rbf: option sines is {options.sines!r}; kernels of {meaning.signal} fields have no sines; use 'none'"
+            f"rbf: option sines is {options.sines!r}, but kernels of {meaning.signal} fields have no sines; use 'none'"
         )
     if options.sines in ("both", "network"):
         return ComposedTrunk(inputs, outputs, options, _NETWORK_BAND[meaning.axes])

@@ -49,7 +49,8 @@ class PointObjective:
         check(loss, source.parts)
         if deterministic and field.device.type != "cpu":
             raise PolyfieldError(
-                f"--deterministic: points have no deterministic kernels on {field.device}; use --device cpu"
+                f"--deterministic: on {field.device}, only fits to photographs have deterministic kernels; "
+                "use --device cpu"
             )
         self._field, self._optimiser, self._source = field, optimiser, source
         self._seed, self._loss, self._points = seed, tuple(loss), points or POINTS

@@ -251,7 +251,10 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     where = shown(folder / TENSORS)
     tensors, metadata = tensors_from_bytes(data[TENSORS], where)
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
-        raise PolyfieldError(f"{where} is not a {FORMAT} of version {VERSION}")
+        raise PolyfieldError(
+            f"{where} has format {metadata.get('format')!r:.80} and version {metadata.get('version')!r:.80}; "
+            f"expected {FORMAT!r} and {str(VERSION)!r}"
+        )
     state = parse_json(data[STATE], shown(folder / STATE))
     if not isinstance(state, dict):
         raise PolyfieldError(f"{shown(folder / STATE)} is not a JSON object")
@@ -266,7 +269,7 @@ def _read_manifest(path: Path, step: int) -> dict[str, tuple[int, str]]:
         case {"format": str(kind), "version": int(version), "step": int(found), "files": dict(files)}:
             pass
         case _:
-            raise PolyfieldError(f"{where}: expected the keys format, version, step and files")
+            raise PolyfieldError(f"{where}: expected an object with the keys format, version, step and files")
     if (kind, version) != (FORMAT, VERSION):
         raise PolyfieldError(
             f"{where} is {kind!r} version {version}; this polyfield reads {FORMAT!r} version {VERSION}"

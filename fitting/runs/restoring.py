@@ -19,11 +19,11 @@ def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> No
         wanted = ", ".join(sorted(expected[name]))
         if name not in found:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is missing; expected {wanted}, as config.json describes the field"
+                f"checkpoint: tensor {name} is missing; expected {wanted} for the field that config.json describes"
             )
         if (there := shape(found[name])) not in expected[name]:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is {there}; expected {wanted}, as config.json describes the field"
+                f"checkpoint: tensor {name} is {there}; expected {wanted} for the field that config.json describes"
             )
 
 
@@ -33,7 +33,10 @@ def check_state(found: dict[str, Any], own: dict[str, Any], where: str = "") -> 
         there: Any = found.get(key)
         name = f"{where}{key}"
         if type(there) is not type(value) or (isinstance(value, dict) and there.keys() != value.keys()):
-            raise PolyfieldError(f"checkpoint: {name} is {there!r:.80}; expected {type(value).__name__}")
+            keys = f"an object with the keys {', '.join(value)}" if isinstance(value, dict) else None
+            raise PolyfieldError(
+                f"checkpoint: state {name!r} is {there!r:.80}; expected {keys or type(value).__name__}"
+            )
         if isinstance(value, dict):
             check_state(there, value, f"{name}.")
 

@@ -68,8 +68,8 @@ class Run:
         config = _read_object(path / "config.json")
         if config.get("schema") != SCHEMA:
             raise PolyfieldError(
-                f"{shown(path / 'config.json')}: schema is {config.get('schema')!r:.80}; this polyfield reads "
-                f"{SCHEMA}; use polyfield {config.get('version')!r:.80}, which wrote it"
+                f"{shown(path / 'config.json')}: schema is {config.get('schema')!r:.80}; expected {SCHEMA}; if another "
+                f"version of polyfield wrote this run, use that one (version is {config.get('version')!r:.80})"
             )
         return Run(path, config, _read_object(path / "scene.json"))
 

@@ -49,7 +49,8 @@ class TransferFunction:
     def __post_init__(self) -> None:
         if not (0 < self.exponent < math.inf and 0 <= self.extinction < math.inf):
             raise PolyfieldError(
-                f"transfer function: exponent is {self.exponent}, extinction {self.extinction}; expected positive numbers"
+                f"transfer function: exponent is {self.exponent} and extinction is {self.extinction}; "
+                "expected a finite exponent above 0 and a finite extinction of at least 0"
             )
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,9 +73,13 @@ def windowed(values: Tensor, window: tuple[float, float]) -> Tensor:
     """
     low, high = window
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise PolyfieldError(f"volume: window is {low:g} to {high:g}; expected the lower value first")
+        raise PolyfieldError(
+            f"volume: window is {low:g} to {high:g}; expected two finite values, the lower one first"
+        )
     if values.shape[1] not in (1, 3, 4):
-        raise PolyfieldError(f"volume: it has {values.shape[1]} channels; expected 1, 3 or 4 to show it")
+        raise PolyfieldError(
+            f"volume: the field has {values.shape[1]} channels; only fields with 1, 3 or 4 can be shown"
+        )
     return ((values - low) / (high - low)).clamp(0, 1)
 
 

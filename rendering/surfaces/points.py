@@ -28,7 +28,9 @@ def surface_points(field: Field, count: int, *, seed: int = 0) -> Tensor:
     meaning = field.meaning
     domain, kind = meaning.domain, meaning.kind
     if kind.drawn != "surface":
-        raise PolyfieldError(f"surface: the field is of {meaning.signal}; expected sdf, udf or occupancy")
+        raise PolyfieldError(
+            f"surface: the field has the signal {meaning.signal!r}; expected sdf, udf or occupancy"
+        )
     world = domain.from_unit(uniform((_TRIED, 3), seed=seed, stream="surface", device=field.device))
     near = _first(_values(field, world), _CANDIDATES * count)
     world = world[near]

@@ -131,11 +131,15 @@ REFUSED = {
     "march: occupancy is (0, 4, 4, 4) of torch.bool; expected one cell or more of torch.bool": lambda: rays(
         occupancy=torch.ones(0, 4, 4, 4, dtype=torch.bool)
     ),
-    "march: step 0.0 and cone 0.0; expected a step above 0, a cone of 0 or more": lambda: rays(step=0.0),
-    "march: step nan and cone 0.0; expected a step above 0, a cone of 0 or more": lambda: rays(
-        step=float("nan")
+    "march: step is 0.0 and cone is 0.0; expected a finite step above 0 and a finite cone of at least 0": lambda: (
+        rays(step=0.0)
     ),
-    "march: step 0.1 and cone -0.5; expected a step above 0, a cone of 0 or more": lambda: rays(cone=-0.5),
+    "march: step is nan and cone is 0.0; expected a finite step above 0 and a finite cone of at least 0": lambda: (
+        rays(step=float("nan"))
+    ),
+    "march: step is 0.1 and cone is -0.5; expected a finite step above 0 and a finite cone of at least 0": lambda: (
+        rays(cone=-0.5)
+    ),
     "composite: density is (6,); expected (7,)": lambda: composite(SAMPLES, zeros(6), zeros(7, 3)),
     "composite: colour is (7, 4); expected (7, 3)": lambda: composite(SAMPLES, zeros(7), zeros(7, 4)),
     "composite: samples.dt is (2,); expected (7,)": lambda: packed(dt=zeros(2)),
@@ -158,7 +162,7 @@ REFUSED = {
     "fused_field: groups[0][0]: axes are (1, 2, 3); expected 3 different axes, each from 0 to 2": lambda: (
         radiance([[(zeros(8, 4), CUBE, (1, 2, 3))]])
     ),
-    "fused_field: groups[0][1]: 1 levels of 2 features; expected 4 numbers, as the first table gives": lambda: (
+    "fused_field: groups[0][1]: 1 levels of 2 features give 2 numbers; expected 4, as the first table gives": lambda: (
         radiance([[TABLE, (zeros(8, 2), CUBE, (0, 1, 2))]])
     ),
     "fused_field: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (D,) and "
