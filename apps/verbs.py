@@ -378,7 +378,8 @@ def _warm() -> float:
         raise PolyfieldError("--warm: no GPU was found, and kernels for the CPU need no warming; omit --warm")
     if form(torch.device("cuda")) != "cuda":
         raise PolyfieldError(
-            "--warm: the kernels in use are PyTorch's, which are not compiled; set POLYFIELD_KERNELS=cuda"
+            "--warm: the PyTorch kernels are in use, and they need no warming; "
+            "set POLYFIELD_KERNELS=cuda to use the Triton kernels, or omit --warm"
         )
     start = time.perf_counter()
     with showing("compiling") as progress:

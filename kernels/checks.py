@@ -221,7 +221,7 @@ def points_and_targets(
 def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | None]) -> None:
     if len(steps) != len(tensors):
         raise PolyfieldError(
-            f"fused_field: {len(steps)} steps; expected {len(tensors)}, one for each table and each layer"
+            f"fused_field: steps has {len(steps)} entries; expected {len(tensors)}, one for each table and each layer"
         )
     for tensor, step in zip(tensors, steps):
         if step is None:

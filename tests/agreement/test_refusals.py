@@ -237,7 +237,7 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
             "fused_field: square is a contiguous tensor of torch.float64; expected a contiguous one of torch.float32",
         ),
         ({"step": 0}, "fused_field: step is 0; expected 1 or more"),
-        (None, "fused_field: 4 steps; expected 5, one for each table and each layer"),
+        (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),
     ],
 )
 def test_steps_that_do_not_fit(native_form, changes, message):
