@@ -1,5 +1,5 @@
 # make demo: install, then fit the built-in scene. make check: install with the test extras, then lint, types, quick tests.
-# make test: the same with all tests.
+# make test: the same with all tests; those that take longest begin first.
 # make wheel: a wheel in dist/. make system, system-test: the system's packages that Open3D and the tests of other compilers
 # need, where this user may install them. make system-views: those that render procedural objects.
 PYTHON ?= python3
@@ -19,7 +19,8 @@ check: system install-test lint types
 
 test: system system-test install-test lint types
 	$(BIN)/pytest -n 2 -m "not slow"
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone" tests/test_sanitizers.py tests
+	$(BIN)/pytest -m alone
 
 system:
 	ldconfig -p | grep -q libusb-1.0.so.0 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

@@ -179,7 +179,7 @@ def _drawing(
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
-            f"--path {shown(path)[:200]}: its cameras have {width} x {height} pixels; expected at most {MOST_PIXELS:,} in all: "
+            f"--path {shown(path)[:200]}: its largest camera has {width} x {height} pixels; expected at most {MOST_PIXELS:,} pixels: "
             "reduce the cameras' width and height, or use --path orbit with --size"
         )
     there = cameras.to(renderer.field.device)

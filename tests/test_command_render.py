@@ -116,7 +116,9 @@ def test_cameras_and_steps_without_sense_are_refused(fitted, tmp_path, capsys, m
     field, context = load_field(fitted / "run" / "field.field")
     huge = {**context.cameras, "sizes": [[65536, 65536]] * len(context.cameras["sizes"])}
     save_field("a.field", field, replace(context, cameras=huge))
-    assert "its cameras have 65536 x 65536 pixels; expected at most" in mistake(capsys, "render", "a.field")
+    assert "its largest camera has 65536 x 65536 pixels; expected at most" in mistake(
+        capsys, "render", "a.field"
+    )
     save_field(
         "b.field", field, replace(context, step_size=1e-6, occupancy=torch.ones(1, 8, 8, 8, dtype=torch.bool))
     )

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from source_files import DATA
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("needs chromium (Debian: apt install chromium)", allow_module_level=True)

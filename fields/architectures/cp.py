@@ -14,7 +14,7 @@ from polyfield.fields.parts.growing import GrowingTables
 @dataclass(frozen=True)
 class CpOptions(NetworkOptions):
     resolution: int = option(256, 1 << 14, "nodes along an axis, at the end of the fit", least=2)
-    rank: int = option(96, 1024, "number of products of one line for each axis")
+    rank: int = option(96, 1024, "number of products; each multiplies one line per axis")
 
 
 class Cp(GrowingTables):

@@ -38,7 +38,7 @@ class RbfOptions(NetworkOptions):
     shape: str = choice(
         "inverse",
         "linear",
-        about="value of a kernel at a distance d, in units of its width: 1 / (1 + d^2), or linear in each coordinate",
+        about="value of a kernel, with lengths in units of its width: 1 / (1 + d^2) at a distance d, or the product of max(0, 1 - |x|) over the coordinates x of the offset",
     )
     sines: str = choice(
         "none",
