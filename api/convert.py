@@ -70,8 +70,11 @@ def convert(
         compared.
     loss
         Loss terms (`polyfield.Term`) at samples that replace the default ones.
-    signal, box
-        Of a function: what its values are, and the centre and half size (x, y, z, h) of its domain.
+    signal
+        Of a function: what its values are.
+    box
+        The centre and half size (x, y, z, h) of the new field's domain, in the source's coordinates. A function needs it. Of a
+        field, it is a part of the field's domain, which is then converted alone.
     seed
         All randomness follows from it.
     device
@@ -138,9 +141,9 @@ def convert(
             f"{shown(source)}: a function needs --signal; expected one of "
             f"{', '.join(name for name, kind in SIGNALS.items() if not kind.moving)}"
         )
-    if is_field(source) and (signal is not None or box is not None):
+    if is_field(source) and signal is not None:
         raise PolyfieldError(
-            f"{shown(source)}: a field has its own signal and box; --signal and --box are for functions only; omit them"
+            f"{shown(source)}: a field has its own signal; --signal is for functions only; omit it"
         )
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS

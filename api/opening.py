@@ -92,11 +92,38 @@ def whole(field: Field, context: FieldContext) -> RadianceView:
     return Whole(field, context)
 
 
+def cropped(
+    field: Field, context: FieldContext, box: tuple[float, float, float, float], where: str
+) -> tuple[Field, FieldContext]:
+    """Return a field in a cube, given by its centre and half size in the source's coordinates, and its context there."""
+    import torch
+
+    from polyfield.distill.cropped import CroppedRadiance, CroppedValues
+    from polyfield.distill.edited import Box, occupancy_of
+    from polyfield.fitting.rays.grid import MOST_CELLS
+
+    meaning = field.meaning
+    if meaning.kind.dimensions != 3 or meaning.moving:
+        moving = "moving " if meaning.moving else ""
+        raise PolyfieldError(
+            f"{where}: --box is for still fields in three dimensions; this field stores {moving}{meaning.signal}; omit --box"
+        )
+    x, y, z = (c - o for c, o in zip(box, meaning.domain.origin))
+    cube = Box((x, y, z), (box[3],) * 3)
+    if not meaning.kind.directional:
+        return CroppedValues(field, cube), context
+    view = CroppedRadiance(whole(field, context), cube)
+    like = torch.empty(1, *(MOST_CELLS,) * 3, dtype=torch.bool, device=field.device)
+    return view, replace(context, occupancy=occupancy_of(view, like))
+
+
 def box_of(numbers: Any, view: RadianceView, where: str) -> Box:
     """Return the box of six numbers in the source's coordinates, centre and half sizes."""
     from polyfield.distill.edited import Box
 
     x, y, z, *half = _numbers(numbers, 6, where)
+    if not min(half) > 0:
+        raise PolyfieldError(f"{where} is {numbers}; expected a centre x y z and three half sizes above 0")
     origin = view.meaning.domain.origin
     return Box((x - origin[0], y - origin[1], z - origin[2]), (half[0], half[1], half[2]))
 

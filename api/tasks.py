@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyfield.api.opening import EDIT, open_any, sha256_of
+from polyfield.api.opening import EDIT, cropped, open_any, sha256_of
 from polyfield.api.report import say
 from polyfield.api.sources import BUILT_IN, open_task
 from polyfield.errors import PolyfieldError, shown
@@ -67,7 +67,7 @@ def open_conversion(source: str, config: FitConfig) -> ConversionTask:
     from polyfield.distill.value_task import ValueConversion
 
     conversion = Conversion.from_json(config.conversion)
-    taught = _function(source, config) if is_function(source) else _stored(source, config.device)
+    taught = _function(source, config) if is_function(source) else _stored(source, config)
     assert isinstance(taught, Taught)
     say(f"the teacher is {taught.name}, a field with the signal {taught.field.meaning.signal!r}")
     if taught.field.meaning.kind.directional:
@@ -75,15 +75,17 @@ def open_conversion(source: str, config: FitConfig) -> ConversionTask:
     return ValueConversion(taught)
 
 
-def _stored(source: str, device: str) -> object:
+def _stored(source: str, config: FitConfig) -> object:
     from polyfield.distill.task import Taught
     from polyfield.fitting.runs.devices import device_of
 
-    path = Path(source)
+    path, box = Path(source), config.centre_and_half
     run = Run.open(path) if path.is_dir() else None
-    field, context = open_any(path, device_of(device))
+    field, context = open_any(path, device_of(config.device))
+    if box is not None:
+        field, context = cropped(field, context, box, shown(source))
     field.context = context
-    task = None if run is None or EDIT in run.config else _own_task(run)
+    task = None if run is None or EDIT in run.config or box is not None else _own_task(run)
     return Taught(field, context, path.resolve().name.removesuffix(".field"), sha256_of(path), task)
 
 

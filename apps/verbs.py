@@ -140,7 +140,8 @@ def convert(
         hard: What is taught more often where the student is wrong: some of poses, rays and points.
         init_head: Begin with the teacher's colour network if the new field has one of the same shape.
         signal: Of a function: what its values are, such as sdf or radiance.
-        box: Of a function: centre and half size of its domain, x y z h.
+        box: Centre and half size of the new field's domain, x y z h, in the source's coordinates. Functions need it. Of a field,
+            only this part is converted.
         seed: All randomness follows from it.
         device: cpu, cuda, or auto: cuda if there is a GPU.
         deterministic: As in fit.

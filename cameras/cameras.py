@@ -161,9 +161,11 @@ class Cameras:
                 distortion=torch.tensor(data["distortion"]).reshape(count, 8),
                 times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except KeyError as error:
+            raise PolyfieldError(f"cameras: {error} is missing; the file was altered") from None
+        except (TypeError, ValueError, RuntimeError) as error:
             raise PolyfieldError(
-                f"cameras: the data are not valid ({error!r:.120}); expected c2w, intrinsics, sizes, lens, distortion and times; save the field again"
+                f"cameras: the numbers of cameras or their types do not match ({error!s:.120}); the file was altered"
             ) from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):

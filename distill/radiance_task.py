@@ -16,7 +16,7 @@ from polyfield.distill import teacher_points, teacher_rays
 from polyfield.distill.effort import uses
 from polyfield.distill.options import Conversion
 from polyfield.distill.poses import Poses, around
-from polyfield.distill.task import ConversionTask, Taught, copy_head
+from polyfield.distill.task import ConversionTask, Taught, copy_head, fill
 from polyfield.distill.teacher import Teacher
 from polyfield.distill.teacher_points import TeacherPoints
 from polyfield.distill.teacher_rays import TeacherRays
@@ -82,6 +82,7 @@ class RadianceConversion(ConversionTask):
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or (_TABLES if _has_tables(field) else _NETWORKS)
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
+            fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             if any(term.part == "features" for term in terms) and not self.head_copied:
                 raise PolyfieldError(
                     "loss: features cannot be compared, because the two colour networks' latent vectors differ in meaning; "

@@ -13,7 +13,9 @@ from torch import Tensor
 from polyfield.distill.values import raw_values
 from polyfield.fields import Field, FieldSpec, Points, StoredField
 from polyfield.fields.context import FieldContext
+from polyfield.fields.stored import Values
 from polyfield.fitting.fit import Fit
+from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.tasks.task import Evaluation, Task
 from polyfield.progress import Progress, part
@@ -86,6 +88,14 @@ def _first(field: Field, x: Tensor) -> Tensor:
     if field.meaning.kind.directional:
         return field.raw(points)
     return raw_values(field, points)[:, 0]
+
+
+def fill(field: StoredField, optimiser: Optimiser, values: Values, occupied: Tensor | None) -> bool:
+    """Start a student at the teacher's values where the nodes of its grid store values. Return whether they do."""
+    maps = field.fill(values, occupied)
+    if maps:
+        optimiser.follow(field.parameter_groups(), maps)
+    return maps is not None
 
 
 def copy_head(teacher: Field, student: StoredField) -> bool:

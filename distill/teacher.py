@@ -85,6 +85,20 @@ class Teacher:
         self.seconds += time.perf_counter() - start
         return Answers(points, samples.ray[lit], vector[:, :1], colour, vector, weight)
 
+    @torch.no_grad()
+    def values(self, points: Points) -> tuple[Tensor, Tensor | None]:
+        """Return raw densities (N, 1), the lowest ones in empty cells, and colours (N, 3) if points have directions."""
+        start, colour = time.perf_counter(), None
+        if points.directions is None:
+            raw = self._raw(points)[:, None]
+        else:
+            vector, colour = self._values(points)
+            raw = vector[:, :1]
+        if self.context.occupancy is not None:
+            raw = torch.where(self.blocked(points.x)[:, None], raw, self.field.meaning.transform.clamp[0])
+        self.seconds += time.perf_counter() - start
+        return raw, colour
+
     def _raw(self, points: Points) -> Tensor:
         if self._fused:
             return self._fused.evaluate(Points(points.x))[0][:, 0]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from polyfield.fields.field import Field
 from polyfield.fields.plan import Plan
+from polyfield.fields.points import Points
 from polyfield.fields.quantised import FEWEST, dequantised, quantised
 from polyfield.fields.spec import FieldSpec
 
@@ -19,6 +20,9 @@ _MOST_HALF = torch.finfo(torch.float16).max
 
 # Maps points (N, D) in the world to importance (N,), not negative.
 Importance = Callable[[Tensor], Tensor]
+# Maps N points to raw values (N, C), and to colours (N, 3) if the points have directions.
+Values = Callable[[Points], tuple[Tensor, Tensor | None]]
+Maps = Mapping[str, Callable[[Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,7 @@ class StoredField(nn.Module, Field):
         importance is the task's own measure of detail.
         """
 
-    def advance(
-        self, progress: float, occupied: Tensor | None = None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+    def advance(self, progress: float, occupied: Tensor | None = None) -> Maps | None:
         """Change the structure to what a fit wants at this progress in [0, 1], or do nothing and return None.
 
         A new field has the structure of progress 1. occupied (K, G, G, G) bool are the cells of the fit's occupancy
@@ -77,8 +79,19 @@ class StoredField(nn.Module, Field):
         """
         return None
 
-    def penalties(self) -> Tensor | None:
-        """Return what the parameters alone add to the loss, a scalar, or None."""
+    def fill(self, values: Values, occupied: Tensor | None = None) -> Maps | None:
+        """Take over the values of another field where numbers at nodes are values themselves. Return None elsewhere.
+
+        The structure becomes that of progress 1 and stays so, and the learning rate becomes a lower one. occupied and the
+        result are as in `advance`.
+        """
+        return None
+
+    def penalties(self, step: int) -> Tensor | None:
+        """Return what the parameters alone add to the loss of a training step, a scalar, or None.
+
+        Most steps may have none, because steps with a penalty take longer. A field that has penalties has one at step 0.
+        """
         return None
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import StoredField
 from polyfield.fields.context import FieldContext
@@ -16,6 +17,8 @@ from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.runs.devices import device_of, machine
 from polyfield.fitting.runs.run import Run
 from polyfield.fitting.tasks.task import Task
+
+_ALTERED = "the file was altered; continue from another checkpoint with --generation"
 
 
 def resume(task: Task, fit: Fit, run: Run, generation: int | None) -> tuple[str, ...]:
@@ -57,11 +60,12 @@ def check_state(checkpoint: checkpoints.Checkpoint, ranges: dict[str, tuple[floa
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise PolyfieldError(f"{where}: {key} is {value!r:.80}; expected a number from {least} to {most}")
+            raise PolyfieldError(
+                f"{where}: {key} is {value!r:.80}; expected a number from {least} to {most}; {_ALTERED}"
+            )
     if state["steps"] != checkpoint.step:
         raise PolyfieldError(
-            f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}; "
-            "the file was altered; continue from another checkpoint with --generation"
+            f"{where}: steps is {state['steps']}; the folder's name says {checkpoint.step}; {_ALTERED}"
         )
 
 
@@ -100,6 +104,9 @@ def open_field(path: Path, device: str) -> tuple[StoredField, FieldContext]:
     """Return the field of a file on a device, which may be `auto`, and its context."""
     device = device_of(device)
     field, context = load_field(path)
+    if context.cameras:
+        with naming(path):
+            Cameras.from_json(context.cameras)
     if context.occupancy is not None:
         context = replace(context, occupancy=context.occupancy.to(device))
     return field.to(device), context

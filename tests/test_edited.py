@@ -241,7 +241,7 @@ class TestConvertCommand:
         damaged.write_bytes(b"no field")
         with pytest.raises(PolyfieldError, match="damaged.field"), polyfield.quiet():
             polyfield.convert(damaged, steps=5, out=tmp_path / "no")
-        with pytest.raises(PolyfieldError, match="--signal and --box are for functions"):
+        with pytest.raises(PolyfieldError, match="--signal is for functions only; omit it"):
             polyfield.convert(damaged, signal="sdf", steps=5, out=tmp_path / "no")
         assert not (tmp_path / "no").exists()
 

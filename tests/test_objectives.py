@@ -116,7 +116,7 @@ class TestPenalties:
         monkeypatch.setattr(
             fit.field,
             "penalties",
-            lambda: weight * fit.field.encoding.tables[0].square().sum(),
+            lambda step: weight * fit.field.encoding.tables[0].square().sum(),
             raising=False,
         )
         return fit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,12 @@ from polyfield.fields.parts.trunk import Trunk
 from polyfield.fields.plan import Plan
 from polyfield.fields.points import Features, Points
 from polyfield.fields.spec import FieldSpec
-from polyfield.fields.stored import Group, Importance, StoredField
+from polyfield.fields.stored import Group, Importance, Maps, StoredField
+
+
+_FILLED_RATE = (
+    0.1  # learning rate of a field that begins with the values of another, relative to that of a new one
+)
 
 
 class EncodedField(StoredField):
@@ -70,12 +74,18 @@ class EncodedField(StoredField):
         domain = self.meaning.domain
         return lambda unit: importance(domain.from_unit(unit[..., : domain.dimensions]))
 
-    def advance(
-        self, progress: float, occupied: Tensor | None = None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+    def advance(self, progress: float, occupied: Tensor | None = None) -> Maps | None:
         boxes = None if occupied is None else partial(boxes_of, occupied, self.meaning.domain)
         maps = self.encoding.advance(progress, boxes)
         return {f"encoding.{name}": change for name, change in maps.items()} or None
+
+    def _settle(self) -> None:
+        """Keep the structure, and learn slowly from here on."""
+        self.encoding.settled = True
+        self.learning_rate = _FILLED_RATE * self.encoding.learning_rate
+
+    def penalties(self, step: int) -> Tensor | None:
+        return self.encoding.penalties(step)
 
     def parameter_groups(self) -> list[Group]:
         encoding = [group.inside("encoding") for group in self.encoding.parameter_groups()]

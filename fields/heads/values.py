@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from polyfield.fields.heads.encoded import EncodedField
 from polyfield.fields.meaning import Meaning
+from polyfield.fields.parts.growing import GrowingTables
+from polyfield.fields.parts.trunk import CodeTrunk
 from polyfield.fields.points import Features, FieldOutput, Points
+from polyfield.fields.stored import Maps, Values
 
 
 class ValueField(EncodedField):
@@ -20,6 +24,18 @@ class ValueField(EncodedField):
 
     def raw_of(self, vector: Tensor) -> Tensor | None:
         return vector[..., 0] if vector.shape[-1] == 1 else None
+
+    @torch.no_grad()
+    def fill(self, values: Values, occupied: Tensor | None = None) -> Maps | None:
+        """Store raw values at the nodes, if no network follows them."""
+        if not (isinstance(self.encoding, GrowingTables) and isinstance(self.trunk, CodeTrunk)):
+            return None
+        maps = self.advance(1.0) or {}
+        self._settle()
+        x = self.meaning.domain.from_unit(self.encoding.nodes())
+        stored = [values(Points(some))[0] for some in x.split(self.points_at_once)]
+        self.encoding.tables[0].copy_(torch.cat(stored))
+        return maps
 
     def head(self, features: Features, points: Points) -> FieldOutput:
         values = self.meaning.transform(features.vector)

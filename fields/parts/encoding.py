@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from polyfield.fields.parts.factor import Factor
-from polyfield.fields.stored import Group, Importance
+from polyfield.fields.stored import Group, Importance, Maps
 
 
 class Encoding(nn.Module, ABC):
@@ -21,6 +21,7 @@ class Encoding(nn.Module, ABC):
     # A good learning rate for Adam in the networks; the run's schedule multiplies it.
     learning_rate: ClassVar[float] = 1e-2
     pointwise: bool = True  # as in `Traits`
+    settled: bool = False  # the structure stays as it is
     # As in `Plan`.
     summed: ClassVar[bool] = False
     frequencies: int | None = None
@@ -43,14 +44,16 @@ class Encoding(nn.Module, ABC):
     def parameter_groups(self) -> list[Group]:
         """Return groups that hold every parameter exactly once, by its name in this module."""
 
-    def advance(
-        self, progress: float, boxes: Callable[[], Tensor] | None = None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    def advance(self, progress: float, boxes: Callable[[], Tensor] | None = None) -> Maps:
         """Change the structure as in `StoredField`. Maps are by the parameters' names in this module.
 
         boxes returns boxes (K, 2, 3) of the unit cube, beyond which all is empty, or is None if that is not known.
         """
         return {}
+
+    def penalties(self, step: int) -> Tensor | None:
+        """Return what the parameters alone add to the loss of a step, as in `StoredField`."""
+        return None
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
         """Return the tables as in `Plan`, or None if codes do not come from tables and frequencies alone."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate as resample
 
 from polyfield.fields.parts.tables import Tables
+from polyfield.fields.stored import Maps
 from polyfield.kernels import Levels
 
 # (progress of the fit, share of the final nodes along an axis from that progress on)
@@ -26,12 +28,10 @@ class GrowingTables(Tables):
         self._axes, self._last, self._nodes = axes, nodes, nodes
         super().__init__(self._levels(nodes), features)
 
-    def advance(
-        self, progress: float, boxes: Callable[[], Tensor] | None = None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    def advance(self, progress: float, boxes: Callable[[], Tensor] | None = None) -> Maps:
         share = max(part for since, part in _STAGES if progress >= since)
         nodes = max(round(self._last * share), 2)
-        if nodes == self._nodes:
+        if nodes == self._nodes or self.settled:
             return {}
         flat = [axes for group in self._axes for axes in group]
         before, self._nodes, self._geometry = self._nodes, nodes, self._levels(nodes)
@@ -41,6 +41,12 @@ class GrowingTables(Tables):
             self.tables[index] = nn.Parameter(change(self.tables[index].detach()))
             maps[f"tables.{index}"] = change
         return maps
+
+    def nodes(self) -> Tensor:
+        """Return where the entries of the only table are in the unit cube: (M, D)."""
+        axis = torch.linspace(0, 1, self._nodes, device=self.tables[0].device)
+        places = torch.meshgrid(*[axis] * len(self._axes[0][0]), indexing="ij")
+        return torch.stack(places[::-1], -1).flatten(0, -2)  # x fastest
 
     def _levels(self, nodes: int) -> tuple[tuple[tuple[Levels, tuple[int, ...]], ...], ...]:
         def level(axes: tuple[int, ...]) -> Levels:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.factor import Factor
 from polyfield.fields.parts.initial import uniform_init
-from polyfield.fields.stored import Group
-from polyfield.kernels import Levels, interpolate
+from polyfield.fields.stored import Group, Maps
+from polyfield.kernels import Levels, interpolate, uniform
 
 _AXES = (0, 1, 2)
 _INITIAL = 1e-4  # bound of the uniform numbers that tables begin with
+_LEAST = 1e-12  # added to squares whose root is taken
 _EMPTY = -10.0  # raw density of nodes without a row of their own
 # (progress of the fit, share of the most nodes along an axis): from that progress on, the grid is as fine as its rows
 # allow where the scene is not empty, up to that share.
 _STAGES = ((0.1, 0.5), (0.25, 0.75), (0.45, 1.0), (0.72, 1.0))
+# Total variation: every so many steps, over so many rows, and its weights for densities and for the other numbers.
+_SMOOTHED, _ROWS = 8, 8192
+_SMOOTHNESS = (1e-5, 1e-3)
 _FIRST = 64  # nodes along an axis at first, at most
 _STEP = 4  # finer grids have a multiple of it
 
@@ -54,6 +59,7 @@ class SparseGrid(Encoding):
         self.register_buffer("node_of_row", torch.full((rows,), -1, dtype=torch.int32))
         self.register_buffer("index", None, persistent=False)
         self._levels: Levels | None = None
+        self._neighbours: Tensor | None = None  # of each row along each axis, while the structure stays
         self._set(self._nodes, torch.arange(self._nodes**3))
         self.register_load_state_dict_post_hook(_loaded)
 
@@ -68,6 +74,7 @@ class SparseGrid(Encoding):
         self._index()
 
     def _index(self) -> None:
+        self._neighbours = None
         self.index = torch.zeros(self._nodes**3, dtype=torch.int32, device=self.node_of_row.device)
         if not self.index.is_meta:
             rows = (self.node_of_row >= 0).nonzero()[:, 0]
@@ -94,12 +101,10 @@ class SparseGrid(Encoding):
             self._levels = Levels(((self._nodes,) * 3,), len(self.node_of_row), self.index)
         return self._levels
 
-    def advance(
-        self, progress: float, boxes: Callable[[], Tensor] | None = None
-    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    def advance(self, progress: float, boxes: Callable[[], Tensor] | None = None) -> Maps:
         stage = sum(progress >= since for since, _ in _STAGES)
         due, self._stage = stage > self._stage, stage
-        if not due or boxes is None:
+        if not due or boxes is None or self.settled:
             return {}
         share = _STAGES[stage - 1][1]
         nodes, kept = self._finest(boxes(), max(round(self._most * share), self._first))
@@ -123,6 +128,11 @@ class SparseGrid(Encoding):
             low, high = (middle, high) if fits else (low, middle - 1)
         return choices[low], around(boxes, choices[low]).view(-1).nonzero()[:, 0]
 
+    def placed(self) -> tuple[Tensor, Tensor]:
+        """Return the rows (M,) that are a node's, and where these nodes are in the unit cube: (M, 3)."""
+        rows = (self.node_of_row >= 0).nonzero()[:, 0]
+        return rows, positions(self.node_of_row[rows].long(), self._nodes)
+
     # -- values
 
     def factors(self) -> tuple[tuple[Factor, ...], ...]:
@@ -134,6 +144,34 @@ class SparseGrid(Encoding):
     def density(self, unit: Tensor) -> Tensor:
         """Return raw densities ([B,] N) at points ([B,] N, 3) of the unit cube."""
         return interpolate(self.tables[0], unit, self.levels)[..., 0]
+
+    def penalties(self, step: int) -> Tensor | None:
+        """Return the total variation (Fridovich-Keil et al. 2022, equation 4) of some rows that follow one another."""
+        if step % _SMOOTHED:
+            return None
+        near = self._following()
+        first = int(uniform((1,), seed=0, stream="total variation", step=step) * max(len(near) - _ROWS, 1))
+        near = near[first : first + _ROWS]
+        total = torch.zeros((), device=near.device)
+        for table, weight in zip(self.tables, _SMOOTHNESS, strict=True):
+            numbers = embedding(near, table)  # whose gradients are the same for any number of threads
+            total = (
+                total + weight * ((numbers[:, 1:] - numbers[:, :1]).square().sum(-2) + _LEAST).sqrt().mean()
+            )
+        return total
+
+    def _following(self) -> Tensor:
+        """Return each row that is a node's, and the rows of the next nodes along x, y and z: (M, 4)."""
+        if self._neighbours is None:
+            rows = (self.node_of_row >= 0).nonzero()[:, 0]
+            node, found = self.node_of_row[rows].long(), [rows]
+            for axis in _AXES:
+                stride = self._nodes**axis
+                last = node // stride % self._nodes == self._nodes - 1
+                follows = self.index[torch.where(last, node, node + stride)].long()
+                found.append(torch.where(follows == 0, rows, follows))  # no variation to a node without a row
+            self._neighbours = torch.stack(found, 1)
+        return self._neighbours
 
     def initialise(self, seed: int) -> None:
         for index, table in enumerate(self.tables):

@@ -59,12 +59,11 @@ class PointObjective:
 
     def descend(self, moment: Moment) -> Outcome:
         first, last = self._points
-        progress = moment.progress
-        count = round(first * (last / first) ** progress / 256) * 256
+        count = round(first * (last / first) ** moment.progress / 256) * 256
         targets = self._source.draw(count, seed=self._seed, step=moment.step)
         rate = moment.rate(self._field.learning_rate)
         self._optimiser.clear()
-        value, errors, finite, moved = self._gradients(targets, rate, progress)
+        value, errors, finite, moved = self._gradients(targets, rate, moment)
         bad = not (math.isfinite(value) and finite)
         if not bad:
             if moved:
@@ -79,19 +78,22 @@ class PointObjective:
             moment.bad_in_a_row + 1 if bad else 0,
         )
 
-    def _gradients(self, targets: Targets, rate: float, progress: float) -> tuple[float, Tensor, bool, bool]:
+    def _gradients(self, targets: Targets, rate: float, moment: Moment) -> tuple[float, Tensor, bool, bool]:
         """Compute the gradients of the loss, or update the parameters if one kernel does both.
 
         Returns the loss, squared errors (N,), whether all gradients are finite, and whether parameters were updated.
         """
-        penalty = self._field.penalties()
+        penalty = self._field.penalties(moment.step)
         if self.fused:
             moves = penalty is None
             parts = {"raw": targets.raw, "features": targets.features, "colour": targets.colour}
             done, errors = self.fused.train_points(
                 targets.points,
                 {part: wanted for part, wanted in parts.items() if wanted is not None},
-                [(term.part, term.measure, term.weight_at(progress), term.settings) for term in self._loss],
+                [
+                    (term.part, term.measure, term.weight_at(moment.progress), term.settings)
+                    for term in self._loss
+                ],
                 [self._optimiser.arguments(tensor, rate) for tensor in self.fused.tensors] if moves else (),
             )
             value, finite = done["loss"], done["finite"]
@@ -100,7 +102,7 @@ class PointObjective:
                 value, finite = value + float(penalty.detach()), self._optimiser.finite()
             return value, errors, finite, moves
         values = self._compared(targets)
-        loss = total(self._loss, values, progress)
+        loss = total(self._loss, values, moment.progress)
         if penalty is not None:
             loss = loss + penalty
         loss.backward()

@@ -113,7 +113,7 @@ class RayObjective:
     def _queues(self) -> bool:
         """Whether the host can queue steps without waiting."""
         one_kernel = self.fused is not None and self.fused.queues and self._huber is not None
-        return one_kernel and self._field.penalties() is None and not self._source.waits
+        return one_kernel and self._field.penalties(0) is None and not self._source.waits
 
     def sampler(self, progress: float) -> Sampler:
         """Return the sampler at this progress."""
@@ -147,7 +147,7 @@ class RayObjective:
         self._optimiser.clear()
         rate = moment.rate(self._field.learning_rate)
         batch = self._pool.take(self._rays)
-        loss, errors, evaluated, shaded, finite, moved = self._gradients(batch, rate, progress)
+        loss, errors, evaluated, shaded, finite, moved = self._gradients(batch, rate, moment)
         # A step without shaded samples trains nothing: the grid has lost the scene.
         bad = not (shaded and math.isfinite(loss) and finite)
         if not bad:
@@ -165,14 +165,14 @@ class RayObjective:
         return Outcome(1, {"loss": loss, "psnr": psnr_of(max(mse, _LEAST_MSE))}, counts, bad_in_a_row)
 
     def _gradients(
-        self, batch: Batch, rate: float, progress: float
+        self, batch: Batch, rate: float, moment: Moment
     ) -> tuple[float, Tensor, int, int, bool, bool]:
         """Compute the gradients of the loss, or update the parameters if one kernel does both.
 
         Returns the loss, squared errors (R,), samples evaluated and shaded, whether all gradients are finite,
         and whether parameters were updated.
         """
-        sampler, penalty = self.sampler(progress), self._field.penalties()
+        sampler, penalty = self.sampler(moment.progress), self._field.penalties(moment.step)
         huber = self._huber
         if self.fused and huber is not None and isinstance(sampler, MarchingSampler):
             moves = penalty is None
@@ -195,7 +195,7 @@ class RayObjective:
         wanted = batch.target[:, :3] + (1 - batch.target[:, 3:]) * batch.background
         found = rendering.over(batch.background)
         values = {"colour": (found, wanted), "weights": (rendering.samples, rendering.weights)}
-        loss = total(self._loss, values, progress)
+        loss = total(self._loss, values, moment.progress)
         if penalty is not None:
             loss = loss + penalty
         if rendering.shaded:
