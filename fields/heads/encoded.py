@@ -19,7 +19,6 @@ from polyfield.fields.points import Features, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.fields.stored import Group, Importance, Maps, StoredField
 
-
 _FILLED_RATE = (
     0.1  # learning rate of a field that begins with the values of another, relative to that of a new one
 )
