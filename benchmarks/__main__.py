@@ -106,10 +106,13 @@ def _run(asked: argparse.Namespace) -> int:
         if not found:
             raise PolyfieldError(f"{out} holds no records; measure first, without --report")
         (HERE.parent / "docs" / "benchmarks.md").write_text(report(found))
-        conversions = [row for record in found if record["kind"] == "conversion" for row in record["rows"]]
+        conversions, photographs = (
+            [row for record in found if record["kind"] == kind for row in record["rows"]]
+            for kind in ("conversion", "photographs")
+        )
         write_page([record for record in found if record["kind"] == "architectures"], HERE.parent / "docs")
         if conversions:
-            heat_map(conversions, HERE.parent / "docs" / "conversions.png")
+            heat_map(conversions, photographs, HERE.parent / "docs" / "conversions.png")
         return 0
     for cell in _chosen(asked):
         if asked.list:

@@ -86,21 +86,17 @@ def photographs(architecture: str, opened: Photographs, budget: Budget) -> dict[
 
 
 def conversion(teacher: str, to: str, opened: Photographs, budget: Budget) -> dict[str, Any]:
-    """The cell of a teacher and a student, beside fits of the student's architecture to photographs."""
+    """The cell of a teacher and a student. The cells of photographs have what it is compared with."""
     seconds = SECONDS * budget.share
     run, taught = _fitted(opened.source, teacher, 5 * seconds)
     student, figures = _convert(run, to, seconds)
-    _, equal = _fitted(opened.source, to, seconds)
-    _, long = _fitted(opened.source, to, 5 * seconds)
     row = {
         "teacher": teacher,
         "student": to,
         "teacher dB": taught["psnr"],
         "student dB": figures["psnr"],
         "to the teacher dB": figures["psnr_to_teacher"],
-        f"photographs, {seconds:g} s, dB": equal["psnr"],
-        f"photographs, {5 * seconds:g} s, dB": long["psnr"],
-        "below the lower dB": min(taught["psnr"], long["psnr"]) - figures["psnr"],
+        "prepared in": f"{figures['prepare_seconds']:.1f} s",
         "opacity of nothing": _digits(opened.opacity_of_nothing(student)),
         "teacher's share": figures["teacher_share_of_time"],
     }

@@ -107,9 +107,8 @@ SECTIONS = {
         "Conversions",
         (
             "A conversion fits a new field, the student, to a fitted one, the teacher. `to the teacher dB` "
-            "is the PSNR between their renderings. The reference of a student is the lower of two PSNRs: its "
-            "teacher's, and that of a long fit of its own architecture to photographs. `below the lower dB` "
-            "is how far the student's PSNR is below this reference. `opacity of nothing` is the student's "
+            "is the PSNR between their renderings. `prepared in` is the time before the first training step, which "
+            "takes over values for `voxels`, and places kernels for `rbf`. `opacity of nothing` is the student's "
             "mean opacity on pixels whose alpha is 0. `teacher's share` is the share of the time spent on "
             "evaluating the teacher."
         ),

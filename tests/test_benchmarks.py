@@ -426,10 +426,14 @@ def test_every_cell_is_listed(scene_folder, capsys):
 
 def test_the_heat_map_is_darker_where_more_is_lost(tmp_path):
     rows = [
-        {"teacher": "vm", "student": student, "student dB": 30.0, "below the lower dB": lost}
-        for student, lost in (("cp", 0.0), ("mlp", 3.0))
+        {"teacher": "vm", "student": student, "student dB": 30.0, "teacher dB": 34.0}
+        for student in ("cp", "mlp")
     ]
-    heat_map.heat_map(rows, tmp_path / "map.png")
+    photographs = [
+        {"architecture": name, "5 s, dB": 40.0, "30 s, dB": longest}
+        for name, longest in (("cp", 30.0), ("mlp", 33.0))
+    ]
+    heat_map.heat_map(rows, photographs, tmp_path / "map.png")
     picture = np.asarray(Image.open(tmp_path / "map.png").convert("L"))
     assert picture[-4, 100] > picture[-4, -4] + 30
 
