@@ -124,8 +124,8 @@ SECTIONS = {
         "Stages of a conversion",
         (
             "Conversions of a hash grid with each choice of stages, in a short and in a long conversion. In "
-            "`rendered colours alone`, steps that compare rendered colours alternate with steps that compare "
-            "samples. [conversion.md](conversion.md) describes the stages."
+            "`rendered colours alone`, one step in eight compares samples and the others compare rendered "
+            "colours. [conversion.md](conversion.md) describes the stages."
         ),
     ),
     "roundtrip": ("Round trips", "A field is converted to another architecture and back."),

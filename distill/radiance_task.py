@@ -46,8 +46,8 @@ PROTOCOL = "polyfield-conversion-1"
 CLAMP = (-2.0, 7.0)  # of log densities that are compared: below all is empty, above all is opaque
 _COLOUR, _RAW = 1.0, 0.01  # weights of the losses at samples
 _POINTS = (1 << 9, 1 << 12)  # of a step
-# Stages that suit fields of tables, whose samples are cheap along rays, and networks, which learn more from samples alone. Measured.
-_TABLES, _NETWORKS = (0.02, 0.1), (0.05, 1.0)
+# Ends of the first two stages. Measured: tables learn most along rays, and networks from samples.
+_TABLES, _NETWORKS = (0.0, 0.0), (0.05, 1.0)
 _VIEWS, _PIXELS = 8, 256  # that are compared; along their longest side at most
 _SHEET = 4
 _SEED_OF_VIEWS = 1 << 40
@@ -80,7 +80,7 @@ class RadianceConversion(ConversionTask):
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
-            first, second = self.conversion.stages or (_TABLES if _has_tables(field) else _NETWORKS)
+            first, second = self.conversion.stages or _stages(field)
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
             fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             if any(term.part == "features" for term in terms) and not self.head_copied:
@@ -196,9 +196,11 @@ class RadianceConversion(ConversionTask):
         )
 
 
-def _has_tables(field: StoredField) -> bool:
+def _stages(field: StoredField) -> tuple[float, float]:
+    """Return where the first two stages end, as shares of a fit of this field."""
     plan = field.plan()
-    return bool(plan.groups) if plan else any(group.half for group in field.parameter_groups())
+    has_tables = bool(plan.groups) if plan else any(group.half for group in field.parameter_groups())
+    return _TABLES if has_tables else _NETWORKS
 
 
 def _teacher_seconds(state: dict[str, Any]) -> float:

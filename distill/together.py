@@ -1,4 +1,4 @@
-"""Together: a step along rays and a step at points, in turn."""
+"""Together: steps along rays, and a step at points after every few of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from polyfield.fitting.points.point_objective import PointObjective
 from polyfield.fitting.rays.ray_objective import RayObjective
 from polyfield.fitting.runs.restoring import joined, part
 
+# One step in so many is at points. Measured for 30 s of lego at 1/4, hashgrid and vm as students: 30.6 and 29.4 dB with one in 2,
+# 31.1 and 30.7 dB with one in 4, 31.2 and 31.1 dB with one in 8, 30.6 and 30.5 dB without points.
+_EVERY = 8
+
 
 class Together:
-    """Two objectives of one field that take every other step each: rendered colours, and values at samples.
+    """Two objectives of one field: rendered colours, and values at samples.
 
     Both share the field's fused kernel, because its copies of the tables follow only its own steps.
     """
@@ -28,7 +32,7 @@ class Together:
         }
 
     def descend(self, moment: Moment) -> Outcome:
-        return (self.points if moment.step % 2 else self.rays).descend(moment)
+        return (self.rays if moment.step % _EVERY else self.points).descend(moment)
 
     def occupied(self) -> Tensor | None:
         return self.rays.occupied()

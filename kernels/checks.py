@@ -254,7 +254,8 @@ def fused_field(
     if not colour:
         if degree and latent < 1 + 3 * degree**2:
             raise PolyfieldError(
-                f"fused_field: {latent} latent numbers; expected a density and 3 x {degree**2} coefficients"
+                f"fused_field: the tables and density layers give {latent} numbers for a point; expected at least "
+                f"{1 + 3 * degree**2}, a density and 3 x {degree**2} coefficients of spherical harmonics"
             )
         return
     outputs = _layers("fused_field: colour", colour, (), latent + degree**2)

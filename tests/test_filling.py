@@ -70,7 +70,7 @@ class TestTotalVariation:
         with torch.no_grad():
             for table in field.encoding.tables:
                 table[1:] = 0.7
-        assert float(field.penalties(0).detach()) < 1e-8
+        assert float(field.penalties(0).detach()) < 1e-7
 
     def test_it_is_the_mean_size_of_differences_between_neighbours(self):
         """Of f(i, j, k) = 3 i + 4 k, whose differences along x and z have the size 5, but for the last nodes along an axis."""
@@ -83,14 +83,20 @@ class TestTotalVariation:
         n = nodes - 1
         wanted = (n * n * 5 + n * 3 + n * 4) * nodes / nodes**3
         found = field.penalties(0)
-        assert float(found.detach()) == pytest.approx(1e-5 * wanted, rel=1e-3)
+        assert float(found.detach()) == pytest.approx(1e-2 * wanted, rel=1e-3)
         found.backward()
         gradient = field.encoding.tables[0].grad
         assert gradient[0] == 0 and gradient.abs().max() > 0
 
     def test_only_some_steps_have_it_and_other_architectures_none(self):
         field = made(rows=1729, nodes=12)
-        assert [field.penalties(step) is not None for step in range(17)] == [s % 8 == 0 for s in range(17)]
+        assert [field.penalties(step) is not None for step in (0, 1, 63, 64, 65)] == [
+            True,
+            False,
+            False,
+            True,
+            False,
+        ]
         assert create(FieldSpec.of("hashgrid", "radiance", BOX)).penalties(0) is None
 
     def test_nodes_without_a_row_have_no_part_in_it(self):
@@ -99,4 +105,4 @@ class TestTotalVariation:
         with torch.no_grad():
             for table in field.encoding.tables:
                 table[1:] = 0.7
-        assert float(field.penalties(0).detach()) < 1e-8
+        assert float(field.penalties(0).detach()) < 1e-7

@@ -56,7 +56,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
-    advice="For fields without a network. A query is one interpolation. Spherical harmonics give the colours.",
+    advice="For fields without a network, and for conversions in seconds. A query is one interpolation. Spherical harmonics give the colours.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",

@@ -25,8 +25,8 @@ _EMPTY = -10.0  # raw density of nodes without a row of their own
 # allow where the scene is not empty, up to that share.
 _STAGES = ((0.1, 0.5), (0.25, 0.75), (0.45, 1.0), (0.72, 1.0))
 # Total variation: every so many steps, over so many rows, and its weights for densities and for the other numbers.
-_SMOOTHED, _ROWS = 8, 8192
-_SMOOTHNESS = (1e-5, 1e-3)
+_SMOOTHED, _ROWS = 64, 1 << 15
+_SMOOTHNESS = (1e-2, 1e-2)
 _FIRST = 64  # nodes along an axis at first, at most
 _STEP = 4  # finer grids have a multiple of it
 

@@ -135,7 +135,8 @@ def _evaluate(
         bad = np.flatnonzero(~np.isfinite(found[begin : begin + _BATCH]))
         if len(bad):
             raise PolyfieldError(
-                f"mesh: the value at {columns[:, bad[0]].tolist()} is {found[begin + bad[0]]}; expected finite numbers"
+                f"mesh: the value of the field at {columns[:, bad[0]].tolist()} is {found[begin + bad[0]]}; "
+                "expected finite numbers"
             )
     return found
 

@@ -175,20 +175,24 @@ def _brackets(
     """
     alive = (far > near).nonzero()[:, 0]
     t, end = near[alive], far[alive]
+    origins, directions = (part.T.index_select(1, alive) for part in (rays.origins, rays.directions))
     # Before the first point the value is large, and finite for the secant.
     earlier = last = (t, torch.full_like(t, torch.finfo(t.dtype).max))
     found = [(alive[:0], *_Brackets(t[:0], t[:0], t[:0], t[:0]))]
     # This many steps are enough for any values.
     for _ in range(math.ceil(float((end - t).amax()) / steps[0]) + 1 if len(alive) else 0):
-        value = distance(rays.origins[alive] + t[:, None] * rays.directions[alive])
+        value = distance(torch.addcmul(origins, directions, t).T)
         met = value <= 0 if thin is None else (last[1] < thin) & (value > last[1])
         before, value_before = last if thin is None else earlier
         found.append((alive[met], *_Brackets(before[met], t[met], value_before[met], value[met])))
         on = (~met & (t < end)).nonzero()[:, 0]
         if not len(on):
             break
-        earlier, last = (last[0][on], last[1][on]), (t[on], value[on])
-        alive, end = alive[on], end[on]
+        earlier, last = last, (t, value)
+        if len(on) < len(alive):
+            origins, directions = origins.index_select(1, on), directions.index_select(1, on)
+            alive, end = alive[on], end[on]
+            earlier, last = (earlier[0][on], earlier[1][on]), (t[on], value[on])
         t = torch.minimum(last[0] + (_SHARE * last[1]).clamp(*steps), end)
     hit, *columns = (torch.cat(column) for column in zip(*found))
     return hit, _Brackets(*columns)
