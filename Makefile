@@ -19,7 +19,7 @@ check: system install-test lint types
 
 test: system system-test install-test lint types
 	$(BIN)/pytest -n 2 -m "not slow"
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone" tests/test_sanitizers.py tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone"
 	$(BIN)/pytest -m alone
 
 system:

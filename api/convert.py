@@ -41,8 +41,9 @@ def convert(
 ) -> FitResult:
     """Fit a field of any architecture to another field, measure it against that field, and write a run folder.
 
-    No photograph or other source is needed. Radiance is taught in stages: latent vectors, then densities and colours at
-    samples, then rendered colours (progressive volume distillation, Fang et al. 2023). Other signals are compared at points.
+    No photograph or other source is needed. Radiance is taught in up to three stages: latent vectors, then densities and
+    colours at samples, then rendered colours (progressive volume distillation, Fang et al. 2023). Other signals are compared at
+    points.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ def convert(
     options
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
-        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None, those that suit
-        the new field: early ends for tables, late ones for networks.
+        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None, (0, 0)
+        for fields with tables and (0.05, 1) for networks.
     hard
         What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
         Fang et al. 2024).
@@ -73,8 +74,8 @@ def convert(
     signal
         Of a function: what its values are.
     box
-        The centre and half size (x, y, z, h) of the new field's domain, in the source's coordinates. A function needs it. Of a
-        field, it is a part of the field's domain, which is then converted alone.
+        The centre and half size (x, y, z, h) of the new field's domain, in the source's coordinates. A function in three
+        dimensions needs it. Of a field, it is a part of the field's domain, which is then converted alone.
     seed
         All randomness follows from it.
     device

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def cropped(
     """Return a field in a cube, given by its centre and half size in the source's coordinates, and its context there."""
     import torch
 
-    from polyfield.distill.cropped import CroppedRadiance, CroppedValues
+    from polyfield.distill.cropped import CroppedRadiance, CroppedValues, part_of
     from polyfield.distill.edited import Box, occupancy_of
     from polyfield.fitting.rays.grid import MOST_CELLS
 
@@ -109,12 +109,16 @@ def cropped(
             f"{where}: --box is for still fields in three dimensions; this field stores {moving}{meaning.signal}; omit --box"
         )
     x, y, z = (c - o for c, o in zip(box, meaning.domain.origin))
-    cube = Box((x, y, z), (box[3],) * 3)
+    domain = part_of(meaning.domain, Box((x, y, z), (box[3],) * 3), where)
     if not meaning.kind.directional:
-        return CroppedValues(field, cube), context
-    view = CroppedRadiance(whole(field, context), cube)
+        return CroppedValues(field, domain), context
+    with naming(where):
+        view = CroppedRadiance(whole(field, context), domain)
     like = torch.empty(1, *(MOST_CELLS,) * 3, dtype=torch.bool, device=field.device)
-    return view, replace(context, occupancy=occupancy_of(view, like))
+    occupancy = occupancy_of(view, like)
+    if not occupancy.any():
+        raise PolyfieldError(f"{where}: the field is empty in --box {box}; use another box")
+    return view, replace(context, occupancy=occupancy)
 
 
 def box_of(numbers: Any, view: RadianceView, where: str) -> Box:

@@ -85,8 +85,10 @@ def _stored(source: str, config: FitConfig) -> object:
     if box is not None:
         field, context = cropped(field, context, box, shown(source))
     field.context = context
-    task = None if run is None or EDIT in run.config or box is not None else _own_task(run)
-    return Taught(field, context, path.resolve().name.removesuffix(".field"), sha256_of(path), task)
+    task = None if run is None or EDIT in run.config else _own_task(run)
+    name, sha256 = path.resolve().name.removesuffix(".field"), sha256_of(path)
+    # The source is that of the whole field: sizes that suit it suit a part too, but a part cannot be compared with it.
+    return Taught(field, context, name, sha256, None if box is not None else task, sized_by=task)
 
 
 def _own_task(run: Run) -> Task | None:
@@ -101,6 +103,8 @@ def _own_task(run: Run) -> Task | None:
             config = FitConfig.of(run.config, str(run.path / "config.json"))
             if config.conversion is None:
                 return open_again(run, config, None)
+            if config.box is not None:  # a part of its teacher, or a function
+                return None
             if not Path(config.source).is_dir():
                 return None
             run = Run.open(config.source)

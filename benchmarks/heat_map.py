@@ -14,7 +14,8 @@ _WORST = 4.0  # dB below what was to be reached: the darkest
 def heat_map(rows: list[dict[str, Any]], photographs: list[dict[str, Any]], path: Path) -> None:
     """Write a PNG picture of rows of conversions: the student's dB in each square, darker where more is lost.
 
-    What is lost is what the student is below the lower of its teacher and the longest fit of its own to photographs.
+    What is lost is what the student is below the lower of its teacher and, where there is one, the longest fit of its own
+    to photographs.
     """
     longest = {row["architecture"]: _longest(row) for row in photographs}
     teachers, students = (list(dict.fromkeys(row[key] for row in rows)) for key in ("teacher", "student"))
@@ -30,7 +31,7 @@ def heat_map(rows: list[dict[str, Any]], photographs: list[dict[str, Any]], path
     for row in rows:
         column, line = students.index(row["student"]), teachers.index(row["teacher"])
         x, y = _MARGIN[0] + column * _CELL[0], _MARGIN[1] + line * _CELL[1]
-        below = min(row["teacher dB"], longest[row["student"]]) - row["student dB"]
+        below = min(row["teacher dB"], longest.get(row["student"], row["teacher dB"])) - row["student dB"]
         lost = min(max(below / _WORST, 0), 1)
         colour = tuple(round(a + (b - a) * lost) for a, b in zip((236, 246, 226), (200, 70, 50)))
         draw.rectangle((x + 1, y + 1, x + _CELL[0] - 2, y + _CELL[1] - 2), colour)

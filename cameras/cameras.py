@@ -19,6 +19,10 @@ from polyfield.cameras import lenses
 from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
 
+_EXPECTED = (
+    "expected c2w, intrinsics, sizes, lens, distortion and times of the same cameras; make the file again"
+)
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -162,11 +166,9 @@ class Cameras:
                 times=None if data["times"] is None else torch.tensor(data["times"]).reshape(count),
             )
         except KeyError as error:
-            raise PolyfieldError(f"cameras: {error} is missing; the file was altered") from None
+            raise PolyfieldError(f"cameras: {error} is missing; {_EXPECTED}") from None
         except (TypeError, ValueError, RuntimeError) as error:
-            raise PolyfieldError(
-                f"cameras: the numbers of cameras or their types do not match ({error!s:.120}); the file was altered"
-            ) from None
+            raise PolyfieldError(f"cameras: the lists do not match ({error!s:.120}); {_EXPECTED}") from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
             raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")

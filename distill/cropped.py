@@ -20,54 +20,57 @@ _ROUNDING = 1e-6  # by which a box may reach beyond the domain, in half sizes of
 class CroppedRadiance(RadianceView):
     """A radiance field in a box, and nothing outside of it. Raw densities are per the new domain's unit of length."""
 
-    def __init__(self, base: RadianceView, box: Box) -> None:
+    def __init__(self, base: RadianceView, domain: Domain) -> None:
         super().__init__(base)
-        before = base.meaning.domain
-        self.meaning = replace(base.meaning, domain=_domain(before, box))
-        self._base, self._box = base, box
-        self._shift = math.log(self.meaning.domain.density_unit / before.density_unit)
+        self.meaning = replace(base.meaning, domain=domain)
+        self._base = base
+        self._shift = math.log(domain.density_unit / base.meaning.domain.density_unit)
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
         raw, colour = self._base.look(points, coloured)
         return (raw + self._shift).clamp(*self.meaning.transform.clamp), colour
 
     def occupied(self, x: Tensor) -> Tensor:
-        return self._base.occupied(x) & self._box.holds(x)
+        return self._base.occupied(x) & (self.meaning.domain.to_local(x).abs() < 1).all(-1)
 
 
 class CroppedValues(Field):
     """A field without directions in a box. Raw distances are in units of the new domain's size, other raw values the same."""
 
-    def __init__(self, base: Field, box: Box) -> None:
-        self._base, self._factor = base, 1.0
-        domain, transform = _domain(base.meaning.domain, box), base.meaning.transform
-        if base.meaning.kind.output == "distance":
+    def __init__(self, base: Field, domain: Domain) -> None:
+        self.base, self._factor = base, 1.0
+        self.traits, self.points_at_once = base.traits, base.points_at_once
+        transform = base.meaning.transform
+        if base.meaning.kind.output == "distance" and transform.function == "identity":
             self._factor = transform.scale / domain.size
             transform = replace(transform, scale=domain.size)
         self.meaning = replace(base.meaning, domain=domain, transform=transform)
 
     @property
     def device(self) -> torch.device:
-        return self._base.device
+        return self.base.device
 
     def features(self, points: Points) -> Features:
-        found = self._base.features(points)
+        found = self.base.features(points)
         raw = None if found.raw is None else found.raw * self._factor
         return Features(raw, found.vector * self._factor)
 
     def head(self, features: Features, points: Points) -> FieldOutput:
         raw = None if features.raw is None else features.raw / self._factor
-        return self._base.head(Features(raw, features.vector / self._factor), points)
+        output = self.base.head(Features(raw, features.vector / self._factor), points)
+        return replace(output, raw=features.raw, features=features.vector)
 
 
-def _domain(before: Domain, box: Box) -> Domain:
-    """Return the box as a domain. Raises PolyfieldError where it is not inside of the domain before."""
-    signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=len(box.centre))))
-    corners = torch.tensor(box.centre) + signs * torch.tensor(box.half)
-    if before.kind == "box" and before.to_local(corners).abs().max() > 1 + _ROUNDING:
-        size = " x ".join(f"{2 * half:g}" for half in before.half_size)
-        centre = ", ".join(f"{c + o:g}" for c, o in zip(before.centre, before.origin))
+def part_of(domain: Domain, box: Box, where: str) -> Domain:
+    """Return a box as a domain. Raises PolyfieldError where it is not inside of the domain."""
+    signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=len(box.centre))), dtype=torch.float64)
+    corners = torch.tensor(box.centre, dtype=torch.float64) + signs * torch.tensor(box.half)
+    if domain.kind == "box" and domain.to_local(corners).abs().max() > 1 + _ROUNDING:
+        size = " x ".join(f"{2 * half:g}" for half in domain.half_size)
+        centre = ", ".join(f"{c + o:g}" for c, o in zip(domain.centre, domain.origin))
+        turned = "rotated, " if domain.rotation is not None else ""
         raise PolyfieldError(
-            f"--box: the box is not inside of the teacher's domain, which is {size} large around ({centre})"
+            f"{where}: --box reaches beyond the field's domain, which is {turned}{size} large around ({centre}); "
+            "use a smaller half size or another centre"
         )
-    return Domain("box", box.centre, box.half, origin=before.origin)
+    return Domain("box", box.centre, box.half, origin=domain.origin)

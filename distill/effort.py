@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from polyfield.distill.cropped import CroppedValues
 from polyfield.distill.edited import RadianceView
 from polyfield.fields import Field, StoredField
 
@@ -20,6 +21,8 @@ def effort(field: Field) -> float:
         field, RadianceView
     ):  # a point is one of these fields', and is evaluated twice: for densities and for colours
         return _VIEW * max(effort(stored) for stored in field.stored)
+    if isinstance(field, CroppedValues):
+        return effort(field.base)
     plan = field.plan() if isinstance(field, StoredField) else None
     if plan is None:
         stored = sum(p.numel() for p in field.parameters()) if isinstance(field, StoredField) else 0

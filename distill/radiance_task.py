@@ -82,12 +82,12 @@ class RadianceConversion(ConversionTask):
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or _stages(field)
             self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
-            fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             if any(term.part == "features" for term in terms) and not self.head_copied:
                 raise PolyfieldError(
                     "loss: features cannot be compared, because the two colour networks' latent vectors differ in meaning; "
                     "keep init_head and give the student a colour network of the teacher's shape"
                 )
+            fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             source = TeacherPoints(
                 self.teacher,
                 self.poses,

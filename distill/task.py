@@ -30,6 +30,7 @@ class Taught:
     name: str
     sha256: str  # of its file
     task: Task | None = None
+    sized_by: Task | None = None  # whose sizes suit the field, if not those of `task`
 
 
 class ConversionTask(Task):
@@ -39,9 +40,9 @@ class ConversionTask(Task):
 
     def __init__(self, taught: Taught) -> None:
         self.taught, self.name, self.meaning = taught, taught.name, taught.field.meaning
-        if taught.task is not None:
-            self.resolution, self.default_bytes = taught.task.resolution, taught.task.default_bytes
-            self.times = taught.task.times
+        like = taught.task or taught.sized_by
+        if like is not None:
+            self.resolution, self.default_bytes, self.times = like.resolution, like.default_bytes, like.times
 
     def summary(self) -> dict[str, Any]:
         return {"kind": "field", "sha256": self.taught.sha256, "signal": self.meaning.signal}
@@ -90,12 +91,11 @@ def _first(field: Field, x: Tensor) -> Tensor:
     return raw_values(field, points)[:, 0]
 
 
-def fill(field: StoredField, optimiser: Optimiser, values: Values, occupied: Tensor | None) -> bool:
-    """Start a student at the teacher's values where the nodes of its grid store values. Return whether they do."""
+def fill(field: StoredField, optimiser: Optimiser, values: Values, occupied: Tensor | None) -> None:
+    """Start a student at the teacher's values if the nodes of its grid store values."""
     maps = field.fill(values, occupied)
     if maps:
         optimiser.follow(field.parameter_groups(), maps)
-    return maps is not None
 
 
 def copy_head(teacher: Field, student: StoredField) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from polyfield.distill import values
 from polyfield.distill.effort import uses
 from polyfield.distill.task import ConversionTask, fill
-from polyfield.distill.values import TeacherValues, placed, raw_values
+from polyfield.distill.values import TeacherValues, placed, raw_values, vectors
 from polyfield.fields import Field, FieldSpec, StoredField
 from polyfield.fields.context import FieldContext
 from polyfield.fitting.losses import Term
@@ -43,7 +43,7 @@ class ValueConversion(ConversionTask):
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             teacher = self.taught.field
-            fill(field, optimiser, lambda points: (raw_values(teacher, points), None), None)
+            fill(field, optimiser, lambda points: (vectors(teacher, points), None), None)
             source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
             made = PointObjective(
                 field, optimiser, source, seed=config.seed, loss=terms, deterministic=config.deterministic

@@ -95,12 +95,16 @@ def placed(meaning: Meaning, unit: Tensor) -> Points:
 
 
 @torch.no_grad()
-def raw_values(field: Field, points: Points) -> Tensor:
-    """Return what a fit compares raw values with (N, C) at N points: of occupancy probabilities."""
+def vectors(field: Field, points: Points) -> Tensor:
+    """Return raw values (N, C) at N points."""
     parts = []
     for some in points.split(field.points_at_once):
         features = field.features(some)
-        vector = features.vector if features.raw is None else features.raw[:, None]
-        parts.append(vector)
-    raw = torch.cat(parts).clamp(*field.meaning.transform.clamp)
+        parts.append(features.vector if features.raw is None else features.raw[:, None])
+    return torch.cat(parts).clamp(*field.meaning.transform.clamp)
+
+
+def raw_values(field: Field, points: Points) -> Tensor:
+    """Return what a fit compares raw values with (N, C) at N points: of occupancy probabilities."""
+    raw = vectors(field, points)
     return raw.sigmoid() if field.meaning.transform.function == "sigmoid" else raw

@@ -57,7 +57,7 @@ class Fit:
         length: Length,
         prepare_seconds: float = 0.0,
     ) -> None:
-        """The field has the structure of progress 0; the optimiser and the objective are of that field."""
+        """The field has the structure of progress 0, unless it was filled; the optimiser and the objective are of that field."""
         self.field, self.optimiser, self.objective = field, optimiser, objective
         self.length = length
         self.steps = 0

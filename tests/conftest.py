@@ -20,7 +20,8 @@ if path := os.environ.get("POLYFIELD_TEST_CORE"):  # another build of the extens
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The interpreter of CUDA kernels is slow, and so are kernels that are compiled ahead of time."""
+    """Mark slow tests of CUDA kernels, which are interpreted or compiled ahead of time. The longest file is the first."""
+    items.sort(key=lambda item: item.path.name != "test_sanitizers.py")
     for item in items:
         interpreted = "cuda" in item.name or item.path.name in ("test_queued.py", "test_ahead_of_time.py")
         if item.path.parent.name == "agreement" and interpreted:

@@ -83,19 +83,33 @@ def test_values_stay_those_of_the_whole_field(tmp_path):
     view, _ = cropped(field, FieldContext(), (100000.5, 0.0, 0.0, 1.0), "a.field")
     x = torch.tensor([100000.5, 0.0, 0.0], dtype=torch.float64) + inside().double()
     torch.testing.assert_close(view.query(x).distance, field.query(x).distance)
+    assert torch.equal(view.query(x).raw, view.raw(view.points(x)))
     assert view.raw(view.points(x))[0] == 2 * field.raw(field.points(x))[0]  # its size is a half
 
 
 @pytest.mark.parametrize(
     "box, words",
     [
-        ((100000.0, 0.0, 0.0, 2.1), "not inside of the teacher's domain, which is 4 x 4 x 4 large"),
-        ((0.0, 0.0, 0.0, 1.0), "not inside of the teacher's domain"),
+        (
+            (100000.0, 0.0, 0.0, 2.1),
+            "a.field: --box reaches beyond the field's domain, which is 4 x 4 x 4 large",
+        ),
+        ((0.0, 0.0, 0.0, 1.0), "--box reaches beyond"),
     ],
 )
 def test_a_box_that_is_no_part_of_the_domain_is_refused(box, words):
     with pytest.raises(PolyfieldError, match=words):
         cropped(*radiance(), box, "a.field")
+
+
+def test_the_domain_itself_is_a_box_in_it():
+    view, _ = cropped(*radiance(), (100000.0, 0.0, 0.0, 2.0), "a.field")
+    assert view.meaning.domain == DOMAIN
+
+
+def test_an_empty_box_is_refused():
+    with pytest.raises(PolyfieldError, match="a.field: the field is empty in --box"):
+        cropped(*radiance(), (100001.5, 1.5, 1.5, 0.3), "a.field")
 
 
 def test_fields_of_images_have_no_box():

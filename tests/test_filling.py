@@ -2,11 +2,17 @@
 
 import pytest
 import torch
-from test_voxels import BOX, made, some_cells
+from test_voxels import BOX, SPACE, made, some_cells
 
+from polyfield.distill.task import Taught
+from polyfield.distill.value_task import ValueConversion
 from polyfield.fields import Domain, FieldSpec, Points, create
+from polyfield.fields.context import FieldContext
 from polyfield.fields.meaning import Meaning
+from polyfield.fields.parts.sparse import positions
+from polyfield.fitting.runs.config import FitConfig
 from polyfield.kernels import uniform
+from polyfield.progress import silent
 
 UNIT = Domain("box", (0.0, 0.0), (1.0, 1.0))
 
@@ -33,6 +39,12 @@ class TestRadiance:
         torch.testing.assert_close(found.raw, wanted_raw[:, 0], atol=1e-4, rtol=0)
         torch.testing.assert_close(found.colour, wanted_colour, atol=5e-3, rtol=0)
 
+    def test_far_nodes_of_an_unbounded_scene_are_finite(self):
+        occupied = torch.ones(3, 8, 8, 8, dtype=torch.bool)
+        field = made(SPACE, rows=6000, nodes=40)
+        assert field.fill(answers, occupied) is not None
+        assert all(table.isfinite().all() for table in field.encoding.tables)
+
     def test_the_structure_stays(self):
         field = made(rows=6000, nodes=40)
         field.fill(answers, some_cells())
@@ -58,6 +70,20 @@ class TestValues:
         wanted = torch.cat((x, x[:, :1] * x[:, 1:]), 1)
         torch.testing.assert_close(field.features(Points(x)).vector, wanted, atol=1e-5, rtol=0)
         assert field.advance(0.0) is None
+
+    def test_a_conversion_of_occupancy_takes_over_logits(self):
+        meaning = Meaning.of("occupancy", BOX)
+        teacher = create(FieldSpec("densegrid", meaning, {"levels": 1, "finest": 8}), seed=0)
+        with torch.no_grad():
+            teacher.encoding.tables[0].mul_(1e4)
+        task = ValueConversion(Taught(teacher, FieldContext(), "a", "0" * 64))
+        config = FitConfig(source="a", field="voxels", signal="occupancy", steps=3, options={"rows": 20**3})
+        student = task.begin(config, silent).field
+        x = BOX.from_unit(positions(torch.arange(20**3), 20))
+        with torch.no_grad():
+            wanted, found = (field.features(Points(x)).raw for field in (teacher, student))
+        assert wanted.std() > 0.1
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
 
     def test_a_field_with_a_network_takes_nothing_over(self):
         field = create(FieldSpec("densegrid", Meaning.of("image", UNIT), {"levels": 1, "finest": 8}), seed=0)

@@ -19,6 +19,7 @@ from polyfield.fields.stored import Maps, Values
 
 _DIRECTIONS = 16  # along which colours are compared
 _RIDGE = 1e-3
+_FACE = 1e-4  # least distance from a face of the unit cube, where a contraction is infinitely far
 _STORED = (-4.0, 10.0)  # raw densities: values far below are those of empty space
 _DARK = 0.01  # least colour and least distance from 1, whose logits are compared
 
@@ -64,6 +65,8 @@ class HarmonicRadiance(EncodedField):
         maps = self.advance(1.0, occupied) or {}
         self._settle()
         rows, unit = self.encoding.placed()
+        if self.meaning.domain.kind == "contraction":
+            unit = unit.clamp(_FACE, 1 - _FACE)
         directions = _sphere(_DIRECTIONS).to(unit)
         basis = Harmonics(self._degree).basis(directions)
         solved = torch.linalg.solve(basis.mT @ basis + _RIDGE * torch.eye(basis.shape[1]).to(basis), basis.mT)
@@ -86,6 +89,5 @@ def _sphere(count: int) -> Tensor:
     """Return unit directions (count, 3), evenly on a spiral."""
     steps = torch.arange(count) + 0.5
     z, azimuth = 1 - 2 * steps / count, math.pi * (3 - math.sqrt(5)) * steps
-    return (
-        torch.stack((azimuth.cos(), azimuth.sin(), z / (1 - z * z).sqrt()), -1) * (1 - z * z).sqrt()[:, None]
-    )
+    radius = (1 - z * z).sqrt()
+    return torch.stack((radius * azimuth.cos(), radius * azimuth.sin(), z), -1)

@@ -58,7 +58,6 @@ class OccupancyGrid:
         seed: int,
         cells: int,
         visible: Tensor | None = None,
-        skips: bool = False,
         number: Tensor | None = None,
         first: bool | None = None,
     ) -> int:
@@ -67,8 +66,7 @@ class OccupancyGrid:
         density maps local points (N, 3) to densities (N,). steps (K,) is the length of a sampling step in
         each cascade. The first update evaluates all cells. If there are more than `cells`, later ones draw
         half of theirs from all cells and half from the occupied ones. Cells outside of `visible` (K, V, V, V)
-        bool, V a divisor of G, count as empty; with `skips` they are not evaluated either. Returns the number of cells
-        evaluated.
+        bool, V a divisor of G, count as empty. Returns the number of cells evaluated.
 
         Updates that are queued, so that the host does not wait, get their number, which is on the device, and
         whether it is the first.
@@ -78,8 +76,6 @@ class OccupancyGrid:
             for axis in (1, 2, 3):
                 visible = visible.repeat_interleave(times, axis)
         chosen = self._choose(seed, cells, number, self.updates == 0 if first is None else first)
-        if visible is not None and skips:
-            chosen = chosen[visible.reshape(-1)[chosen]]
         jitter = uniform(
             (len(chosen), 3),
             seed=seed,
