@@ -61,8 +61,8 @@ def convert(
     options
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
-        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None, (0, 0)
-        for fields with tables and (0.05, 1) for networks.
+        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None,
+        (0.02, 0.1) for fields with tables and (0.05, 1) for networks.
     hard
         What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
         Fang et al. 2024).

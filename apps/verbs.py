@@ -135,8 +135,8 @@ def convert(
         bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
             precision and networks in single if not given.
         options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
-        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow. 0 0
-            for fields with tables and 0.05 1 for networks, if not given.
+        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow.
+            0.02 0.1 for fields with tables and 0.05 1 for networks, if not given.
         hard: What is taught more often where the student is wrong: some of poses, rays and points.
         init_head: Begin with the teacher's colour network if the new field has one of the same shape.
         signal: Of a function: what its values are, such as sdf or radiance.

@@ -138,7 +138,6 @@ def stages(to: str, opened: Photographs, budget: Budget) -> dict[str, Any]:
     rows = []
     ways: dict[str, tuple[float, float] | None] = {
         "default": None,
-        "all three stages": (0.02, 0.1),
         "rendered colours alone": (0.0, 0.0),
         "samples alone": (0.0, 1.0),
     }

@@ -24,7 +24,7 @@ def glow(x, directions):
 
 
 def test_tables_have_one_step_at_points_in_eight_and_networks_samples_alone(taught):  # noqa: F811
-    fit = conversion(taught, 17, to="hashgrid", options=SMALL)
+    fit = conversion(taught, 17, to="hashgrid", options=SMALL, stages=(0.0, 0.0))
     assert isinstance(fit.objective.last, Together)
     kinds = [set(fit.step().counts) & {"rays"} for _ in range(17)]
     assert [not kind for kind in kinds] == [step % 8 == 7 for step in range(17)]
