@@ -287,9 +287,9 @@ def test_every_architecture_learns_the_ball(taught, to):
         "cam": {"width": 32, "nodes": 8},
         "rbf": {"kernels": 500, "levels": 4, "finest": 64, "width": 16},
     }[to]
-    fit = run(task.begin(FitConfig(source="ball", field=to, steps=150, options=small), silent))
+    fit = run(task.begin(FitConfig(source="ball", field=to, steps=300, options=small), silent))
     found = task.evaluate(fit.field, task.context(fit), silent)
-    assert found.figures["psnr_to_teacher"] > 17  # an empty field has 12
+    assert found.figures["psnr_to_teacher"] > 22  # an empty field has 12
 
 
 def test_the_head_is_copied_only_between_equal_shapes(taught):
