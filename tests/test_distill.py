@@ -251,9 +251,8 @@ def test_each_level_alone_is_a_fit(taught, hard):
     )
 
 
-@pytest.mark.parametrize("stopped", [3, 11, 20])
-def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, stopped):
-    options = {"stages": (0.2, 0.5), "to": "hashgrid", "options": taught.field.spec.options}
+def whole_and_resumed(taught: Taught, stopped: int, **options) -> tuple[Fit, Fit]:
+    """Return a conversion of 24 steps, and one that was stopped and resumed, whose tensors are the same."""
     whole = run(conversion(taught, 24, **options))
     half = run(conversion(taught, 24, **options), stopped)
     tensors, state = {k: t.clone() for k, t in half.tensors().items()}, copy.deepcopy(half.state())
@@ -262,6 +261,13 @@ def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, 
     run(resumed)
     for name, tensor in whole.tensors().items():
         assert torch.equal(tensor, resumed.tensors()[name]), name
+    return whole, resumed
+
+
+@pytest.mark.parametrize("stopped", [3, 11, 20])
+def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, stopped):
+    options = {"stages": (0.2, 0.5), "to": "hashgrid", "options": taught.field.spec.options}
+    whole, resumed = whole_and_resumed(taught, stopped, **options)
     without_times = [
         {k: v for k, v in fit.state().items() if k in ("steps", "totals", "adam_steps")}
         for fit in (whole, resumed)

@@ -1,10 +1,8 @@
 """Students with tables: which stages they have, whose occupancy grid they keep, and voxels that start at the teacher's values."""
 
-import copy
-
 import pytest
 import torch
-from test_distill import SMALL, conversion, run, small_pools, taught  # noqa: F401 - fixtures
+from test_distill import SMALL, conversion, run, small_pools, taught, whole_and_resumed  # noqa: F401 - fixtures
 
 from polyfield.distill.function import FunctionField
 from polyfield.distill.options import Conversion
@@ -56,13 +54,5 @@ def test_voxels_start_near_the_teacher(taught):  # noqa: F811
 
 @pytest.mark.parametrize("stopped", [3, 15])
 def test_filled_voxels_go_on_to_the_byte(taught, stopped):  # noqa: F811
-    options = {"to": "voxels", "options": VOXELS}
-    whole = run(conversion(taught, 24, **options))
-    half = run(conversion(taught, 24, **options), stopped)
-    tensors, state = {k: t.clone() for k, t in half.tensors().items()}, copy.deepcopy(half.state())
-    resumed = conversion(taught, 24, **options)
-    resumed.restore(tensors, state)
-    run(resumed)
-    assert resumed.field.learning_rate == whole.field.learning_rate
-    for name, tensor in whole.tensors().items():
-        assert torch.equal(tensor, resumed.tensors()[name]), name
+    whole, resumed = whole_and_resumed(taught, stopped, to="voxels", options=VOXELS)
+    assert resumed.field.learning_rate == whole.field.learning_rate < whole.field.encoding.learning_rate
