@@ -45,6 +45,11 @@ class TestRadiance:
         assert field.fill(answers, occupied) is not None
         assert all(table.isfinite().all() for table in field.encoding.tables)
 
+    def test_an_empty_scene_has_no_rows(self):
+        field = made(rows=6000, nodes=40)
+        assert field.fill(answers, torch.zeros(1, 8, 8, 8, dtype=torch.bool)) is not None
+        assert int(field.encoding.node_of_row.max()) == -1
+
     def test_the_structure_stays(self):
         field = made(rows=6000, nodes=40)
         field.fill(answers, some_cells())
@@ -132,3 +137,8 @@ class TestTotalVariation:
             for table in field.encoding.tables:
                 table[1:] = 0.7
         assert float(field.penalties(0).detach()) < 1e-7
+
+    def test_an_empty_scene_has_none(self):
+        field = made(rows=3000, nodes=64)
+        field.advance(0.5, torch.zeros(1, 8, 8, 8, dtype=torch.bool))
+        assert field.penalties(0) is None

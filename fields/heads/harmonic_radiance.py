@@ -77,7 +77,7 @@ class HarmonicRadiance(EncodedField):
             seen = Points(x.repeat_interleave(_DIRECTIONS, 0), directions.repeat(len(x), 1))
             colours = values(seen)[1]
             assert colours is not None
-            wanted = colours.clamp(_DARK, 1 - _DARK).logit().view(len(x), _DIRECTIONS, -1)
+            wanted = colours.clamp(_DARK, 1 - _DARK).logit().view(len(x), _DIRECTIONS, self.meaning.channels)
             others[rows[some], : wanted.shape[-1] * len(solved)] = (solved @ wanted).mT.flatten(1)
         return maps
 

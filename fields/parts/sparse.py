@@ -24,7 +24,8 @@ _EMPTY = -10.0  # raw density of nodes without a row of their own
 # (progress of the fit, share of the most nodes along an axis): from that progress on, the grid is as fine as its rows
 # allow where the scene is not empty, up to that share.
 _STAGES = ((0.1, 0.5), (0.25, 0.75), (0.45, 1.0), (0.72, 1.0))
-# Total variation: every so many steps, over so many rows, and its weights for densities and for the other numbers.
+# Total variation: the number of steps from one penalty to the next, the number of rows in a penalty, and the weights of
+# densities and of the other numbers.
 _SMOOTHED, _ROWS = 64, 1 << 15
 _SMOOTHNESS = (1e-2, 1e-2)
 _FIRST = 64  # nodes along an axis at first, at most
@@ -146,10 +147,12 @@ class SparseGrid(Encoding):
         return interpolate(self.tables[0], unit, self.levels)[..., 0]
 
     def penalties(self, step: int) -> Tensor | None:
-        """Return the total variation (Fridovich-Keil et al. 2022, equation 4) of some rows that follow one another."""
+        """Return the total variation (Fridovich-Keil et al. 2022, equation 4) of a range of rows, in some steps."""
         if step % _SMOOTHED:
             return None
         near = self._following()
+        if not len(near):  # the scene is empty
+            return None
         first = int(uniform((1,), seed=0, stream="total variation", step=step) * max(len(near) - _ROWS, 1))
         near = near[first : first + _ROWS]
         total = torch.zeros((), device=near.device)
