@@ -21,6 +21,7 @@ def edit(
     copy: Sequence[float] | None = None,
     recolour: Sequence[float] | None = None,
     paste: tuple[str | os.PathLike[str], Sequence[float]] | None = None,
+    mask: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write a new run whose field is an edited view of another, and return its folder.
@@ -40,6 +41,9 @@ def edit(
         A box, and a colour (3,) in [0, 1]. The brightness at each point stays.
     paste
         Another run or .field file, and the box in which its field replaces this one.
+    mask
+        A volume (.npy, .npz, .nii or .tif) of one channel, stretched over each box. An edit changes only the voxels of its
+        box where the mask is not 0. An array in a .npy file has the shape (Z, Y, X).
     out
         The run's folder, which must not exist; ``runs/SOURCE-edited-N`` if None.
 
@@ -73,6 +77,10 @@ def edit(
         )
     if not operations:
         raise PolyfieldError("edit: nothing to do; give --erase, --move, --copy, --recolour or --paste")
+    if mask is not None:
+        marked = Path(mask)
+        for operation in operations:
+            operation |= {"mask": str(marked.resolve()), "mask_sha256": sha256_of(marked)}
     record = {"of": str(path.resolve()), "sha256": sha256_of(path), "operations": operations}
     field, context = open_any(path, "cpu")
     with showing("editing") as progress:  # an edit that makes no sense is not written

@@ -12,6 +12,8 @@ from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from polyfield.distill.edited import Box, RadianceView
     from polyfield.fields import Field
     from polyfield.fields.context import FieldContext
@@ -140,6 +142,10 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
         raise PolyfieldError(f"{where}: kind is {kind!r:.80}; expected erase, move, copy, recolour or paste")
     where = f"{where} ({kind})"
     box = box_of(operation.get("box"), view, f"{where}: box")
+    if "mask" in operation:
+        mask = Path(str(operation["mask"]))
+        _unchanged(mask, str(operation.get("mask_sha256")), where)
+        box = replace(box, mask=_mask(mask))
     if kind == "erase":
         return Erased(view, box)
     if kind == "paste":
@@ -151,6 +157,18 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
     if kind == "recolour":
         return Recoloured(view, box, (x, y, z))
     return (moved if kind == "move" else copied)(view, box, (x, y, z))
+
+
+def _mask(path: Path) -> Tensor:
+    """Return where a volume of one channel is not 0, (X, Y, Z) bool."""
+    import torch
+
+    from polyfield.data.volumes import open_volume
+
+    values = open_volume(path).values
+    if values.shape[3] != 1:
+        raise PolyfieldError(f"{shown(path)} has {values.shape[3]} channels; expected a mask of one channel")
+    return torch.from_numpy(values[..., 0] != 0)
 
 
 def _unchanged(of: Path, sha256: str, where: str) -> None:

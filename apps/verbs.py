@@ -184,6 +184,7 @@ def edit(
     copy: Nine | None = None,
     recolour: Nine | None = None,
     paste: tuple[str, float, float, float, float, float, float] | None = None,
+    mask: Path | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Write a new run whose field is an edited view of another. Convert it to store it.
@@ -197,12 +198,13 @@ def edit(
         copy: A box, and the vector by which what is in it is copied.
         recolour: A box, and its new colour, r g b from 0 to 1; the brightness at each point stays.
         paste: Another run or .field file, and the box in which its field replaces this one.
+        mask: A volume file (.npy, .npz, .nii, .tif), stretched over each box: only its voxels that are not 0 are edited.
         out: The run's folder, new or empty. runs/SOURCE-edited-N if not given.
     """
     from polyfield.api.edit import edit
 
     pasted = None if paste is None else (paste[0], paste[1:])
-    run = edit(source, erase=erase, move=move, copy=copy, recolour=recolour, paste=pasted, out=out)
+    run = edit(source, erase=erase, move=move, copy=copy, recolour=recolour, paste=pasted, mask=mask, out=out)
     return {"run": str(run)}
 
 

@@ -8,30 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.architectures import KINDS, grid
-from benchmarks.report import table
+from benchmarks.report import machine, table
 from polyfield.fields import ARCHITECTURES, architecture
 from polyfield.fields.architecture import Architecture
 
 _HEAD = """# Architectures
 
 `polyfield fit SOURCE --field NAME` selects the architecture, and `--options NAME VALUE ...` sets its options. With `--bytes N`,
-polyfield sets one option so that the stored parameters and buffers take at most N bytes; the sections below name this option.
+polyfield sets one option so that the stored parameters and buffers take at most N bytes. The sections below name this option.
 Fields of all architectures are queried, rendered and saved in the same way.
 
 Most architectures store features at the nodes of grids, planes or lines. The features of a point are interpolated linearly.
 In `mlp` and `cam`, the features are sines and cosines of the coordinates instead. The main network maps the features to the
-value of the field. In a radiance field, it maps them to a latent vector of 16 numbers, the first of which gives the density.
-The colour network maps the latent vector and the direction to a colour. `voxels` has no networks and interpolates the values
-themselves. Moving fields have time as one more axis.
+value of the field. In a radiance field, it maps the features to a latent vector of 16 numbers. The first number gives the
+density. The colour network maps the latent vector and the viewing direction to a colour. `voxels` has no network. It stores
+values at the nodes and interpolates them: densities and spherical-harmonic coefficients in a radiance field, and values of the
+field otherwise. Moving fields (moving scenes and videos) have time as an additional axis.
 
-The tables of options list the defaults for still scenes. For other sources, polyfield adapts options that are not set.
-`python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
+The tables of options list the defaults for still scenes. For other sources, polyfield chooses other values for some of the
+options that are not set. `python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
 """
 _MEASURED = """## At equal size and equal time
 
-Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. Other options have their default values.
-The results are those of `polyfield eval`. A fused kernel computes a whole training step in one call. Architectures with a fused
-kernel take more steps in a short fit. `cam` and `rbf` have no fused kernel.
+Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. N and S are given below each table. Other
+options have their default values, but the photographs of `lego` are downscaled by 4. `dB` is the PSNR (for a scene, the mean of
+the test views), as computed by `polyfield eval`. `preparation, s` is the time before the first training step.
+
+A fused kernel computes a whole training step in one call. `cam` and `rbf` have no fused kernel, so they take fewer steps in the
+same time. For `mlp`, `--bytes` tries only widths up to 64, so its fields are smaller than N bytes. Architectures without a row
+have not been measured.
 """
 
 
@@ -68,8 +73,10 @@ def _measured(source: str, records: Sequence[dict[str, Any]]) -> str:
         group = [record for record in found if record["inputs"]["options"]["of"] == name]
         group.sort(key=lambda record: record["inputs"]["options"]["order"])
         rows = [{k: v for k, v in row.items() if k != "source"} for record in group for row in record["rows"]]
-        notes = "".join(dict.fromkeys(f"* {note}\n" for record in group for note in record["notes"]))
-        parts.append(f"### {source.capitalize()}: {name}\n\n{table(rows)}\n{notes}")
+        notes = dict.fromkeys(note for record in group for note in record["notes"])
+        notes |= dict.fromkeys(f"measured on {machine(record)}" for record in group)
+        listed = "".join(f"* {note}\n" for note in notes)
+        parts.append(f"### {source.capitalize()}: {name}\n\n{table(rows)}\n{listed}")
     return "\n".join(parts)
 
 

@@ -21,15 +21,17 @@ from polyfield.rendering.fused import FusedField
 
 _TRIED = 8  # random points of a cell that decide whether it is occupied, beside its corners
 _INSET = 1 / 64  # of a cell, from its corners
+_FUSED_POINTS_AT_ONCE = 1 << 20  # a fused kernel keeps few numbers of a point
 _BRIGHTNESS = (0.2126, 0.7152, 0.0722)  # of linear RGB (ITU-R BT.709)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
-    """An axis-aligned box in the world. Raises PolyfieldError if a side is not positive."""
+    """An axis-aligned box in the world, or a part of one. Raises PolyfieldError if a side is not positive."""
 
     centre: tuple[float, float, float]
     half: tuple[float, float, float]
+    mask: Tensor | None = None  # (X, Y, Z) bool: which of the box's cells are part of it; all if None
 
     def __post_init__(self) -> None:
         numbers = torch.tensor((*self.centre, *self.half), dtype=torch.float64)
@@ -40,13 +42,18 @@ class Box:
 
     def holds(self, x: Tensor) -> Tensor:
         """Return whether points (N, 3) are inside, (N,) bool."""
-        offset = (x - x.new_tensor(self.centre)).abs()
-        return (offset < x.new_tensor(self.half)).all(-1)
+        offset, half = x - x.new_tensor(self.centre), x.new_tensor(self.half)
+        inside = (offset.abs() < half).all(-1)
+        if self.mask is None:
+            return inside
+        sizes = torch.tensor(self.mask.shape, device=x.device)
+        cell = ((offset / half + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
+        return inside & self.mask.to(x.device)[cell[:, 0], cell[:, 1], cell[:, 2]]
 
     def moved(self, by: tuple[float, float, float]) -> Box:
         """Return the box at another place."""
         x, y, z = (c + d for c, d in zip(self.centre, by))
-        return Box((x, y, z), self.half)
+        return replace(self, centre=(x, y, z))
 
 
 class RadianceView(Field):
@@ -56,7 +63,7 @@ class RadianceView(Field):
         """stored are the fields whose tensors it reads, if not those of `of`."""
         self.meaning = of.meaning
         self.stored: tuple[Field, ...] = stored or (of.stored if isinstance(of, RadianceView) else (of,))
-        self._device = of.device
+        self._device, self.points_at_once = of.device, of.points_at_once
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +78,7 @@ class RadianceView(Field):
         """Return whether anything may be at world points (N, 3), (N,) bool."""
 
     def features(self, points: Points) -> Features:
-        raw, _ = self.look(points, coloured=False)
+        raw, _ = self.look(Points(points.x, times=points.times), coloured=False)
         return Features(raw, raw[:, None])
 
     def head(self, features: Features, points: Points) -> FieldOutput:
@@ -96,13 +103,18 @@ class Whole(RadianceView):
             )
         self._field, self._occupied = field, context.occupancy
         self._fused = FusedField.of(field)
+        if self._fused:
+            self.points_at_once = _FUSED_POINTS_AT_ONCE
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
         if self._fused and not torch.is_grad_enabled():
             # Only where something may be: elsewhere the field has no meaningful values.
             occupied = self.occupied(points.x)
-            some = points[occupied]
+            everywhere = bool(occupied.all())
+            some = points if everywhere else points[occupied]
             vector, colour = self._fused.evaluate(some if coloured else Points(some.x))
+            if everywhere:
+                return vector[:, 0], colour
             return _spread(occupied, vector[:, 0], colour, self.lowest)
         features = self._field.features(points)
         assert features.raw is not None
@@ -124,6 +136,8 @@ class Erased(RadianceView):
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:
         left = ~self._box.holds(points.x)
+        if left.all():
+            return self._base.look(points, coloured)
         return _spread(left, *self._base.look(points[left], coloured), self.lowest)
 
     def occupied(self, x: Tensor) -> Tensor:
@@ -137,6 +151,7 @@ class Pasted(RadianceView):
         self, base: RadianceView, box: Box, other: RadianceView, by: tuple[float, float, float] = (0.0,) * 3
     ) -> None:
         super().__init__(base, base.stored + other.stored)
+        self.points_at_once = min(base.points_at_once, other.points_at_once)
         self._base, self._box, self._other = base, box, other
         # World coordinates of one field are those of the other but for their origins.
         self._from = torch.tensor(base.meaning.domain.origin, dtype=torch.float64)

@@ -13,6 +13,7 @@ import torch
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.distill import teacher_points, teacher_rays
+from polyfield.distill.edited import RadianceView
 from polyfield.distill.effort import uses
 from polyfield.distill.options import Conversion
 from polyfield.distill.poses import Poses, around
@@ -81,8 +82,10 @@ class RadianceConversion(ConversionTask):
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or _stages(field)
-            self.head_copied = self.conversion.init_head and copy_head(self.taught.field, field)
-            if any(term.part == "features" for term in terms) and not self.head_copied:
+            self.head_copied = self.conversion.init_head and copy_head(_head_of(self.taught.field), field)
+            # An edited field has no latent vectors of its own.
+            latent = self.head_copied and not isinstance(self.taught.field, RadianceView)
+            if any(term.part == "features" for term in terms) and not latent:
                 raise PolyfieldError(
                     "loss: features cannot be compared, because the two colour networks' latent vectors differ in meaning; "
                     "keep init_head and give the student a colour network of the teacher's shape"
@@ -107,7 +110,7 @@ class RadianceConversion(ConversionTask):
                 )
 
             stages: list[tuple[float, Objective]] = []
-            if first > 0 and self.head_copied:  # latent vectors then mean the same
+            if first > 0 and latent:  # latent vectors then mean the same
                 densities = [term for term in terms if term.part == "raw"]
                 stages.append((first, points(*densities, Term("features", "squares"))))
             if second > 0:
@@ -194,6 +197,11 @@ class RadianceConversion(ConversionTask):
             "random views; the teacher, the student, and their difference times eight",
             "against-teacher.png",
         )
+
+
+def _head_of(teacher: Field) -> Field:
+    """Return the field whose colour network a student starts with: of an edited field, the one that was edited first."""
+    return teacher.stored[0] if isinstance(teacher, RadianceView) else teacher
 
 
 def _stages(field: StoredField) -> tuple[float, float]:

@@ -15,10 +15,10 @@ from polyfield.fields.context import FieldContext
 from polyfield.fields.occupied import occupied_at
 from polyfield.kernels import transmittance
 from polyfield.rendering.fused import LEAST_TRANSMITTANCE, FusedField
-from polyfield.rendering.radiance.rendering import render_rays, sample_points
+from polyfield.rendering.radiance.rendering import lit_density, render_rays, sample_points
 from polyfield.rendering.radiance.sampling import MarchingSampler, sampler_of
 
-_RAYS_AT_ONCE = 4096  # of a teacher without a fused kernel
+_FIRST_RAYS = 4096  # of a picture, of a teacher without a fused kernel
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,14 @@ class Teacher:
             _, colour, opacity, _ = self._fused.render(rays, jitter, self.sampler)
             parts = [torch.cat((colour, opacity[:, None]), 1)]
         else:
-            parts = []
-            for first in range(0, len(rays), _RAYS_AT_ONCE):
-                some = slice(first, first + _RAYS_AT_ONCE)
+            parts, first, count = [], 0, _FIRST_RAYS
+            while first < len(rays):
+                some = slice(first, first + count)
                 seen = render_rays(self.field, rays[some], self.sampler, jitter=jitter[some])
                 parts.append(torch.cat((seen.colour, seen.opacity[:, None]), 1))
+                first += count
+                # As many rays as have `points_at_once` samples, if they have as many as these.
+                count = max(count * self.field.points_at_once // max(seen.evaluated, 1), 1)
         self.seconds += time.perf_counter() - start
         return torch.cat(parts)
 
@@ -75,15 +78,15 @@ class Teacher:
         """Return what the field says at the samples that light reaches."""
         start = time.perf_counter()
         samples = self.sampler(rays, jitter)
-        points = sample_points(rays, samples)
-        density = self.field.density(self._raw(points))
+        density, _ = lit_density(lambda points: self.field.density(self._raw(points)), rays, samples)
         light = transmittance(samples, density)
         lit = light > LEAST_TRANSMITTANCE
-        weight = light[lit] * -torch.expm1(-density[lit] * samples.dt[lit])
-        points = points[lit]
+        samples = samples.select(lit)
+        weight = light[lit] * -torch.expm1(-density[lit] * samples.dt)
+        points = sample_points(rays, samples)
         vector, colour = self._values(points)
         self.seconds += time.perf_counter() - start
-        return Answers(points, samples.ray[lit], vector[:, :1], colour, vector, weight)
+        return Answers(points, samples.ray, vector[:, :1], colour, vector, weight)
 
     @torch.no_grad()
     def values(self, points: Points) -> tuple[Tensor, Tensor | None]:

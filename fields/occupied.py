@@ -18,6 +18,9 @@ def occupied_at(occupancy: Tensor, local: Tensor) -> Tensor:
     finite = torch.isfinite(local).all(-1)
     local = torch.where(finite[:, None], local, 0.0)
     far = local.abs().amax(-1)
+    if cascades == 1:
+        index = ((local + 1) * (cells / 2)).long().clamp(0, cells - 1)
+        return occupancy[0, index[:, 2], index[:, 1], index[:, 0]] & (far <= 1) & finite
     cascade = torch.log2(far.clamp(min=1.0)).ceil().long()
     held = cascade.clamp(max=cascades - 1)
     index = ((local / torch.exp2(held.float())[:, None] + 1) * (cells / 2)).long().clamp(0, cells - 1)

@@ -148,7 +148,7 @@ class StoredField(nn.Module, Field):
             if name in parameters and self._is_quantised(parameters[name]):
                 stored[name], stored[name + SCALES_OF] = quantised(tensor, table=name in tables)
             else:
-                stored[name] = tensor.clamp(-_MOST_HALF, _MOST_HALF).half() if name in tables else tensor
+                stored[name] = _half(tensor) if name in tables else tensor
         return stored
 
     def _is_quantised(self, parameter: Tensor) -> bool:
@@ -156,3 +156,10 @@ class StoredField(nn.Module, Field):
 
     def _tables(self) -> set[str]:
         return {name for group in self.parameter_groups() if group.half for name in group.parameters}
+
+
+def _half(tensor: Tensor) -> Tensor:
+    """Return a table in half precision, clamped to its range."""
+    if tensor.is_meta:  # torch.clamp would import torch._dynamo, which takes a second
+        return tensor.half()
+    return tensor.clamp(-_MOST_HALF, _MOST_HALF).half()

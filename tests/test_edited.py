@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,26 @@ def test_the_grid_of_an_edit_has_what_is_left(base):
     assert not grid[6:10, 6:10, 2:6].any() and int((~grid).sum()) == 4**3
 
 
+def test_a_mask_erases_only_its_cells_of_the_box(base):
+    mask = torch.zeros(2, 1, 4, dtype=torch.bool)
+    mask[1, 0, 0] = True  # the upper half along x, the lowest quarter along z
+    erased = Erased(base, Box(LEFT.centre, LEFT.half, mask))
+    at = points(LEFT)
+    marked = (at.x[:, 0] > -0.5) & (at.x[:, 2] < -0.125)
+    assert 0 < int(marked.sum()) < len(marked)
+    assert torch.equal(erased.occupied(at.x), ~marked)
+    assert torch.equal(seen(erased, at).raw, torch.where(marked, -15.0, seen(base, at).raw))
+    assert erased.occupied(points().x[~LEFT.holds(points().x)]).all()
+
+
+def test_a_mask_moves_with_its_box(base):
+    mask = torch.zeros(2, 1, 1, dtype=torch.bool)
+    mask[0] = True
+    there = Box(LEFT.centre, LEFT.half, mask).moved((0.9, 0.1, 0.0))
+    at = points(LEFT)
+    assert torch.equal(there.holds(at.x + torch.tensor((0.9, 0.1, 0.0))), at.x[:, 0] < -0.5)
+
+
 @pytest.mark.parametrize("half", [(0.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (-1.0, 1.0, 1.0)])
 def test_a_box_without_a_side_is_refused(half):
     with pytest.raises(PolyfieldError, match="three half sizes above 0"):
@@ -109,6 +130,26 @@ def test_a_box_without_a_side_is_refused(half):
 
 
 class TestRuns:
+    def test_a_mask_is_read_from_a_volume(self, stored, tmp_path):
+        mask = np.zeros((4, 2, 2), np.uint8)  # (Z, Y, X), as the file has it
+        mask[0, :, 1] = 1
+        np.save(tmp_path / "mask.npy", mask)
+        box = (*LEFT.centre, *LEFT.half)
+        run = polyfield.edit(stored, erase=box, mask=tmp_path / "mask.npy", out=tmp_path / "edited")
+        at, field = points(LEFT), polyfield.load(run)
+        marked = (at.x[:, 0] > -0.5) & (at.x[:, 2] < -0.125)
+        assert torch.equal(field.occupied(at.x), ~marked)
+        np.save(tmp_path / "mask.npy", 1 - mask)
+        with pytest.raises(PolyfieldError, match=r"mask\.npy has changed since it was edited"):
+            polyfield.load(run)
+
+    def test_a_mask_of_colours_is_refused(self, stored, tmp_path):
+        np.save(tmp_path / "mask.npy", np.ones((4, 4, 4, 3), np.uint8))
+        box = (*LEFT.centre, *LEFT.half)
+        with pytest.raises(PolyfieldError, match="has 3 channels; expected a mask of one channel"):
+            polyfield.edit(stored, erase=box, mask=tmp_path / "mask.npy", out=tmp_path / "edited")
+        assert not (tmp_path / "edited").exists()
+
     @pytest.fixture
     def stored(self, tmp_path):
         path = tmp_path / "scene.field"

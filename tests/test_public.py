@@ -109,6 +109,17 @@ def test_importing_is_fast_and_loads_no_torch():
     assert min(float(took) for took, *_ in found) < 0.3
 
 
+def test_a_fit_loads_no_compiler():
+    """Importing torch._dynamo takes a second. A clamp on the meta device does it."""
+    code = (
+        "import sys, tempfile, polyfield\nwith polyfield.quiet(), tempfile.TemporaryDirectory() as folder:\n"
+        "    polyfield.fit('demo', steps=2, downscale=4, out=f'{folder}/run')\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == "False\n"
+
+
 def test_the_function_is_not_hidden_by_a_module():
     """`polyfield.fit` and `polyfield.render` stay functions whatever has been imported."""
     importlib.import_module("polyfield.fitting.fit")

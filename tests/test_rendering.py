@@ -10,10 +10,11 @@ from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, Field, FieldOutput, Meaning, Traits
 from polyfield.fields.points import Features
-from polyfield.kernels import march
+from polyfield.kernels import march, transmittance
+from polyfield.rendering.fused import LEAST_TRANSMITTANCE
 from polyfield.rendering.radiance.occupancy import OccupancyGrid
 from polyfield.rendering.radiance.pictures import RadiancePictures
-from polyfield.rendering.radiance.rendering import render_rays
+from polyfield.rendering.radiance.rendering import lit_density, render_rays, sample_points
 from polyfield.rendering.radiance.sampling import (
     Lattice,
     MarchingSampler,
@@ -82,11 +83,22 @@ def test_depth_is_the_distance_along_the_ray():
     torch.testing.assert_close(result.depth, torch.tensor([4.0, 5 - 0.8]), atol=6e-3, rtol=0)
 
 
-def test_what_is_behind_an_opaque_surface_is_not_shaded():
+def test_what_is_behind_an_opaque_surface_is_neither_evaluated_nor_shaded():
     with torch.enable_grad():
         dense = render_rays(Ball(BOX, 1.0, 1e4), rays_at([0.0]), SAMPLERS["marching"])
         thin = render_rays(Ball(BOX, 1.0, 1e-3), rays_at([0.0]), SAMPLERS["marching"])
-    assert dense.evaluated == thin.evaluated and dense.shaded < thin.shaded / 1.5
+    assert dense.evaluated == 256 < thin.evaluated == 800 and dense.shaded < thin.shaded / 1.5
+
+
+@pytest.mark.parametrize("density", [0.01, 3.0, 1e4])
+def test_the_densities_of_lit_samples_are_those_of_all_samples(density):
+    field, rays = Ball(BOX, 1.0, density), rays_at([0.0, 0.3, 0.9, 1.2, 3.0])
+    samples = SAMPLERS["marching"](rays, torch.linspace(0, 0.9, len(rays)))
+    every = field.density(field.raw(sample_points(rays, samples)))
+    found, evaluated = lit_density(lambda points: field.density(field.raw(points)), rays, samples)
+    lit = transmittance(samples, every) > LEAST_TRANSMITTANCE
+    assert torch.equal(transmittance(samples, found) > LEAST_TRANSMITTANCE, lit)
+    assert torch.equal(found[lit], every[lit]) and int(lit.sum()) <= evaluated <= len(samples)
 
 
 def test_an_empty_grid_gives_an_empty_picture():

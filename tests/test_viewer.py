@@ -88,6 +88,16 @@ class TestDoor:
         assert get(door, "/", Cookie=cookie.split(";")[0]).status == 200
         assert get(door, "/", Cookie="polyfield-1=x; " + cookie.split(";")[0]).status == 200
 
+    def test_only_a_page_that_is_loaded_announces_a_browser(self):
+        came = []
+        door = Door(port=0, coming=lambda: came.append(True))
+        try:
+            token = door.link.split("?")[1]
+            assert get(door, "/").status == 403 and not came
+            assert get(door, f"/?{token}").status == 200 and came == [True]
+        finally:
+            door.close()
+
     @pytest.mark.parametrize(
         "host",
         [
@@ -236,6 +246,16 @@ class TestPainter:
         with pytest.raises(KeyboardInterrupt):
             painter.paint()
         assert order.done.is_set() and order.error is not None
+
+    def test_a_browser_that_loads_the_page_is_expected_until_its_first_picture(self, subject, monkeypatch):
+        painter = Painter([subject])
+        assert not painter.expecting
+        painter.expect()
+        assert painter.expecting
+        assert self.shown(painter, look_of(subject)) and not painter.expecting
+        painter.expect()
+        monkeypatch.setattr("polyfield.viewer.painter._LOADING", 0.0)  # nobody waits longer than this
+        assert not painter.expecting
 
     def test_an_error_of_one_look_is_told_and_others_go_on(self, subject, monkeypatch):
         def fails(*_) -> None:

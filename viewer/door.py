@@ -33,8 +33,19 @@ class Door:
     The token comes in the link, and then as a cookie that only this server's pages send.
     """
 
-    def __init__(self, host: str = LOOPBACK, port: int = 0, title: str = "polyfield") -> None:
-        """Listen on a port or the next free one, or on any if it is 0. Raises PolyfieldError if the address cannot be listened on."""
+    def __init__(
+        self,
+        host: str = LOOPBACK,
+        port: int = 0,
+        title: str = "polyfield",
+        *,
+        coming: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen on a port or the next free one, or on any if it is 0. Raises PolyfieldError if the address cannot be listened on.
+
+        coming is called when a browser loads the page.
+        """
+        self._coming = coming
         self._token = secrets.token_urlsafe(24)
         self._host = host
         port = _free_port(host, port)
@@ -75,6 +86,8 @@ class Door:
                     return connection.respond(HTTPStatus.FORBIDDEN, _REFUSED.decode())
                 response: Response | None = pages(connection, request)
                 if response is not None:
+                    if urlsplit(request.path).path == "/":
+                        self._coming()
                     response.headers["Set-Cookie"] = (
                         f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
                     )

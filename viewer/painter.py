@@ -20,6 +20,7 @@ from polyfield.viewer.subject import Photographs, Subject
 _FRAME = 0.09  # seconds that a picture may take while the camera moves, or a field is fitted
 _RECENT = 3.0  # seconds after a browser's wish during which its pictures are urgent
 _NEW = 15.0  # and after it has come
+_LOADING = 4.0  # seconds at most from a browser's loading of the page to its first picture
 _COARSEST = 128  # rows
 _FINER = 2.0  # times as many rows in the next picture
 _LINE = 0.4  # grey of the line between two sides
@@ -86,9 +87,19 @@ class Painter:
         self._orders: list[Order | Sections] = []
         self._wanted = threading.Condition()
         self._closed = False
+        self._expected = -math.inf  # when a browser that has no picture yet loaded the page
         self._speeds: dict[str, float] = {}  # rows times columns a second, of each layer
 
     # -- asking
+
+    def expect(self) -> None:
+        """Note that a browser loads the page."""
+        self._expected = time.monotonic()
+
+    @property
+    def expecting(self) -> bool:
+        """Whether a browser has loaded the page and waits for its first picture."""
+        return time.monotonic() - self._expected < _LOADING
 
     def add(self, canvas: Canvas) -> None:
         with self._wanted:
@@ -188,6 +199,7 @@ class Painter:
                 self._learn(look, rows, time.perf_counter() - start)
             canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
             canvas.show(picture, rows >= look.full)
+            self._expected = -math.inf
             if rows >= look.full and look.beside != ALONE:
                 canvas.tell(self._compared(look, rows, check))
         except _Stale:

@@ -38,7 +38,7 @@ class Viewer:
         self._training = training
         self._title = " and ".join(subject.name for subject in subjects)
         self._browsers: dict[int, Browser] = {}
-        self._door = Door(host, port, f"polyfield: {self._title}")
+        self._door = Door(host, port, f"polyfield: {self._title}", coming=self.painter.expect)
         self._place_camera(subjects[0])
         self._door.server.on_client_connect(self._arrived)
         self._door.server.on_client_disconnect(self._left)

@@ -39,13 +39,13 @@ class CamOptions(MlpOptions):
         "time",
         "position+time",
         "direction+time",
-        about="coordinates of the grid that scales and shifts the hidden layers",
+        about="coordinates at which a grid is interpolated; the interpolated values scale and shift the hidden layers",
     )
     norm: str = choice(
         "point",
         "none",
         "ray",
-        about="what a hidden layer is normalised over: the channels of a point, nothing, or the channels of all samples of a ray",
+        about="values over which the outputs of a hidden layer are normalised: all channels of a point (`point`), all channels of all samples of a ray (`ray`), or no normalisation (`none`)",
     )
     channels: str = choice(
         "scalar",
@@ -54,7 +54,10 @@ class CamOptions(MlpOptions):
     )
     nodes: int = option(32, 4096, "nodes of the grid along each axis of space", least=2)
     angle_nodes: int = option(
-        10, 4096, "nodes of the grid along the azimuth of directions; the elevation has half as many", least=2
+        10,
+        4096,
+        "nodes of the grid along the azimuth of the direction; the elevation has half as many",
+        least=2,
     )
     time_nodes: int = option(5, 4096, "nodes of the grid along time", least=2)
 
@@ -194,7 +197,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
-    advice="For better quality than `mlp` at equal width and steps. A step takes two to seven times as long.",
+    advice="For better quality than `mlp` at equal width and with the same number of training steps. On images and still scenes, a step takes two to seven times as long.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

@@ -13,8 +13,10 @@ from polyfield.fields.parts.growing import GrowingTables
 
 @dataclass(frozen=True)
 class CpOptions(NetworkOptions):
-    resolution: int = option(256, 1 << 14, "nodes along an axis, at the end of the fit", least=2)
-    rank: int = option(96, 1024, "number of products; each multiplies one line per axis")
+    resolution: int = option(
+        256, 1 << 14, "nodes along each axis at the end of the fit; the fit starts with fewer nodes", least=2
+    )
+    rank: int = option(96, 1024, "number of products; each product multiplies one line per axis")
 
 
 class Cp(GrowingTables):

@@ -14,15 +14,15 @@ from polyfield.kernels import Levels
 
 @dataclass(frozen=True)
 class HashGridOptions(NetworkOptions):
-    levels: int = option(8, 32, "number of resolutions")
-    features: int = option(4, 8, "number of features of a table entry")
+    levels: int = option(8, 32, "number of levels of different resolution")
+    features: int = option(4, 8, "features per table entry")
     log2_size: int = option(
         19,
         26,
-        "base-2 logarithm of the largest number of entries of a level; levels with more nodes are hashed",
+        "base-2 logarithm of the largest number of table entries per level; levels with more nodes are hashed",
     )
-    coarsest: int = option(16, 1 << 16, "nodes along an axis at the coarsest level", least=2)
-    finest: int = option(1024, 1 << 16, "nodes along an axis at the finest level", least=2)
+    coarsest: int = option(16, 1 << 16, "nodes along each axis of the coarsest level", least=2)
+    finest: int = option(1024, 1 << 16, "nodes along each axis of the finest level", least=2)
     time_nodes: int = option(
         12, 1 << 12, "largest number of nodes along the time axis, for moving fields", least=2
     )
@@ -63,7 +63,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="hashgrid",
     paper="Mueller, Evans, Schied, Keller 2022: Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
-    advice="The default, except for videos. It is often among the best in a short fit to a scene, shape or image.",
+    advice="The default for all sources except videos. In short fits to scenes, shapes and images, it is often among the best architectures.",
     options=HashGridOptions,
     encoding=HashGrid,
     size_option="log2_size",

@@ -15,11 +15,13 @@ from polyfield.kernels import Levels
 
 @dataclass(frozen=True)
 class KPlanesOptions(NetworkOptions):
-    levels: int = option(3, 16, "number of resolutions")
-    coarsest: int = option(64, 1 << 14, "nodes along an axis at the coarsest level", least=2)
-    finest: int = option(256, 1 << 14, "nodes along an axis at the finest level", least=2)
-    features: int = option(16, 256, "number of features of a node")
-    time_nodes: int = option(12, 1 << 12, "nodes along the time axis, for moving fields", least=2)
+    levels: int = option(3, 16, "number of levels of different resolution")
+    coarsest: int = option(64, 1 << 14, "nodes along each axis of the coarsest level", least=2)
+    finest: int = option(256, 1 << 14, "nodes along each axis of the finest level", least=2)
+    features: int = option(16, 256, "features per node")
+    time_nodes: int = option(
+        12, 1 << 12, "largest number of nodes along the time axis, for moving fields", least=2
+    )
 
 
 class KPlanes(Tables):
@@ -50,7 +52,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="kplanes",
     paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
-    advice="For moving scenes and videos, and for planes that can be inspected as images. The default for videos.",
+    advice="The default for videos. Also for moving scenes, and for planes that can be inspected as images. The features of all planes of a level are multiplied.",
     options=KPlanesOptions,
     encoding=KPlanes,
     size_option="finest",

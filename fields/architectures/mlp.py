@@ -24,12 +24,12 @@ from polyfield.fields.stored import Group
 @dataclass(frozen=True)
 class MlpOptions(NetworkOptions):
     frequencies: int = option(
-        8, 16, "octaves of sines and cosines of the coordinates; unused if the activation is a sine"
+        8, 16, "number of octaves of sines and cosines of the coordinates; unused if the activation is `sine`"
     )
     fourier: int = option(
         0,
         4096,
-        "number of random frequencies (Fourier features) that replace the octaves; with 0, the octaves are used",
+        "number of random frequencies (Fourier features) that replace the octaves; 0 keeps the octaves",
         least=0,
     )
     sigma: int = option(
@@ -81,7 +81,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="mlp",
     paper="Mildenhall, Srinivasan, Tancik et al. 2020: NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis",
-    advice="For the smallest files and for smooth signals. Fits take longer than those of grids and planes.",
+    advice="For the smallest files and for smooth signals. Fits take longer than fits of grids and planes.",
     options=MlpOptions,
     encoding=Mlp,
     size_option="width",

@@ -33,29 +33,29 @@ class RbfOptions(NetworkOptions):
     features: int = option(
         16,
         64,
-        "number of features of a kernel; for radiance always 15, the size of the latent vector without the density",
+        "features per kernel; radiance always has 15, because the kernels do not change the density",
     )
     shape: str = choice(
         "inverse",
         "linear",
-        about="value of a kernel, with lengths in units of its width: 1 / (1 + d^2) at a distance d, or the product of max(0, 1 - |x|) over the coordinates x of the offset",
+        about="function of the offset from the centre of a kernel, in units of its width. `inverse`: 1 / (1 + d^2) at distance d. `linear`: the product of max(0, 1 - abs(x)) over the coordinates x of the offset",
     )
     sines: str = choice(
         "none",
         "both",
         "kernels",
         "network",
-        about="where sines of many frequencies are applied: nowhere, to kernels and in the network, only to kernels, or only in the network; radiance allows only `none`",
+        about="where sines of many frequencies are applied: nowhere (`none`), to the values of the kernels (`kernels`), to the outputs of the first layer of the network (`network`), or to `both`. Radiance allows only `none`",
     )
-    levels: int = option(8, 32, "number of resolutions of the hash grid beside the kernels")
-    grid_features: int = option(4, 8, "number of features of a grid entry")
+    levels: int = option(8, 32, "number of levels of the hash grid that is used together with the kernels")
+    grid_features: int = option(4, 8, "features per table entry of the grid")
     entries: int = option(
         16,
         256,
-        "limit of the entries of a grid level, as a multiple of the number of kernels, rounded up to a power of two",
+        "largest number of table entries of a grid level per kernel; the product with `kernels` is rounded up to a power of two",
     )
-    coarsest: int = option(16, 1 << 16, "nodes along an axis at the coarsest level", least=2)
-    finest: int = option(1024, 1 << 16, "nodes along an axis at the finest level", least=2)
+    coarsest: int = option(16, 1 << 16, "nodes along each axis of the coarsest level of the grid", least=2)
+    finest: int = option(1024, 1 << 16, "nodes along each axis of the finest level of the grid", least=2)
 
 
 class Grid(Tables):
@@ -145,7 +145,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="rbf",
     paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
-    advice="For images and shapes with uneven detail, if file size matters more than fitting time.",
+    advice="For images and shapes with uneven detail, if file size matters more than fitting time. It stores no moving fields.",
     options=RbfOptions,
     encoding=_encoding,
     size_option="kernels",

@@ -22,10 +22,13 @@ from polyfield.kernels import Levels
 
 @dataclass(frozen=True)
 class TriplaneOptions(NetworkOptions):
-    resolution: int = option(256, 1 << 14, "nodes along an axis", least=2)
-    features: int = option(16, 256, "number of features of a node")
+    resolution: int = option(256, 1 << 14, "nodes along each axis of a plane", least=2)
+    features: int = option(16, 256, "features per node")
     frequencies: int = option(
-        0, 16, "octaves of sines and cosines of the coordinates, concatenated with the features", least=0
+        0,
+        16,
+        "octaves of sines and cosines of the coordinates that are concatenated with the features",
+        least=0,
     )
 
 
@@ -57,7 +60,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="triplane",
     paper="Chan, Lin, Chan et al. 2022: Efficient Geometry-aware 3D Generative Adversarial Networks",
-    advice="For fields that other networks take as input. Axis-aligned planes hold the features.",
+    advice="For fields that other networks take as input. Axis-aligned planes store the features, and the features of all planes are summed.",
     options=TriplaneOptions,
     encoding=Triplane,
     size_option="resolution",

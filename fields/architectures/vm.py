@@ -12,7 +12,9 @@ from polyfield.fields.parts.growing import GrowingTables
 
 @dataclass(frozen=True)
 class VmOptions(NetworkOptions):
-    resolution: int = option(192, 1 << 14, "nodes along an axis, at the end of the fit", least=2)
+    resolution: int = option(
+        192, 1 << 14, "nodes along each axis at the end of the fit; the fit starts with fewer nodes", least=2
+    )
     rank: int = option(
         16, 256, "number of products of a plane and a line, for each of the three ways to split the axes"
     )
@@ -35,7 +37,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="vm",
     paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
-    advice="For small files of high quality, if a longer fit is acceptable.",
+    advice="For small files of high quality, if a longer fit is acceptable. It needs three axes, so it stores neither images nor moving scenes.",
     options=VmOptions,
     encoding=Vm,
     size_option="resolution",

@@ -18,12 +18,12 @@ from polyfield.fields.parts.trunk import CodeTrunk
 
 @dataclass(frozen=True)
 class VoxelOptions:
-    rows: int = option(1 << 18, 1 << 26, "largest number of nodes that are stored", least=28)
-    nodes: int = option(256, 512, "largest number of nodes along an axis, for radiance", least=3)
+    rows: int = option(1 << 18, 1 << 26, "largest number of stored nodes", least=28)
+    nodes: int = option(256, 512, "largest number of nodes along each axis, for radiance", least=3)
     degree: int = option(
         2,
         4,
-        "number of bands of the spherical harmonics, for radiance: degree^2 coefficients for each channel",
+        "number of bands of the spherical harmonics, for radiance; a node stores degree^2 coefficients per channel",
     )
 
 
@@ -56,7 +56,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
-    advice="For fields without a network, and for conversions in seconds. A query is one interpolation. Spherical harmonics give the colours.",
+    advice="For fields without a network, and for conversions that take a few seconds. Spherical harmonics give the colours. It stores no moving fields.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,11 @@ from polyfield.fields.points import FieldOutput
 from polyfield.kernels import RaySamples, composite, transmittance
 from polyfield.rendering.fused import LEAST_SHARE, LEAST_TRANSMITTANCE
 from polyfield.rendering.radiance.sampling import MarchingSampler, Sampler, refuse_culling
+
+_BLOCK = 16  # samples of a ray whose density is evaluated at first; later blocks are larger
+_DARK = 1e-3 - math.log(
+    LEAST_TRANSMITTANCE
+)  # the optical depth at which light has ended, whatever the rounding
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,34 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
         jitter = torch.full((len(rays),), 0.5, device=rays.origins.device)
     samples = sampler(rays, jitter)
     # Of a field that is not pointwise, the samples of a ray go through it together.
-    in_two_passes = torch.is_grad_enabled() and field.traits.pointwise
-    return (_render_lit if in_two_passes else _render_visible)(field, rays, samples)
+    return (_render_lit if field.traits.pointwise else _render_visible)(field, rays, samples)
+
+
+@torch.no_grad()
+def lit_density(evaluate: Callable[[Points], Tensor], rays: Rays, samples: RaySamples) -> tuple[Tensor, int]:
+    """Return densities (C,) at samples, and how many of them were evaluated.
+
+    evaluate returns the densities (N,) of a pointwise field at points without directions. A ray is evaluated in blocks of samples, from front to back, until its light has ended. The density of all later samples
+    is 0.
+    """
+    density = torch.zeros_like(samples.t)
+    depth = torch.zeros_like(rays.origins[:, 0])  # optical
+    ray = samples.counts.nonzero()[:, 0]
+    first, evaluated = 0, 0
+    while len(ray):
+        block = max(_BLOCK, first)
+        counts = (samples.counts[ray] - first).clamp(max=block)
+        starts = samples.offsets[ray] + first - (counts.cumsum(0) - counts)
+        index = torch.repeat_interleave(starts, counts)
+        index += torch.arange(len(index), device=index.device)
+        along = samples.ray[index]
+        x = rays.origins[along] + samples.t[index, None] * rays.directions[along]
+        times = None if rays.times is None else rays.times[along]
+        density[index] = evaluate(Points(x, times=times))
+        depth.index_add_(0, along, density[index] * samples.dt[index])
+        first, evaluated = first + block, evaluated + len(index)
+        ray = ray[(samples.counts[ray] > first) & (depth[ray] < _DARK)]
+    return density, evaluated
 
 
 def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, Tensor, Tensor]:
@@ -73,14 +106,12 @@ def _lit(rays: Rays, samples: RaySamples, density: Tensor) -> tuple[RaySamples, 
 
 
 def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """Return a rendering with gradients.
+    """Return a rendering of a pointwise field, with gradients if they are enabled.
 
-    The density of all samples is evaluated without gradients, then the whole field at samples that can be
-    seen.
+    Densities are evaluated without gradients, then the whole field at samples that can be seen.
     """
-    evaluated = len(samples)
     with torch.no_grad():
-        density = field.density(field.raw(sample_points(rays, samples)))
+        density, evaluated = lit_density(lambda points: field.density(field.raw(points)), rays, samples)
         samples, lit, kept = _lit(rays, samples, density)
     points = sample_points(rays, samples)[kept]
     output = field.head(field.features(points), points)
@@ -88,7 +119,7 @@ def _render_lit(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
 
 
 def _render_visible(field: Field, rays: Rays, samples: RaySamples) -> Rendering:
-    """Return a rendering, with gradients if they are enabled.
+    """Return a rendering of any field, with gradients if they are enabled.
 
     The features of all samples are evaluated once, and colours only for samples that can be seen.
     """
