@@ -38,7 +38,10 @@ def parse(name: str, kind: type, given: Mapping[str, Any]) -> Any:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in given.items():
         if key not in known:
-            raise PolyfieldError(f"{name}: option {key!r:.80} is unknown; expected one of {', '.join(known)}")
+            spaced = "; write --options NAME VALUE, with a space" if "=" in str(key) else ""
+            raise PolyfieldError(
+                f"{name}: option {key!r:.80} is unknown; expected one of {', '.join(known)}{spaced}"
+            )
         if names := known[key].metadata.get("names"):
             if value not in names:
                 raise PolyfieldError(

@@ -19,6 +19,7 @@
 #include <new>
 
 #include "bindings.hpp"
+#include "marched.hpp"
 #include "occupancy.hpp"
 #include "pool.hpp"
 
@@ -132,16 +133,15 @@ NB_MODULE(_core, m) {
 
     bind_rbf(m);
 
-    m.def("march", [](Floats origins, Floats directions, Floats near, Floats far, Floats jitter, float step, float cone,
-                      const OccupancyOf& grid, Integers counts, std::optional<Integers> offsets,
-                      std::optional<Floats> t, std::optional<Floats> dt) {
-        Call call;
-        kernels->march(rays_of(origins, directions, near, far, jitter, step, cone), grid.grid, counts.data(),
-                       offsets ? offsets->data() : nullptr, t ? t->data() : nullptr, dt ? dt->data() : nullptr);
-    }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
-       "jitter"_a.noconvert(), "step"_a, "cone"_a, "grid"_a, "counts"_a.noconvert(),
-       "offsets"_a.noconvert().none() = nb::none(), "t"_a.noconvert().none() = nb::none(),
-       "dt"_a.noconvert().none() = nb::none());
+    nb::class_<MarchOf>(m, "March")
+        .def("__init__", [](MarchOf* self, Floats origins, Floats directions, Floats near, Floats far, Floats jitter,
+                            float step, float cone, const OccupancyOf& grid, Integers counts) {
+            new (self) MarchOf(*kernels, rays_of(origins, directions, near, far, jitter, step, cone), grid.grid,
+                               counts.data());
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
+           "jitter"_a.noconvert(), "step"_a, "cone"_a, "grid"_a, "counts"_a.noconvert())
+        .def("write", [](const MarchOf& self, Floats t, Floats dt) { self.write(t.data(), dt.data()); },
+             "t"_a.noconvert(), "dt"_a.noconvert());
 
     m.def("transmittance", [](Integers offsets, Integers counts, Floats density, Floats dt, Floats out) {
         Call call;

@@ -4,6 +4,8 @@
 #pragma once
 #include <cstdint>
 
+#include "pool.hpp"
+
 namespace polyfield {
 
 constexpr int MAX_AXES = 4;
@@ -76,6 +78,15 @@ struct Rays {
     const float* directions;  // (count, 3)
     const float *near, *far, *jitter;
     float step, cone;
+};
+
+constexpr int64_t MARCHED = 256;  // rays whose samples are kept together until all are counted
+
+// The samples of some rays, one after the other.
+struct Marched {
+    Buffer memory;
+    float* pairs = nullptr;  // (count, 2): t and dt
+    int64_t count = 0, capacity = 0;
 };
 
 // Rays as cameras give them: in the world, with directions of unit length, sampled from a distance `near` on.
@@ -211,8 +222,8 @@ struct Kernels {
                            int64_t count, float* to_weights);
     void (*rbf_to_points)(const RadialBasis&, const float* points, const int32_t* neighbours, const float* gradient,
                           int64_t count, float* to_points);
-    // With t null only counts (rays,) are written; else samples from offsets (rays,) on.
-    void (*march)(const Rays&, const Occupancy&, int64_t* counts, const int64_t* offsets, float* t, float* dt);
+    // Writes counts (rays,), and the samples of every MARCHED rays to one of `found`.
+    void (*march)(const Rays&, const Occupancy&, int64_t* counts, Marched* found);
     void (*transmittance)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* density,
                           const float* dt, float* out);
     void (*composite)(int64_t rays, const int64_t* offsets, const int64_t* counts, const float* t, const float* dt,

@@ -159,16 +159,24 @@ private:
     int64_t index_, end_;
 };
 
-static void march(const Rays& rays, const Occupancy& grid, int64_t* counts, const int64_t* offsets, float* t,
-                  float* dt) {
-    parallel_ranges(rays.count, 256, [&](int64_t first, int64_t last, int) {
+static inline void append(Marched& found, float t, float dt) {
+    if (found.count == found.capacity) {
+        found.capacity = found.capacity ? 2 * found.capacity : 4096;
+        found.pairs = static_cast<float*>(found.memory.reserve(size_t(found.capacity) * 2 * sizeof(float)));
+    }
+    float* pair = found.pairs + 2 * found.count++;
+    pair[0] = t, pair[1] = dt;
+}
+
+static void march(const Rays& rays, const Occupancy& grid, int64_t* counts, Marched* found) {
+    parallel_ranges(rays.count, MARCHED, [&](int64_t first, int64_t last, int) {
+        Marched& own = found[first / MARCHED];
         for (int64_t ray = first; ray < last; ++ray) {
             LocalRay local(rays.origins + ray * 3, rays.directions + ray * 3);
             Walk walk(local, {rays.near[ray], rays.far[ray]}, rays.jitter[ray], rays.step, rays.cone, grid);
-            int64_t count = 0;
-            for (; walk.next(grid); ++count)
-                if (t) t[offsets[ray] + count] = walk.t, dt[offsets[ray] + count] = walk.dt;
-            counts[ray] = count;
+            const int64_t before = own.count;
+            while (walk.next(grid)) append(own, walk.t, walk.dt);
+            counts[ray] = own.count - before;
         }
     });
 }

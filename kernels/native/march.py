@@ -1,4 +1,4 @@
-"""Marching. One pass counts the samples, and a second writes them at the counts' sums."""
+"""Marching. The samples are found in one pass, and then copied into tensors of their number."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def _march_one(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grid = _core.Occupancy(occupancy.view(torch.uint8))
     counts = torch.empty(len(origins), dtype=torch.int64)
-    rays = (origins, directions, near, far, jitter, step, cone, grid, counts)
-    _core.march(*rays)
-    offsets = counts.cumsum(0) - counts
+    found = _core.March(origins, directions, near, far, jitter, step, cone, grid, counts)
     t, dt = torch.empty(2, int(counts.sum()))
-    _core.march(*rays, offsets, t, dt)
+    found.write(t, dt)
     return t, dt, counts

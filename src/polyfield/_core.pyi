@@ -86,20 +86,22 @@ def rbf_backward(
     to_points: Tensor | None,
     /,
 ) -> None: ...
-def march(
-    origins: Tensor,
-    directions: Tensor,
-    near: Tensor,
-    far: Tensor,
-    jitter: Tensor,
-    step: float,
-    cone: float,
-    grid: Occupancy,
-    counts: Tensor,  # int64, and so are offsets
-    offsets: Tensor | None = None,
-    t: Tensor | None = None,
-    dt: Tensor | None = None,
-) -> None: ...
+
+class March:
+    def __init__(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        near: Tensor,
+        far: Tensor,
+        jitter: Tensor,
+        step: float,
+        cone: float,
+        grid: Occupancy,
+        counts: Tensor,  # int64
+    ) -> None: ...
+    def write(self, t: Tensor, dt: Tensor) -> None: ...
+
 def transmittance(offsets: Tensor, counts: Tensor, density: Tensor, dt: Tensor, out: Tensor, /) -> None: ...
 def composite(
     offsets: Tensor,
