@@ -62,7 +62,7 @@ def convert(
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
         The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None,
-        (0.02, 0.1) for fields with tables and (0.05, 1) for networks.
+        (0.02, 0.1) for fields with tables and (0.05, 0.8) for networks.
     hard
         What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
         Fang et al. 2024).
@@ -83,7 +83,7 @@ def convert(
     deterministic
         As in `fit`.
     out
-        The run's folder, which must not exist; ``runs/TEACHER-TO-N`` if None.
+        The run's folder, which must be new or empty; ``runs/TEACHER-TO-N`` if None.
     save_seconds
         Seconds between checkpoints.
     view
@@ -144,7 +144,7 @@ def convert(
         )
     if is_field(source) and signal is not None:
         raise PolyfieldError(
-            f"{shown(source)}: a field has its own signal; --signal is for functions only; omit it"
+            f"{shown(source)}: a field has its own signal; --signal is for functions and meshes only; omit it"
         )
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS

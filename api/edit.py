@@ -45,7 +45,7 @@ def edit(
         A volume (.npy, .npz, .nii or .tif) of one channel, stretched over each box. An edit changes only the voxels of its
         box where the mask is not 0. An array in a .npy file has the shape (Z, Y, X).
     out
-        The run's folder, which must not exist; ``runs/SOURCE-edited-N`` if None.
+        The run's folder, which must be new or empty; ``runs/SOURCE-edited-N`` if None.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def edit(
     record = {"of": str(path.resolve()), "sha256": sha256_of(path), "operations": operations}
     field, context = open_any(path, "cpu")
     with showing("editing") as progress:  # an edit that makes no sense is not written
-        applied(field, context, operations, "cpu", "edit")
+        applied(field, context, operations, "cpu", "")
         progress(1.0)
     name = path.resolve().name.removesuffix(".field")
     run = Run.create(

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from polyfield.api.opening import fitted
 from polyfield.api.report import say, showing
 from polyfield.api.results import plain
 from polyfield.api.tasks import open_again
@@ -75,7 +76,7 @@ def measured(run: Run, task: Task, took: dict[str, Any], device: str) -> dict[st
     from polyfield.export.pictures import sheet, write_png
     from polyfield.fitting.session import open_field
 
-    field, context = open_field(run.field_path, device)
+    field, context = open_field(fitted(run), device)
     with showing("evaluating") as progress:
         evaluation = task.evaluate(field, context, progress)
     result = plain({"run": str(run.path), **took, **evaluation.figures})

@@ -109,7 +109,7 @@ def save(field: Field, path: str | os.PathLike[str]) -> None:
 
     if not isinstance(field, StoredField):
         raise PolyfieldError(
-            "save: expected a field with tensors of its own, but an edited view has none; "
+            "save: expected a field with parameters of its own, but the field of an edited run has none; "
             "convert the edited run, and save the new field"
         )
     save_field(path, field, field.context)

@@ -99,7 +99,7 @@ def fit(
     deterministic
         On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for bit.
     out
-        The run's folder, which must not exist; ``runs/SOURCE-FIELD-N`` if None.
+        The run's folder, which must be new or empty; ``runs/SOURCE-FIELD-N`` if None.
     save_seconds
         Seconds between checkpoints.
     view

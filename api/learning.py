@@ -59,8 +59,8 @@ def check_fits(bank: Bank, model: Model, path: str | os.PathLike[str], *, classe
     """Raise PolyfieldError where a bank's fields or classes are not those that a network was trained on."""
     if bank.spec != model.spec:
         raise PolyfieldError(
-            f"{shown(bank.path)}: its fields differ from those that {shown(path)} was trained on in signal, "
-            "options or another part of their spec; use a bank with the same signal, recipe and options"
+            f"{shown(bank.path)}: its fields differ in signal, recipe or options from those that {shown(path)} "
+            "was trained on; use a bank with the same signal, recipe and options"
         )
     if classes and (bank.classes != model.classes or (model.parts and bank.part_names != model.parts)):
         raise PolyfieldError(
@@ -89,7 +89,7 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
     with naming(source):
         if not is_of_spec(field, model.spec):
             say(
-                f"{shown(source)}: its spec is not that of the network's bank, so a new field is fitted to its surface"
+                f"{shown(source)}: its architecture, options or signal differ from those of the network's bank; refitting"
             )
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)

@@ -27,7 +27,16 @@ def file_of(path: Path) -> Path:
     if not path.is_dir():
         return path
     run = Run.open(path)
-    return path / "config.json" if EDIT in run.config else run.field_path
+    return path / "config.json" if EDIT in run.config else fitted(run)
+
+
+def fitted(run: Run) -> Path:
+    """Return the field file of a run. Raises PolyfieldError where the fit has not written it."""
+    if not run.field_path.exists():
+        raise PolyfieldError(
+            f"{shown(run.field_path)}: no such file; run `polyfield resume {shown(run.path)}` to finish the fit"
+        )
+    return run.field_path
 
 
 def sha256_of(path: Path) -> str:
@@ -36,7 +45,7 @@ def sha256_of(path: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except FileNotFoundError:
-        raise PolyfieldError(f"{shown(file)}: no such file") from None
+        raise PolyfieldError(f"{shown(file)}: no such file; check the path") from None
     except OSError as error:
         raise PolyfieldError(f"{shown(file)} cannot be read: {error.strerror}") from None
 
@@ -47,7 +56,7 @@ def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldConte
 
     run = Run.open(path) if path.is_dir() else None
     if run is None or EDIT not in run.config:
-        return open_field(path if run is None else run.field_path, device)
+        return open_field(path if run is None else fitted(run), device)
     if depth >= _DEEPEST:
         raise PolyfieldError(
             f"{shown(path)}: a chain of {_DEEPEST} further edits builds on this edited run, but a chain may have "
@@ -69,12 +78,17 @@ def open_any(path: Path, device: str, depth: int = 0) -> tuple[Field, FieldConte
 def applied(
     field: Field, context: FieldContext, operations: list[Any], device: str, where: str, depth: int = 0
 ) -> tuple[Field, FieldContext]:
-    """Return a field with edits, and its context with the occupancy grid of what is left."""
+    """Return a field with edits, and its context with the occupancy grid of what is left.
+
+    `where` names the edit in a run's config.json, for messages. It is empty for an edit that is not written yet.
+    """
     from polyfield.distill.edited import occupancy_of
 
-    view = whole(field, context)
+    with naming(where or "edit"):
+        view = whole(field, context)
     for index, operation in enumerate(operations):
-        view = _applied(view, operation, device, depth, f"{where}: operations[{index}]")
+        place = f"{where}: operations[{index}]" if where else "edit"
+        view = _applied(view, operation, device, depth, place)
     if context.occupancy is not None:
         context = replace(context, occupancy=occupancy_of(view, context.occupancy))
     return view, context
@@ -89,7 +103,7 @@ def whole(field: Field, context: FieldContext) -> RadianceView:
     if not field.meaning.kind.directional or field.meaning.moving:
         moving = "moving " if field.meaning.moving else ""
         raise PolyfieldError(
-            f"edit: the field stores {moving}{field.meaning.signal}; only still radiance fields can be edited"
+            f"the field stores {moving}{field.meaning.signal}; only still radiance fields can be edited"
         )
     return Whole(field, context)
 
@@ -151,7 +165,10 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
     if kind == "paste":
         of = Path(str(operation.get("of")))
         _unchanged(of, str(operation.get("sha256")), where)
-        return Pasted(view, box, whole(*open_any(of, device, depth + 1)))
+        other = open_any(of, device, depth + 1)
+        with naming(of):
+            pasted = whole(*other)
+        return Pasted(view, box, pasted)
     key = "colour" if kind == "recolour" else "by"
     x, y, z = _numbers(operation.get(key), 3, f"{where}: {key}")
     if kind == "recolour":
@@ -173,10 +190,12 @@ def _mask(path: Path) -> Tensor:
 
 def _unchanged(of: Path, sha256: str, where: str) -> None:
     if not of.exists():
-        raise PolyfieldError(f"{where}: {shown(of)} no longer exists; restore it, or edit again")
+        raise PolyfieldError(
+            f"{where}: {shown(of)} no longer exists; restore it, or run `polyfield edit` again"
+        )
     if sha256_of(of) != sha256:
         raise PolyfieldError(
-            f"{where}: {shown(of)} has changed since it was edited; restore it, or edit again"
+            f"{where}: {shown(of)} has changed since the edit was made; restore it, or run `polyfield edit` again"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from polyfield.api.opening import file_of, open_any
+from polyfield.api.opening import EDIT, file_of, open_any
 from polyfield.api.report import Bar, say, showing
 from polyfield.errors import PolyfieldError, naming, shown
 
@@ -159,7 +159,9 @@ def _drawing(
             f"{renderer.field.meaning.signal!r}"
         )
     if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
-        raise PolyfieldError(f"--size is {size[0]} {size[1]}; expected 1 to 32768 pixels each")
+        raise PolyfieldError(
+            f"--size is {size[0]} {size[1]}; expected a width and a height of 1 to {LONGEST_SIDE} pixels"
+        )
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise PolyfieldError(f"--size {size[0]} {size[1]}: expected at most {MOST_PIXELS:,} pixels in all")
     if frames is not None and not 1 <= frames <= MOST_FRAMES:
@@ -179,8 +181,9 @@ def _drawing(
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(
-            f"--path {shown(path)[:200]}: its largest camera has {width} x {height} pixels; expected at most {MOST_PIXELS:,} pixels: "
-            "reduce the cameras' width and height, or use --path orbit with --size"
+            f"--path {shown(path)[:200]}: its largest camera has {width} x {height} pixels; expected at most "
+            f"{MOST_PIXELS:,} pixels; reduce render_width and render_height if this is a camera path file, or use "
+            "--path orbit with --size"
         )
     there = cameras.to(renderer.field.device)
     scale = renderer.scale(show, there, 0)
@@ -226,15 +229,23 @@ def _cameras(
         )
     if path == "test":
         if run is None:
-            raise PolyfieldError("--path test: test views belong to a run; give its folder, not a field file")
-        if run.scene.get("kind") == "field":
-            raise PolyfieldError("--path test: a conversion has no test views of its own; use --path orbit")
+            raise PolyfieldError(
+                "--path test: test views belong to a run; give the run's folder instead of a .field file"
+            )
+        if EDIT in run.config or run.scene.get("kind") == "field":
+            raise PolyfieldError(
+                "--path test: an edited or converted field has no test views of its own; use --path orbit"
+            )
         return read_views(run.path / "scene.json", "test"), fps
     if path not in renderer.paths:
         return read_camera_path(path)
     if not renderer.follows_cameras:
         return turntable(renderer.field.meaning.domain, frames, size or _SIZE), fps
     with naming(file):
+        if not renderer.context.cameras:
+            raise PolyfieldError(
+                f"the field stores no training cameras, which --path {path} needs; give --path a camera path file"
+            )
         training = Cameras.from_json(renderer.context.cameras)
         if path == "cameras":
             return tour(training, frames=frames, size=size), fps

@@ -131,7 +131,7 @@ def _trained(
     training = PARTS_TRAINING if epochs is None else replace(PARTS_TRAINING, epochs=epochs)
     if not bank.part_names:
         raise PolyfieldError(
-            f"{shown(bank.path)}: the points have no part labels; fit a bank from a set with parts"
+            f"{shown(bank.path)}: the points have no part labels; fit a bank from an .npz set that has the array 'parts'"
         )
     parts, held_out, rows, folder = begun(bank, seed, split, out, "parts")
     with showing("training") as progress:

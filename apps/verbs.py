@@ -136,7 +136,7 @@ def convert(
             precision and networks in single if not given.
         options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
         stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow.
-            0.02 0.1 for fields with tables and 0.05 1 for networks, if not given.
+            0.02 0.1 for fields with tables and 0.05 0.8 for networks, if not given.
         hard: What is taught more often where the student is wrong: some of poses, rays and points.
         init_head: Begin with the teacher's colour network if the new field has one of the same shape.
         signal: Of a function: what its values are, such as sdf or radiance.
@@ -378,10 +378,12 @@ def _warm() -> float:
     from polyfield.kernels.dispatch import form
 
     if not torch.cuda.is_available():
-        raise PolyfieldError("--warm: no GPU was found, and kernels for the CPU need no warming; omit --warm")
+        raise PolyfieldError(
+            "--warm: no GPU was found, and kernels for the CPU need no compilation; omit --warm"
+        )
     if form(torch.device("cuda")) != "cuda":
         raise PolyfieldError(
-            "--warm: the PyTorch kernels are in use, and they need no warming; "
+            "--warm: the PyTorch kernels are in use, and they need no compilation; "
             "set POLYFIELD_KERNELS=cuda to use the Triton kernels, or omit --warm"
         )
     start = time.perf_counter()

@@ -130,7 +130,9 @@ def _chosen(asked: argparse.Namespace) -> list[Cell]:
     known = {cell.kind for cell in cells} | {cell.name for cell in cells}
     for name in asked.only:
         if name not in known:
-            raise PolyfieldError(f"--only {name}: no such kind or cell; expected {', '.join(sorted(known))}")
+            raise PolyfieldError(
+                f"--only {name}: no such kind or cell; expected one of {', '.join(sorted(known))}"
+            )
     return [cell for cell in cells if not asked.only or {cell.kind, cell.name} & set(asked.only)]
 
 

@@ -79,7 +79,7 @@ def measure(kind: str, architecture: str, source: str, budget: Budget) -> dict[s
         "parameters": found["parameters"],
         "bytes stored": found["bytes"],
     }
-    note = f"{kind}: {seconds:g} s, at most {how.bytes:,} bytes stored; {found['protocol']}"
+    note = f"{kind}: {seconds:g} s, at most {how.bytes:,} bytes stored; evaluation protocol {found['protocol']} (see the README)"
     return {"rows": [row], "notes": [note], **tile}
 
 

@@ -18,7 +18,7 @@ from polyfield.rendering.renderers import RadianceRenderer
 
 DOWNSCALE = 4  # of scenes
 SECONDS = 30.0  # T, of a conversion; fits to photographs have T and 5 T
-# Students whose levels of active learning are measured, and the levels; a network has no rendered colours, so no poses and rays.
+# Students whose levels of active learning are measured, and the levels; a network has few rendered colours, for poses and rays.
 LEARNING = {
     "vm": ((), ("poses",), ("rays",), ("points",), ("poses", "rays", "points")),
     "mlp": ((), ("points",)),
@@ -188,8 +188,8 @@ def erased(to: str, opened: Photographs, budget: Budget) -> dict[str, Any]:
 
 def fused(to: str, opened: Photographs, budget: Budget) -> dict[str, Any]:
     """The cell of two half scenes that become one field, beside the whole scene."""
-    seconds = SECONDS * budget.share
-    run, _ = _fitted(opened.source, "hashgrid", 5 * seconds)
+    seconds = 4 * SECONDS * budget.share
+    run, _ = _fitted(opened.source, "hashgrid", 5 * SECONDS * budget.share)
     domain = polyfield.load(run).meaning.domain
     x, y, z = domain.centre
     # Fields of unbounded scenes go on outside of their domain's box.

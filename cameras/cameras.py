@@ -19,9 +19,7 @@ from polyfield.cameras import lenses
 from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
 
-_EXPECTED = (
-    "expected c2w, intrinsics, sizes, lens, distortion and times of the same cameras; make the file again"
-)
+_EXPECTED = "expected c2w, intrinsics, sizes, lens, distortion and times with one entry for each camera; make the file again"
 
 
 @dataclass(frozen=True)

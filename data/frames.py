@@ -246,7 +246,7 @@ def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
         # Ambiguous: OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8.
         raise (frame.holder("k4", "distortion_params") or frame.own).fail(
             "k4",
-            f"is {k4:g}; expected 0 for a lens that is not a fisheye, because programs define k4 differently there",
+            f"is {k4:g}; expected 0 for a lens that is not a fisheye, because programs define k4 of such lenses differently",
         )
     bent = any((k1, k2, k3, p1, p2))
     return "opencv" if bent else "perspective", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)

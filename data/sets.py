@@ -73,7 +73,8 @@ class ObjectSet:
             points = self.arrays["points"][row].astype(np.float64)
             if not np.isfinite(points).all():
                 raise PolyfieldError(
-                    f"{shown(self.root)}: object {row} ({thing.name:.80}) has NaN or infinite points; remove them"
+                    f"{shown(self.root)}: object {row} ({thing.name:.80}) has points with NaN or infinite coordinates; "
+                    "replace these points, or remove the object"
                 )
             return Cloud(thing.name, points, None, "", self.sha256 or "")
         if self.kind == "cloud":
@@ -180,7 +181,10 @@ def _folder(root: Path) -> ObjectSet:
         elif (row := listed.get(name) or listed.get(path.stem)) is not None:
             entries.append((name, *row, path))
     if not entries:
-        raise PolyfieldError(f"{shown(root / LABELS)} names none of the {len(paths)} objects in this folder")
+        raise PolyfieldError(
+            f"{shown(root / LABELS)} names none of the {len(paths)} objects in this folder; expected names without suffix, "
+            f"such as {paths[0].stem!r:.80}, in the column name"
+        )
     classes = tuple(sorted({word for _, word, _, _ in entries if word is not None}))
     kinds = {_kind(path) for *_, path in entries}
     if len(kinds) > 1:

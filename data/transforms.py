@@ -166,7 +166,9 @@ def _names(shared: Record, key: str, names: Sequence[str]) -> set[str]:
         name = posixpath.normpath(text.replace("\\", "/"))
         match = next((name + suffix for suffix in SUFFIXES if name + suffix in known), None)
         if match is None:
-            raise shared.fail(f"{key}[{i}]", f"is {text!r}; no frame has this file_path")
+            raise shared.fail(
+                f"{key}[{i}]", f"is {text!r}; no frame has this file_path; correct or remove it"
+            )
         result.add(match)
     return result
 

@@ -68,9 +68,9 @@ def part_of(domain: Domain, box: Box, where: str) -> Domain:
     if domain.kind == "box" and domain.to_local(corners).abs().max() > 1 + _ROUNDING:
         size = " x ".join(f"{2 * half:g}" for half in domain.half_size)
         centre = ", ".join(f"{c + o:g}" for c, o in zip(domain.centre, domain.origin))
-        turned = "rotated, " if domain.rotation is not None else ""
+        turned = "rotated " if domain.rotation is not None else ""
         raise PolyfieldError(
-            f"{where}: --box reaches beyond the field's domain, which is {turned}{size} large around ({centre}); "
+            f"{where}: --box reaches beyond the field's domain, which is a {turned}box of size {size} around ({centre}); "
             "use a smaller half size or another centre"
         )
     return Domain("box", box.centre, box.half, origin=domain.origin)

@@ -98,8 +98,9 @@ class Whole(RadianceView):
         super().__init__(field)
         if not field.traits.pointwise:
             raise PolyfieldError(
-                "edit: the field's values depend on more than the point, so no part of it can be changed alone; "
-                "fit a field whose values depend on the point alone (cam: index 'position', norm 'point')"
+                "the field's densities depend on the viewing direction or on all samples of a ray, so no part of the field "
+                "can be edited or converted alone; fit a field whose densities depend on the point alone (cam: index "
+                "'position', norm 'point')"
             )
         self._field, self._occupied = field, context.occupancy
         self._fused = FusedField.of(field)

@@ -117,7 +117,10 @@ def function_of(text: str) -> tuple[Callable[..., Any], bytes]:
         found = getattr(importlib.import_module(module), name)
         source = inspect.getsource(inspect.getmodule(found) or found).encode()
     except Exception as error:  # noqa: BLE001 - whatever the module raises
-        raise PolyfieldError(f"{text:.200}: the function cannot be loaded: {error!s:.200}") from None
+        raise PolyfieldError(
+            f"{text:.200}: the function cannot be loaded: {error!s:.200}; expected a function in a Python module that is "
+            "installed or in the current folder"
+        ) from None
     finally:
         sys.path.remove(here)
     if not callable(found):

@@ -88,8 +88,9 @@ class RadianceConversion(ConversionTask):
             latent = self.head_copied and not isinstance(self.taught.field, RadianceView)
             if any(term.part == "features" for term in terms) and not latent:
                 raise PolyfieldError(
-                    "loss: features cannot be compared, because the two colour networks' latent vectors differ in meaning; "
-                    "keep init_head and give the student a colour network of the teacher's shape"
+                    "loss: the part 'features' cannot be compared, because the latent vectors of teacher and student have "
+                    "different meanings; keep init_head, give the student a colour network of the teacher's shape, and use a "
+                    "teacher that is not edited"
                 )
             fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             source = TeacherPoints(

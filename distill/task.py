@@ -48,7 +48,7 @@ class ConversionTask(Task):
         return {"kind": "field", "sha256": self.taught.sha256, "signal": self.meaning.signal}
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
-        return "use a smaller --bytes, or smaller sizes in --options"
+        return "use a smaller --bytes or smaller sizes in --options, or free some memory"
 
     def importance(self, config: FitConfig, device: str, progress: Progress) -> Callable[[Tensor], Tensor]:
         """Return how fast the teacher's raw values change: the norm of their gradient, by differences, halfway in time."""

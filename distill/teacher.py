@@ -39,8 +39,9 @@ class Teacher:
     def __init__(self, field: Field, context: FieldContext) -> None:
         if not field.traits.pointwise:
             raise PolyfieldError(
-                "convert: the teacher's values depend on the direction or on the whole ray, so they cannot be taught at points; "
-                "use a teacher whose values depend on the point alone (cam: index 'position', norm 'point')"
+                "convert: the teacher's densities depend on the viewing direction or on all samples of a ray, so they cannot "
+                "be compared at points; use a teacher whose densities depend on the point alone (cam: index 'position', norm "
+                "'point')"
             )
         self.field, self.context = field, context
         self.sampler = sampler_of(field, context)

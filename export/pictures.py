@@ -69,7 +69,8 @@ def write_video(path: Path, frames: Iterable[Tensor], *, fps: float) -> None:
                     stream.height, stream.width = picture.shape[:2]
                 elif picture.shape[:2] != (stream.height, stream.width):
                     raise PolyfieldError(
-                        f"{path}: frame {number} differs in size from the first; write PNG files instead"
+                        f"{path}: frame {number} differs in size from the first; "
+                        "give --out a name without a dot for a folder of PNG files"
                     )
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())

@@ -49,13 +49,14 @@ class Domain:
         if not 1 <= axes <= 4 or len(self.half_size) != axes:
             raise PolyfieldError(
                 f"domain: centre has {axes} numbers and half_size has {len(self.half_size)}; "
-                "expected as many of one as of the other, 1 to 4"
+                "expected both to have the same length, 1 to 4"
             )
         if not all(map(math.isfinite, self.centre)) or not all(
             1e-9 <= size <= 1e9 for size in self.half_size
         ):
             raise PolyfieldError(
-                f"domain: centre {self.centre} must be finite and half_size {self.half_size} from 1e-9 to 1e9"
+                f"domain: centre is {self.centre} and half_size is {self.half_size}; "
+                "expected finite numbers in centre, and numbers from 1e-9 to 1e9 in half_size"
             )
         if self.rotation is not None and not _is_rotation(self.rotation, axes):
             raise PolyfieldError(f"domain: rotation {self.rotation} is not a {axes} x {axes} rotation matrix")
@@ -174,7 +175,7 @@ class Domain:
                 raise PolyfieldError(
                     f"domain: rotation is {rotation!r:.80}; expected a square matrix or null"
                 )
-            rotation = tuple(_numbers(row, "rotation") for row in rotation)
+            rotation = tuple(_numbers(row, f"rotation[{index}]") for index, row in enumerate(rotation))
         if not isinstance(data["kind"], str):
             raise PolyfieldError(f"domain: kind is {data['kind']!r:.80}; expected one of {', '.join(KINDS)}")
         numbers = (_numbers(data[key], key) for key in ("centre", "half_size", "origin"))

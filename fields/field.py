@@ -136,12 +136,12 @@ class Field(ABC):
     def _check(self, x: Tensor, directions: Tensor | None, times: Tensor | None) -> None:
         dimensions = self.meaning.domain.dimensions
         if x.dim() != 2 or x.shape[1] != dimensions:
-            raise PolyfieldError(f"query: x has the shape {tuple(x.shape)}; expected (N, {dimensions})")
+            raise PolyfieldError(f"query: x has shape {tuple(x.shape)}; expected (N, {dimensions})")
         if directions is not None and directions.shape != (len(x), 3):
             raise PolyfieldError(
-                f"query: directions have the shape {tuple(directions.shape)}; expected ({len(x)}, 3)"
+                f"query: directions has shape {tuple(directions.shape)}; expected ({len(x)}, 3)"
             )
         if times is not None and times.shape != (len(x),):
-            raise PolyfieldError(f"query: times have the shape {tuple(times.shape)}; expected ({len(x)},)")
+            raise PolyfieldError(f"query: times has shape {tuple(times.shape)}; expected ({len(x)},)")
         if self.meaning.moving and times is None:
             raise PolyfieldError("query: a moving field needs times (N,) in [0, 1]")

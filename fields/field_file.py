@@ -117,7 +117,7 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
     for name in sorted(expected.keys() - found.keys()):
         for closest in difflib.get_close_matches(name, extra, n=1, cutoff=0):
             raise PolyfieldError(
-                f"tensor {name!r} is missing; found {closest!r:.80} instead: was it renamed?"
+                f"tensor {name!r} is missing; found {closest!r:.80} instead; save the field again"
             )
         raise PolyfieldError(f"tensor {name!r} is missing; save the field again")
     for name in sorted(extra):

@@ -28,7 +28,7 @@ class FieldSpec:
     def __post_init__(self) -> None:
         if self.bits is not None and (type(self.bits) is not int or self.bits != 8):
             raise PolyfieldError(
-                f"bits is {self.bits!r:.80}; expected 8, or none for tables in half precision"
+                f"bits is {self.bits!r:.80}; expected 8; omit bits for tables in half precision"
             )
 
     @staticmethod

@@ -35,7 +35,7 @@ class ValueTransform:
             raise PolyfieldError(
                 f"transform: scale is {self.scale:g} and offset is {self.offset:g}; "
                 f"expected a scale from {1 / _MOST:g} to {_MOST:g} and an offset from {-_MOST:g} to {_MOST:g}; "
-                "rescale the source"
+                "rescale the values of the source"
             )
 
     def __call__(self, raw: Tensor) -> Tensor:
@@ -85,5 +85,6 @@ class ValueTransform:
                     return ValueTransform(function, (float(low), float(high)), float(scale), float(offset))
         raise PolyfieldError(
             f"field spec: transform is {data!r:.200}; expected a function ({', '.join(_FUNCTIONS)}), a clamp "
-            "[low, high], a scale above 0 and an offset"
+            f"[low, high] with low < high, both from -{_FUNCTIONS['exp']:g} to {_FUNCTIONS['exp']:g} "
+            f"(identity: from -{_FUNCTIONS['identity']:g} to {_FUNCTIONS['identity']:g}), a scale above 0 and an offset"
         )

@@ -18,7 +18,7 @@ from polyfield.fitting.runs.devices import device_of, machine
 from polyfield.fitting.runs.run import Run
 from polyfield.fitting.tasks.task import Task
 
-_ALTERED = "the file was altered; continue from another checkpoint with --generation"
+_ALTERED = "the file was altered; continue from another checkpoint with --generation STEP"
 
 
 def resume(task: Task, fit: Fit, run: Run, generation: int | None) -> tuple[str, ...]:
@@ -80,7 +80,9 @@ def figures_of(task: Task, run: Run, config: FitConfig) -> dict[str, Any]:
     check_state(checkpoint, task.ranges)
     state, begun_on = checkpoint.state, run.config.get("machine")
     if config.length.progress(state["steps"], state["seconds"]) < 1:
-        raise PolyfieldError(f"{shown(checkpoint.path)} was not written at the end of the fit")
+        raise PolyfieldError(
+            f"{shown(checkpoint.path)} was not written at the end of the fit; resume the run to finish the fit"
+        )
     device = begun_on.get("device") if isinstance(begun_on, dict) else None
     return _figures(task, state, _repeats(config, device))
 

@@ -87,7 +87,8 @@ def _lattice(name: str, bank: tuple[int, ...], occupancy: Tensor, step: float, c
     _shape(f"{name}: occupancy", occupancy, (*bank, None, cells, cells, cells))
     if occupancy.dtype != torch.bool or not occupancy[..., :1, :1, :1].numel():
         raise PolyfieldError(
-            f"{name}: occupancy is {_text(occupancy)} of {occupancy.dtype}; expected one cell or more of torch.bool"
+            f"{name}: occupancy has shape {_text(occupancy)} and dtype {occupancy.dtype}; expected at least one cell, "
+            "and dtype torch.bool"
         )
     if not (0 < step < math.inf and 0 <= cone < math.inf):
         raise PolyfieldError(
@@ -110,8 +111,8 @@ def samples(operation: str, samples: RaySamples, density: Tensor, colour: Tensor
     packed = packed and (int(ends[-1]) if len(ends) else 0) == count and bool((samples.counts >= 0).all())
     if not packed or not torch.equal(samples.offsets, ends - samples.counts):
         raise PolyfieldError(
-            f"{operation}: the samples' counts and offsets do not pack {count} samples one ray after the other; "
-            "make them with RaySamples.pack"
+            f"{operation}: samples.counts and samples.offsets are not the torch.int64 counts and offsets of {count} "
+            "samples that are packed one ray after the other; make the samples with RaySamples.pack"
         )
 
 
@@ -134,12 +135,13 @@ def adam(
 def gather(parts: Sequence[Tensor], index: Tensor) -> None:
     _shape("gather: index", index, (None,))
     if index.dtype != torch.int64:
-        raise PolyfieldError(f"gather: index is of {index.dtype}; expected torch.int64")
-    for part in parts:
-        _shape("gather: part", part, (None, *parts[0].shape[1:]))
+        raise PolyfieldError(f"gather: index has dtype {index.dtype}; expected torch.int64")
+    for place, part in enumerate(parts):
+        _shape(f"gather: parts[{place}]", part, (None, *parts[0].shape[1:]))
         if part.dtype != parts[0].dtype or part.device != index.device:
             raise PolyfieldError(
-                f"gather: a part is of {part.dtype} on {part.device}; expected {parts[0].dtype} on {index.device}"
+                f"gather: parts[{place}] has dtype {part.dtype} and is on {part.device}; "
+                f"expected {parts[0].dtype} on {index.device}"
             )
     rows = sum(len(part) for part in parts)
     if len(index) and not (0 <= int(index.min()) and int(index.max()) < rows):
@@ -152,12 +154,12 @@ def nearest(tree: Tree, points: Tensor, count: int) -> None:
     found, axes = tree.points.shape
     _shape("nearest: points", points, (None, axes))
     leaves = len(tree.leaves)
-    _shape("nearest: leaves", tree.leaves, (leaves, axes, LEAF))
-    _shape("nearest: boxes", tree.boxes, (2 * leaves, 2, axes))
+    _shape("nearest: tree.leaves", tree.leaves, (leaves, axes, LEAF))
+    _shape("nearest: tree.boxes", tree.boxes, (2 * leaves, 2, axes))
     if not (1 <= count <= min(found, MOST_NEIGHBOURS) and 1 <= axes <= 4 and leaves & (leaves - 1) == 0):
         raise PolyfieldError(
-            f"nearest: count is {count} for {found} points in {axes} dimensions and {leaves} leaves; expected 1 to "
-            f"{min(MOST_NEIGHBOURS, found)} neighbours, 1 to 4 dimensions and a power of two of leaves"
+            f"nearest: count is {count}, and the tree has {found} points in {axes} dimensions and {leaves} leaves; expected "
+            f"a count from 1 to {min(MOST_NEIGHBOURS, found)}, 1 to 4 dimensions, and a number of leaves that is a power of two"
         )
 
 
@@ -177,15 +179,15 @@ def rbf(
     _shape("rbf: shapes", shapes, (count, shapes.shape[-1]))
     if shapes.shape[-1] not in (1, axes * (axes + 1) // 2) or not 1 <= axes <= 4:
         raise PolyfieldError(
-            f"rbf: shapes is {_text(shapes)} for points with D = {axes} axes; expected 1 or D (D + 1) / 2 numbers "
+            f"rbf: shapes has shape {_text(shapes)} for points with D = {axes} axes; expected 1 or D (D + 1) / 2 numbers "
             "for each kernel, and D from 1 to 4"
         )
     if multipliers is not None:
         _shape("rbf: multipliers", multipliers, (weights.shape[1],))
     if neighbours.dtype != torch.int32 or not 1 <= neighbours.shape[1] <= MOST_NEIGHBOURS:
         raise PolyfieldError(
-            f"rbf: neighbours is {_text(neighbours)} of {neighbours.dtype}; expected (N, K) of torch.int32, "
-            f"K from 1 to {MOST_NEIGHBOURS}"
+            f"rbf: neighbours has shape {_text(neighbours)} and dtype {neighbours.dtype}; expected shape (N, K), K from 1 to "
+            f"{MOST_NEIGHBOURS}, and dtype torch.int32"
         )
     if neighbours.device.type == "cpu" and neighbours.numel():
         low, high = (int(value) for value in neighbours.aminmax())
@@ -196,7 +198,7 @@ def rbf(
 def points_of_radiance(points: Tensor) -> None:
     _shape("fused_field: points", points, (None, 3))
     if points.dtype != torch.float32:
-        raise PolyfieldError(f"fused_field: points is of {points.dtype}; expected torch.float32")
+        raise PolyfieldError(f"fused_field: points has dtype {points.dtype}; expected torch.float32")
 
 
 def points_and_targets(
@@ -215,7 +217,7 @@ def points_and_targets(
     for name, (tensor, width) in given.items():
         _shape(f"fused_field: {name}", tensor, (len(points), width))
         if tensor.dtype != torch.float32:
-            raise PolyfieldError(f"fused_field: {name} is of {tensor.dtype}; expected torch.float32")
+            raise PolyfieldError(f"fused_field: {name} has dtype {tensor.dtype}; expected torch.float32")
 
 
 def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | None]) -> None:
@@ -223,13 +225,13 @@ def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | N
         raise PolyfieldError(
             f"fused_field: steps has {len(steps)} entries; expected {len(tensors)}, one for each table and each layer"
         )
-    for tensor, step in zip(tensors, steps):
+    for place, (tensor, step) in enumerate(zip(tensors, steps)):
         if step is None:
             continue
         for name in ("mean", "square"):
-            _lies_plain(f"fused_field: {name}", step[name], tensor.shape, torch.float32)
+            _lies_plain(f"fused_field: steps[{place}]: {name}", step[name], tensor.shape, torch.float32)
         if isinstance(step["step"], int) and step["step"] < 1:
-            raise PolyfieldError(f"fused_field: step is {step['step']}; expected 1 or more")
+            raise PolyfieldError(f"fused_field: steps[{place}]: step is {step['step']}; expected 1 or more")
 
 
 def fused_field(
@@ -244,7 +246,7 @@ def fused_field(
     dimensions = len(centre)
     if dimensions not in (2, 3) or [len(axis) for axis in axes] != [dimensions] * dimensions:
         raise PolyfieldError(
-            f"fused_field: centre {centre}, axes {axes}; expected (D,) and (D, D) numbers, D 2 or 3"
+            f"fused_field: centre is {centre} and axes is {axes}; expected D and D x D numbers, with D = 2 or 3"
         )
     codes = sum(
         _group(f"fused_field: groups[{index}]", group, dimensions) for index, group in enumerate(groups)
@@ -261,7 +263,8 @@ def fused_field(
     outputs = _layers("fused_field: colour", colour, (), latent + degree**2)
     if latent < 1 or outputs != 3:
         raise PolyfieldError(
-            f"fused_field: {latent} latent numbers and {outputs} colours; expected at least 1 latent number and exactly 3 colours"
+            f"fused_field: the latent vector has {latent} numbers, and the colour network has {outputs} outputs; expected at "
+            "least 1 number and exactly 3 outputs"
         )
 
 
@@ -303,7 +306,7 @@ def radiance_rays(rays: dict[str, Any], occupied: Tensor, **others: tuple[Tensor
         **{name: each for name, (each, _) in given.items()},
     }.items():
         if tensor.dtype != torch.float32:
-            raise PolyfieldError(f"fused_field: {name} is of {tensor.dtype}; expected torch.float32")
+            raise PolyfieldError(f"fused_field: {name} has dtype {tensor.dtype}; expected torch.float32")
 
 
 def _layers(name: str, weights: Sequence[Tensor], bank: tuple[int, ...], width: int) -> int:
@@ -323,7 +326,7 @@ def _bank(name: str, tensor: Tensor, shape: str) -> tuple[int, ...]:
     """Return the bank axis as (B,), or () without one."""
     if tensor.dim() not in (2, 3) or (tensor.dim() == 3 and not len(tensor)):
         raise PolyfieldError(
-            f"{name} is {_text(tensor)}; expected {shape}, or (B, {shape[1:]} for a bank of B fields"
+            f"{name} has shape {_text(tensor)}; expected {shape}, or (B, {shape[1:]} for a bank of B fields, with B at least 1"
         )
     return tuple(tensor.shape[:-2])
 
@@ -332,7 +335,9 @@ def _shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:
     """Refuse a tensor of another shape. None means any number."""
     if len(expected) != tensor.dim() or any(n not in (None, m) for n, m in zip(expected, tensor.shape)):
         sizes = ", ".join("any" if n is None else str(n) for n in expected)
-        raise PolyfieldError(f"{name} is {_text(tensor)}; expected ({sizes}{',' * (len(expected) == 1)})")
+        raise PolyfieldError(
+            f"{name} has shape {_text(tensor)}; expected ({sizes}{',' * (len(expected) == 1)})"
+        )
 
 
 def _lies_plain(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -343,7 +348,8 @@ def _lies_plain(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dt
     _shape(name, tensor, shape)
     if tensor.dtype != dtype or not tensor.is_contiguous():
         raise PolyfieldError(
-            f"{name} is a {'' if tensor.is_contiguous() else 'non-'}contiguous tensor of {tensor.dtype}; expected a contiguous one of {dtype}"
+            f"{name} is a {'' if tensor.is_contiguous() else 'non-'}contiguous tensor of {tensor.dtype}; "
+            f"expected a contiguous tensor of {dtype}"
         )
 
 

@@ -42,7 +42,10 @@ class Levels:
         if self.index is not None:
             self._check_index(self.index)
         if self.entries >= 1 << 31:
-            raise PolyfieldError(f"levels: {self.entries:,} entries; expected fewer than 2^31")
+            raise PolyfieldError(
+                f"levels: the table has {self.entries:,} entries; expected fewer than 2^31; "
+                "use fewer levels, or fewer nodes along each axis"
+            )
         if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
             raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
 
@@ -51,8 +54,8 @@ class Levels:
         nodes = math.prod(self.resolutions[0])
         if self.count != 1 or index.shape != (nodes,) or index.dtype != torch.int32:
             raise PolyfieldError(
-                f"levels: index is {index.dtype} {tuple(index.shape)} for {self.count} levels; expected torch.int32 "
-                f"({nodes},) for one level"
+                f"levels: index has shape {tuple(index.shape)} and dtype {index.dtype}, for {self.count} levels; expected "
+                f"shape ({nodes},) and dtype torch.int32, for one level"
             )
         if index.is_meta:
             return

@@ -96,7 +96,8 @@ def weighted(
     """
     if len(weights) >= 1 << 31:
         raise PolyfieldError(
-            f"weighted: {len(weights):,} rows; expected fewer than 2^31, because rows are drawn with 32-bit numbers"
+            f"weighted: found {len(weights):,} weights; expected fewer than 2^31; in a fit to photographs, which have a "
+            "weight for each pixel of the training views, use a larger --downscale"
         )
     # A tenth more than needed on average, which is ten standard deviations for ten thousand rows.
     tries = math.ceil((count * 1.1 + 64) * 64 / mean) * 4

@@ -210,8 +210,9 @@ class Bank:
         for row in rows:
             shard = self._shard(int(row) // size)
             if name not in shard.tensors:
+                source = ", from an .npz set that has the array 'parts'" if name == _PARTS else ""
                 raise PolyfieldError(
-                    f"{shown(self.path)}: the shards have no tensor {name!r}; fit the bank again from a source that has it"
+                    f"{shown(self.path)}: the shards have no tensor {name!r}; fit the bank again{source}"
                 )
             found.append(shard.tensors[name][int(row) % size])
         return torch.stack(found)

@@ -63,7 +63,10 @@ def _ray(address: str) -> Any:
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise PolyfieldError(f"--cluster {address:.80}: {' '.join(str(error).split()):.200}") from None
+        expected = "" if address == LOCAL else f"; expected {LOCAL}, or the address of a running Ray cluster"
+        raise PolyfieldError(
+            f"--cluster {address:.80}: {' '.join(str(error).split()):.200}{expected}"
+        ) from None
     return ray
 
 

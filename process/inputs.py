@@ -37,8 +37,10 @@ def inputs_of(bank: Bank, rows: Sequence[int], reads: str, progress: Progress = 
         progress((start + len(some)) / len(rows), "reading")
     inputs = torch.cat(found)
     if not inputs.isfinite().all():
+        precision = " in half precision" if reads == "planes" else ""
         raise PolyfieldError(
-            f"{shown(bank.path)}: {reads} have values that are NaN or infinite in half precision; fit the bank again"
+            f"{shown(bank.path)}: its {reads} have values that are NaN or infinite{precision}; "
+            "fit another bank with a different --seed"
         )
     return inputs
 

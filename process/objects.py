@@ -70,7 +70,7 @@ def _cube(points: np.ndarray, name: str) -> tuple[np.ndarray, float]:
     radius = float(np.linalg.norm(points - centre, axis=1).max())
     if not radius > 0:
         raise PolyfieldError(
-            f"{name}: all {len(points)} points have the same position; expected different ones"
+            f"{name}: all {len(points)} points have the same position; expected at least two positions"
         )
     return centre, radius * _MARGIN
 
@@ -120,11 +120,13 @@ def _of_mesh(mesh: Mesh, signal: str, random: np.random.Generator) -> Shape:
 def _of_grid(volume: Volume, signal: str, random: np.random.Generator) -> Shape:
     """Return a grid of occupancy. A point has the value of the voxel that it is in; outside, all is empty."""
     if signal != "occupancy":
-        raise PolyfieldError(f"--signal {signal}: {volume.name} is a grid; expected occupancy")
+        raise PolyfieldError(f"--signal {signal}: {volume.name} is a voxel grid; expected occupancy")
     filled = volume.values[..., 0] > _GRID_LEVEL
     if volume.rotation is not None or not filled.any() or filled.all():
+        above = f"{'all' if filled.any() else 'none'} of its voxels are above {_GRID_LEVEL}"
         raise PolyfieldError(
-            f"{volume.name}: expected an axis-aligned occupancy grid with both filled voxels (above {_GRID_LEVEL}) and empty ones"
+            f"{volume.name}: {above if volume.rotation is None else 'its axes are rotated'}; expected an axis-aligned "
+            f"occupancy grid with both filled voxels (above {_GRID_LEVEL}) and empty ones"
         )
     spacing, origin = np.array(volume.spacing), np.array(volume.origin)
     padded = np.pad(filled, 1)

@@ -33,7 +33,7 @@ def parts_of_category(
     if int(true.max()) >= len(parts):
         raise PolyfieldError(
             f"{shown(bank)}: a point has the part number {int(true.max())}; expected 0 to {len(parts) - 1}; "
-            "fit the bank again with a name for each part"
+            "name every part in the set's array part_names, and fit the bank again"
         )
     return tuple(tuple(true[labels == label].unique().tolist()) for label in range(classes))
 

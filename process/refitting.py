@@ -28,10 +28,15 @@ def refitted(field: Field, spec: FieldSpec, recipe: dict[str, Any], *, seed: int
     recipe is not known.
     """
     signal, kind = spec.meaning.signal, field.meaning.kind
-    if kind.drawn != "surface" or signal not in ("udf", "sdf", "occupancy"):
+    if signal not in ("udf", "sdf", "occupancy"):
         raise PolyfieldError(
-            f"the field's spec is not that of the network's bank, and a field with the signal {kind.name!r} cannot be "
-            f"refitted with the signal {signal!r}; use a field with the spec of that bank"
+            f"the network reads only fields of banks that have its own signal {signal!r}, recipe and options; use a field of "
+            "such a bank"
+        )
+    if kind.drawn != "surface":
+        raise PolyfieldError(
+            f"the field has the signal {kind.name!r}, but the network reads fields of shapes; use a field with the signal "
+            f"{'udf, sdf or occupancy' if signal == 'udf' else 'sdf or occupancy'}"
         )
     if signal != "udf" and not kind.inside:
         raise PolyfieldError(
@@ -40,7 +45,8 @@ def refitted(field: Field, spec: FieldSpec, recipe: dict[str, Any], *, seed: int
         )
     if set(recipe) != {each.name for each in fields(Recipe)}:
         raise PolyfieldError(
-            "the recipe of the network's bank is unknown to this polyfield; expected a field with the spec of that bank"
+            "the recipe of the network's bank is unknown to this version of polyfield, so the field cannot be refitted; "
+            "fit the bank and train the network again with this version"
         )
     made = Recipe(**recipe | {"near": tuple(map(tuple, recipe["near"]))})
     count = CLOUD_POINTS if signal == "udf" else _DENSE

@@ -46,7 +46,8 @@ def split_of(bank: Bank, seed: int) -> Split:
     rows = [row for row, entry in enumerate(bank.entries) if entry.label is not None]
     if not rows:
         raise PolyfieldError(
-            f"{shown(bank.path)}: the objects have no classes; fit a bank from a set with classes"
+            f"{shown(bank.path)}: the objects have no classes; fit a bank from a set with classes: folders CLASS/OBJECT, "
+            "a labels.csv, or the array 'label' of an .npz file"
         )
     alike = defaultdict(list)
     for row in rows:
@@ -57,7 +58,7 @@ def split_of(bank: Bank, seed: int) -> Split:
     if not split.train or not split.val + split.test:
         raise PolyfieldError(
             f"{shown(bank.path)}: {len(split.train)} objects to train on and {len(split.val + split.test)} held out; "
-            "expected at least one of each"
+            "expected at least one of each; fit a bank from more objects, or from a set with other splits"
         )
     return split
 

@@ -85,7 +85,8 @@ def train(
             history.append(total / steps)
             if not torch.tensor(total).isfinite():
                 raise PolyfieldError(
-                    f"training: the loss of epoch {epoch + 1} is NaN or infinite; look for flagged objects in the bank's quality.json"
+                    f"training: the loss of epoch {epoch + 1} is NaN or infinite; remove the objects that the bank's "
+                    "quality.json lists as flagged from the set, and fit the bank again"
                 )
     network.eval()
     return history

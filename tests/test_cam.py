@@ -190,7 +190,7 @@ class TestFieldsThatAreNotPointwise:
     def test_densities_without_a_direction_or_a_ray_are_refused(self):
         x, directions = torch.zeros(2, 3), torch.eye(3)[:2]
         with pytest.raises(
-            PolyfieldError, match="its densities depend on the viewing direction; give directions"
+            PolyfieldError, match="its densities depend on the viewing direction; call query with directions"
         ):
             field_of("radiance", index="direction").raw_at(x)
         with pytest.raises(PolyfieldError, match="depends on all samples of its ray"):
@@ -200,10 +200,10 @@ class TestFieldsThatAreNotPointwise:
     def test_they_are_neither_converted_nor_edited(self, options):
         field = field_of("radiance", **options)
         with pytest.raises(
-            PolyfieldError, match="convert: the teacher's values depend on the direction or on the whole ray"
+            PolyfieldError, match="convert: the teacher's densities depend on the viewing direction or on all"
         ):
             Teacher(field, FieldContext())
-        with pytest.raises(PolyfieldError, match="edit: the field's values depend on more than the point"):
+        with pytest.raises(PolyfieldError, match="the field's densities depend on the viewing direction"):
             Whole(field, FieldContext())
 
 

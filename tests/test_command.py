@@ -53,7 +53,8 @@ class TestDoctor:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         err = run("doctor", "--warm", cwd=tmp_path, status=1)[1]
         assert (
-            err == "error: --warm: no GPU was found, and kernels for the CPU need no warming; omit --warm\n"
+            err
+            == "error: --warm: no GPU was found, and kernels for the CPU need no compilation; omit --warm\n"
         )
 
 

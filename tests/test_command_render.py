@@ -138,7 +138,7 @@ def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkey
         save_field("a.field", field, FieldContext())
         message = mistake(capsys, "render", "a.field", "--size", 16, 16, "--frames", 1)
         assert message.endswith(
-            "the field has values that are NaN or infinite; resume its run from an earlier checkpoint with --generation"
+            "the field has values that are NaN or infinite; resume its run from an earlier checkpoint with --generation STEP"
         )
 
 

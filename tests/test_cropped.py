@@ -92,7 +92,7 @@ def test_values_stay_those_of_the_whole_field(tmp_path):
     [
         (
             (100000.0, 0.0, 0.0, 2.1),
-            "a.field: --box reaches beyond the field's domain, which is 4 x 4 x 4 large",
+            "a.field: --box reaches beyond the field's domain, which is a box of size 4 x 4 x 4",
         ),
         ((0.0, 0.0, 0.0, 1.0), "--box reaches beyond"),
     ],

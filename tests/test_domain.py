@@ -55,9 +55,9 @@ def test_a_contraction_holds_all_of_space_and_is_continuous():
     [
         (("ball", (0.0,), (1.0,)), "kind 'ball' is unknown"),
         (("box", (0.0, 0.0), (1.0,)), "centre has 2 numbers and half_size has 1"),
-        (("box", (), ()), "as many of one as of the other, 1 to 4"),
-        (("box", (0.0,), (0.0,)), "half_size"),
-        (("box", (math.nan,), (1.0,)), "must be finite"),
+        (("box", (), ()), "expected both to have the same length, 1 to 4"),
+        (("box", (0.0,), (0.0,)), "half_size is (0.0,); expected"),
+        (("box", (math.nan,), (1.0,)), "centre is (nan,)"),
         (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0), (1.0, 0.0))), "is not a 2 x 2 rotation"),
         (("box", (0.0, 0.0), (1.0, 1.0), ((1.0, 0.0),)), "is not a 2 x 2 rotation"),
     ],

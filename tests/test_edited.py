@@ -140,7 +140,7 @@ class TestRuns:
         marked = (at.x[:, 0] > -0.5) & (at.x[:, 2] < -0.125)
         assert torch.equal(field.occupied(at.x), ~marked)
         np.save(tmp_path / "mask.npy", 1 - mask)
-        with pytest.raises(PolyfieldError, match=r"mask\.npy has changed since it was edited"):
+        with pytest.raises(PolyfieldError, match=r"mask\.npy has changed since the edit was made"):
             polyfield.load(run)
 
     def test_a_mask_of_colours_is_refused(self, stored, tmp_path):
@@ -167,7 +167,7 @@ class TestRuns:
             at = points(Box((centre, 0.0, 0.0), (0.25, 0.25, 0.25)))
             assert (field.query(at.x, at.directions).density == 0).all()
         assert (field.query(points().x, points().directions).density > 0).any()
-        with pytest.raises(PolyfieldError, match="save: expected a field with tensors of its own"):
+        with pytest.raises(PolyfieldError, match="save: expected a field with parameters of its own"):
             polyfield.save(field, tmp_path / "no.field")
         with pytest.raises(
             PolyfieldError, match="is an edited field, which was not fitted; convert it first"
@@ -178,7 +178,7 @@ class TestRuns:
         with polyfield.quiet():
             run = polyfield.edit(stored, erase=(0, 0, 0, 1, 1, 1), out=tmp_path / "one")
         polyfield.save(field_of(7), stored)
-        with pytest.raises(PolyfieldError, match="has changed since it was edited"):
+        with pytest.raises(PolyfieldError, match="has changed since the edit was made"):
             polyfield.load(run)
         stored.unlink()
         with pytest.raises(PolyfieldError, match="no longer exists"):
@@ -282,7 +282,7 @@ class TestConvertCommand:
         damaged.write_bytes(b"no field")
         with pytest.raises(PolyfieldError, match="damaged.field"), polyfield.quiet():
             polyfield.convert(damaged, steps=5, out=tmp_path / "no")
-        with pytest.raises(PolyfieldError, match="--signal is for functions only; omit it"):
+        with pytest.raises(PolyfieldError, match="--signal is for functions and meshes only; omit it"):
             polyfield.convert(damaged, signal="sdf", steps=5, out=tmp_path / "no")
         assert not (tmp_path / "no").exists()
 

@@ -218,7 +218,7 @@ def test_a_missing_occupancy_is_refused(path):
 def test_a_renamed_tensor_is_named_with_the_closest(path, field):
     rewrite(path, {"field.encoding.tables.0": None, "field.encoding.tabels.0": field.encoding.tables[0]})
     assert (
-        "tensor 'field.encoding.tables.0' is missing; found 'field.encoding.tabels.0' instead: was it renamed?"
+        "tensor 'field.encoding.tables.0' is missing; found 'field.encoding.tabels.0' instead; save the field"
         in refused(path)
     )
 

@@ -86,6 +86,6 @@ def test_warming_fits_and_draws_both_kinds_of_field():
 def test_a_gpu_fit_is_deterministic_only_where_its_kernels_are(monkeypatch):
     monkeypatch.setattr(FusedField, "of", lambda field: None)
     with pytest.raises(
-        PolyfieldError, match="--deterministic: hashgrid, or the loss, has no deterministic kernels on meta"
+        PolyfieldError, match="--deterministic: the kernels in use on meta have no deterministic training"
     ):
         new_fit(device="meta", deterministic=True)

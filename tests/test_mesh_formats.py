@@ -249,7 +249,7 @@ def test_off_of_polygons_and_colours(tmp_path):
     text = "COFF\n# made by hand\n6 1 0\n0 0 0 255 0 0\n2 0 0\n2 1 0\n1 1 0\n1 2 0\n0 2 0\n6 0 1 2 3 4 5 200 200 200\n"
     mesh = open_mesh(written(tmp_path / "a.off", text))
     assert area(mesh.vertices, mesh.faces) == 3 and len(mesh.faces) == 4
-    assert "its points do not have three axes" in refusal(
+    assert "its vertices do not have three coordinates" in refusal(
         written(tmp_path / "b.off", text.replace("COFF", "4OFF")), "mesh"
     )
     assert "it is a binary OFF" in refusal(written(tmp_path / "c.off", "OFF BINARY\n"), "mesh")
@@ -423,7 +423,7 @@ def broken(change) -> Glb:
         (lambda j: j["accessors"][1].update(componentType=5122), "mesh 0 has indices of type int16; expected unsigned"),
         (lambda j: j["meshes"][0].update(primitives=j["meshes"][0]["primitives"] * 20_000), "it has more than 10,000 parts"),
         (lambda j: j["accessors"][1].update(count=5), "mesh 0 has 5 corners of triangles"),
-        (lambda j: j["bufferViews"][0].update(byteStride=1), "bufferView 0 has byteOffset 0, byteLength 48 and byteStride 1, and what refers to it has byteOffset 0; expected"),
+        (lambda j: j["bufferViews"][0].update(byteStride=1), "bufferView 0 has byteOffset 0, byteLength 48 and byteStride 1, and the accessor that uses it has byteOffset 0; expected"),
         (lambda j: j["bufferViews"][0].update(extensions={"EXT_meshopt_compression": {}}), "compressed with meshopt"),
         (lambda j: j["meshes"][0]["primitives"][0].update(indices=7), "it refers to accessors[7], which is absent or not an object; accessors has 2 entries"),
         (lambda j: j.update(meshes={}), "its meshes are not a list"),

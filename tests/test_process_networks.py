@@ -472,7 +472,7 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
         ),
         (
             [tmp_path / "other.field", "--model", model],
-            "a field with the signal 'volume' cannot be refitted with the signal 'sdf'",
+            "the field has the signal 'volume', but the network reads fields of shapes; use a field with the signal sdf or occupancy",
         ),
         ([tmp_path / "absent"], "absent: no such file or folder"),
         ([tmp_path / "empty"], "is neither a bank nor a run"),

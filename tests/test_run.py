@@ -52,7 +52,7 @@ def test_a_run_that_was_created_opens(run):
     assert opened == run
     assert opened.config == {"schema": 4, "version": polyfield.__version__, "seed": 3, "steps": None}
     assert opened.scene == {"frames": ["a"]}
-    assert opened.renders.is_dir() and opened.exports.is_dir()
+    assert opened.renders.is_dir()
     assert opened.field_path == run.path / "field.field"
 
 

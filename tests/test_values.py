@@ -202,7 +202,7 @@ class TestState:
             other.restore(one.tensors(), one.state())
         edited = one.state() | {"steps": 1.5}
         again = task_of("image").begin(config(steps=2), quiet)
-        with pytest.raises(PolyfieldError, match="checkpoint: state 'steps' is 1.5; expected int"):
+        with pytest.raises(PolyfieldError, match="checkpoint: state.json: steps is 1.5; expected int"):
             again.restore(one.tensors(), edited)
 
     def test_it_gives_up_where_nothing_is_finite(self):
@@ -348,7 +348,7 @@ class TestVolumes:
         fit = fitted(VolumeTask(large), config(signal="volume", steps=2))
         save_field(tmp_path / "a.field", fit.field, FieldContext())
         assert load_field(tmp_path / "a.field")[0].meaning.transform.scale > 1e22
-        with pytest.raises(PolyfieldError, match="transform: scale is .*; rescale the source"):
+        with pytest.raises(PolyfieldError, match="transform: scale is .*; rescale the values of the source"):
             VolumeTask(dataclasses.replace(volume(), values=volume().values * np.float32(1e35)))
 
 

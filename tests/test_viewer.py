@@ -235,6 +235,17 @@ class TestPainter:
         painter.paint()
         assert len(shown) == 2 and shown[1] < 240  # a coarse picture of the new view
 
+    def test_an_order_is_filled_while_windows_wait(self, subject):
+        painter, order = Painter([subject]), Order(look_of(subject), 16)
+        for _ in range(2):
+            canvas = Canvas(lambda picture, finished: None, lambda line: None)
+            painter.add(canvas)
+            painter.ask(canvas, look_of(subject))
+        painter.order(order)
+        assert painter.paint() and not order.done.is_set()  # windows come first
+        assert painter.fill() and order.done.is_set() and order.picture is not None
+        assert not painter.fill()
+
     def test_an_order_that_a_signal_cuts_short_is_refused(self, subject, monkeypatch):
         painter, order = Painter([subject]), Order(look_of(subject), 16)
         painter.order(order)

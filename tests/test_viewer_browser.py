@@ -291,6 +291,27 @@ def test_a_fit_is_watched_paused_and_saved(tmp_path, chromium):
         viewed.process.kill()
 
 
+def test_a_fit_is_seen_soon_after_its_command(tmp_path, chromium, capsys):
+    page = chromium.new_page(viewport={"width": 1100, "height": 640})
+    begun = time.monotonic()
+    viewed = Viewed("fit", "demo", "--seconds", "600", "--out", "run", "--view", cwd=tmp_path)
+    try:
+        page.goto(viewed.link)
+        linked = time.monotonic() - begun
+        seen = np.zeros((1, 1, 3))
+        while seen.std() < 0.05 and time.monotonic() - begun < 60:
+            seen = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))[60:580, 100:700] / 255
+        took = time.monotonic() - begun
+    finally:
+        page.close()
+        viewed.process.kill()
+    with capsys.disabled():
+        sys.stderr.write(
+            f"\nthe page is loaded {linked:.1f} s after the command, the first picture is seen after {took:.1f} s\n"
+        )
+    assert seen.std() >= 0.05 and took < 15
+
+
 def test_ctrl_c_ends_the_viewer_at_once_with_a_browser_open(run, chromium):
     viewed = Viewed("view", "run", cwd=run)
     page = chromium.new_page()

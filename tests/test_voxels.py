@@ -58,8 +58,11 @@ def test_an_index_of_all_nodes_is_a_dense_level(form, monkeypatch):
 @pytest.mark.parametrize(
     "index, words",
     [
-        (torch.zeros(26, dtype=torch.int32), "index is torch.int32 \\(26,\\) for 1 levels; expected"),
-        (torch.zeros(27), "index is torch.float32"),
+        (
+            torch.zeros(26, dtype=torch.int32),
+            "index has shape \\(26,\\) and dtype torch.int32, for 1 levels; expected",
+        ),
+        (torch.zeros(27), "index has shape \\(27,\\) and dtype torch.float32"),
         (torch.full((27,), 9, dtype=torch.int32), "index goes from 9 to 9; expected entries from 0 to 8"),
         (torch.full((27,), -1, dtype=torch.int32), "index goes from -1 to -1"),
     ],

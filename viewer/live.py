@@ -116,5 +116,6 @@ class Live:
         start = time.monotonic()
         self._painter.outdate(brief=True)  # a coarse picture of the present field comes first
         self._painter.paint()
+        self._painter.fill()  # a still, a section or a frame of a film, for which no window need be at rest
         self._ended = time.monotonic()
         self._cost = self._ended - start

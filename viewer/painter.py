@@ -170,16 +170,21 @@ class Painter:
             waiting = [canvas for canvas in self._canvases if not canvas.finished]
             waiting.sort(key=lambda canvas: (canvas.drawn == canvas.version, canvas.turn))
             canvas = waiting[0] if waiting else None
-            order = self._orders.pop(0) if canvas is None and self._orders else None
             version = canvas.version if canvas else 0
             look = canvas.look if canvas else None
         if canvas is not None and look is not None:
             self._paint(canvas, look, version)
             return True
-        if order is not None:
-            self._fill(order)
-            return True
-        return False
+        return self.fill()
+
+    def fill(self) -> bool:
+        """Draw one picture that is not for a window. Return whether there was one to draw."""
+        with self._wanted:
+            order = self._orders.pop(0) if self._orders else None
+        if order is None:
+            return False
+        self._fill(order)
+        return True
 
     def _paint(self, canvas: Canvas, look: Look, version: int) -> None:
         coarse = canvas.drawn != version

@@ -276,7 +276,7 @@ class _Reader:
         if not all(map(_whole, (begin, length, offset, stride))) or stride < size:
             raise Malformed(
                 f"bufferView {number} has byteOffset {begin!r:.20}, byteLength {length!r:.20} and byteStride "
-                f"{stride!r:.20}, and what refers to it has byteOffset {offset!r:.20}; expected whole numbers and "
+                f"{stride!r:.20}, and the accessor that uses it has byteOffset {offset!r:.20}; expected whole numbers and "
                 f"a byteStride of at least {size}"
             )
         needed = offset + stride * (count - 1) + size if count else 0

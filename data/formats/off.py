@@ -19,7 +19,7 @@ def read(data: bytes) -> Polygons:
     if keyword is None:
         raise Malformed(f"it starts with {data[:12]!r}; expected OFF")
     if keyword[2] or keyword[3]:
-        raise Malformed(f"its points do not have three axes ({keyword[0].decode()}); expected OFF")
+        raise Malformed(f"its vertices do not have three coordinates ({keyword[0].decode()}); expected OFF")
     # Some writers put the numbers right behind the keyword.
     lines[0] = lines[0][keyword.end() :].strip()
     if lines[0].upper().startswith(b"BINARY"):

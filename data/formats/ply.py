@@ -108,7 +108,7 @@ def read(data: bytes) -> Polygons:
     columns = found.get("vertex", {})
     vertices = _vectors(columns, "x", "y", "z")
     if vertices is None:
-        raise Malformed("its vertices do not have x, y and z; expected numbers of these names")
+        raise Malformed("its vertices do not have x, y and z; expected a number property for each of them")
     corners, counts = _polygons(found.get("face", {}), head.count("face"))
     if head.count("tristrips"):
         strips = _strips(found["tristrips"])

@@ -101,7 +101,7 @@ class Modulation(nn.Module):
         if points.directions is None:
             raise PolyfieldError(
                 "cam: the option index of this field includes 'direction', so its densities depend on the viewing "
-                "direction; give directions, or fit with index 'position'"
+                "direction; call query with directions, or fit with the option index 'position'"
             )
         return direction_coordinates(points.directions)
 
@@ -197,7 +197,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
-    advice="For better quality than `mlp` at equal width and with the same number of training steps. On images and still scenes, a step takes two to seven times as long.",
+    advice="For better quality than `mlp` at equal width and with the same number of training steps. On images and still scenes, a step takes two to eight times as long.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

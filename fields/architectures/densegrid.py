@@ -44,7 +44,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="densegrid",
     paper="Mubarik, Kanungo, Zirr, Kumar 2023: Hardware Acceleration of Neural Graphics (NGPC)",
-    advice="For small domains and for volumes, where every node is used. There are no hash collisions. At equal size, it takes more training steps per second than `hashgrid`.",
+    advice="For sources of low resolution, and for volumes, which have values everywhere. There are no hash collisions. At equal size, it takes more training steps per second than `hashgrid`.",
     options=DenseGridOptions,
     encoding=DenseGrid,
     size_option="finest",

@@ -52,7 +52,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="kplanes",
     paper="Fridovich-Keil, Meanti, Warburg, Recht, Kanazawa 2023: K-Planes: Explicit Radiance Fields in Space, Time, and Appearance",
-    advice="The default for videos. Also for moving scenes, and for planes that can be inspected as images. The features of all planes of a level are multiplied.",
+    advice="The default for videos. Also a good choice for moving scenes, and if the planes are to be inspected as images. The features of all planes of a level are multiplied.",
     options=KPlanesOptions,
     encoding=KPlanes,
     size_option="finest",

@@ -33,7 +33,7 @@ class RbfOptions(NetworkOptions):
     features: int = option(
         16,
         64,
-        "features per kernel; radiance always has 15, because the kernels do not change the density",
+        "features per kernel; radiance ignores this option and always has 15",
     )
     shape: str = choice(
         "inverse",

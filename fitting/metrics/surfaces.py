@@ -47,7 +47,8 @@ def sample_surface(
     until = np.cumsum(areas)
     if not len(faces) or not 0 < until[-1] < np.inf:
         raise PolyfieldError(
-            f"sample_surface: the area of the {len(faces)} faces is 0 or not finite; expected a finite area above 0"
+            f"mesh: the total area of all faces ({len(faces)}) is 0 or not finite; expected a finite area above 0; "
+            "correct the mesh"
         )
     pick, root, share = np.random.Generator(np.random.Philox(seed)).random((3, count))
     # side="right", so that a face without area is never drawn.

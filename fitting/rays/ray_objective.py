@@ -96,8 +96,8 @@ class RayObjective:
         self._rays = self._size.first_rays
         if deterministic and field.device.type != "cpu" and not self._queues:
             raise PolyfieldError(
-                f"--deterministic: {field.spec.architecture}, or the loss, has no deterministic kernels on "
-                f"{field.device}; use --device cpu"
+                f"--deterministic: the kernels in use on {field.device} have no deterministic training step for this "
+                f"fit of {field.spec.architecture}; use --device cpu"
             )
 
     @property

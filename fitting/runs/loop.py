@@ -54,6 +54,5 @@ def train(
 
 def _last_good(run: Run) -> str:
     steps = checkpoints.generations(run.path)
-    return (
-        f"the last good checkpoint is that of step {steps[-1]}" if steps else "no checkpoint had been saved"
-    )
+    last = f"the last good checkpoint is that of step {steps[-1]}" if steps else "no checkpoint was saved"
+    return f"{last}; begin a new run with another --seed or other --options"

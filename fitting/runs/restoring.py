@@ -8,22 +8,26 @@ from torch import Tensor
 
 from polyfield.errors import PolyfieldError
 
+_RESTORE = "restore the files of the run, or begin a new run"
+
 
 def check_tensors(found: dict[str, Tensor], expected: dict[str, set[str]]) -> None:
     """Refuse tensors of another field. `expected` are the allowed shapes of each, as text from `shape`."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in expected:
             raise PolyfieldError(
-                f"checkpoint: tensor {name:.80} does not belong to the field that config.json describes"
+                f"checkpoint: tensor {name:.80} does not belong to the field that config.json describes; {_RESTORE}"
             )
-        wanted = ", ".join(sorted(expected[name]))
+        wanted = " or ".join(sorted(expected[name]))
         if name not in found:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is missing; expected {wanted} for the field that config.json describes"
+                f"checkpoint: tensor {name} is missing; expected {wanted} for the field that config.json describes; "
+                f"{_RESTORE}"
             )
         if (there := shape(found[name])) not in expected[name]:
             raise PolyfieldError(
-                f"checkpoint: tensor {name} is {there}; expected {wanted} for the field that config.json describes"
+                f"checkpoint: tensor {name} is {there}; expected {wanted} for the field that config.json describes; "
+                f"{_RESTORE}"
             )
 
 
@@ -35,7 +39,7 @@ def check_state(found: dict[str, Any], own: dict[str, Any], where: str = "") -> 
         if type(there) is not type(value) or (isinstance(value, dict) and there.keys() != value.keys()):
             keys = f"an object with the keys {', '.join(value)}" if isinstance(value, dict) else None
             raise PolyfieldError(
-                f"checkpoint: state {name!r} is {there!r:.80}; expected {keys or type(value).__name__}"
+                f"checkpoint: state.json: {name} is {there!r:.80}; expected {keys or type(value).__name__}; {_RESTORE}"
             )
         if isinstance(value, dict):
             check_state(there, value, f"{name}.")

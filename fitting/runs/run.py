@@ -51,8 +51,7 @@ class Run:
         path = first_free(f"{clean(source_name)}-{architecture}") if path is None else claim(Path(path))
         run = Run(path, {"schema": SCHEMA, "version": polyfield.__version__, **config}, scene)
         with _refusals(path):
-            for folder in (run.renders, run.exports):
-                folder.mkdir()
+            run.renders.mkdir()
         write_json(path / "scene.json", scene)
         write_json(path / "config.json", run.config)  # last, because a folder without it is not a run
         with _refusals(path):
@@ -80,10 +79,6 @@ class Run:
     @property
     def renders(self) -> Path:
         return self.path / "renders"
-
-    @property
-    def exports(self) -> Path:
-        return self.path / "exports"
 
     @property
     def _metrics_path(self) -> Path:
@@ -214,7 +209,7 @@ def _refusals(path: Path, needed: int = 0) -> Iterator[None]:
 def _read_object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
-        raise PolyfieldError(f"{shown(path)} is not a JSON object")
+        raise PolyfieldError(f"{shown(path)} is not a JSON object; restore the file, or begin a new run")
     return value
 
 

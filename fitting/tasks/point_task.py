@@ -53,7 +53,7 @@ class PointTask(Task):
         )
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
-        return "use a smaller --bytes, or smaller sizes in --options"
+        return "use a smaller --bytes or smaller sizes in --options, or free some memory"
 
     def context(self, fit: Fit) -> FieldContext:
         return FieldContext(source={"name": self.name, **self.summary()})

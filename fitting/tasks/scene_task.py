@@ -70,7 +70,7 @@ class SceneTask(Task):
 
     def remedy(self, spec: FieldSpec, fits: Callable[[FieldSpec], bool]) -> str:
         if (fitting := largest(spec, fits)) is None:
-            return "use a larger --downscale, or smaller sizes in --options"
+            return "use a larger --downscale or smaller sizes in --options, or free some memory"
         return f"use --options {architecture(spec.architecture).size_option} {size_of(fitting)}, which fits"
 
     # -- a fit
@@ -84,7 +84,9 @@ class SceneTask(Task):
         images, masks = [scene.images[i] for i in train], [scene.masks[i] for i in train]
         source = Photographs(cameras, images, masks, device)
         if not len(source):
-            raise PolyfieldError(f"{scene.name}: the masks exclude every pixel; correct or remove the masks")
+            raise PolyfieldError(
+                f"{scene.name}: the masks exclude every pixel of the training views; correct or remove the masks"
+            )
         count = cascades(domain)
         seen = visible(cameras, domain, count).to(device) if count > 1 else None
         return lambda field, optimiser, terms: RayObjective(

@@ -65,7 +65,7 @@ class ShapeTask(PointTask):
         self._side = float((high - low).max())
         if not self._side > 0:
             raise PolyfieldError(
-                f"{name}: all {len(points)} points have the same position; expected different ones"
+                f"{name}: all {len(points)} points have the same position; expected at least two positions"
             )
         domain = Domain.around(((low + high) / 2).tolist(), (_MARGIN * self._side / 2,) * 3)
         self.meaning = Meaning.of(signal, domain)

@@ -74,7 +74,8 @@ class Task(ABC):
             spec = FieldSpec.from_json(config.spec)
             if spec.meaning != self.meaning:
                 raise PolyfieldError(
-                    f"config.json: spec describes another signal or domain than {self.name}; begin a new run"
+                    f"config.json: spec has another signal or domain than the source {self.name}; "
+                    "restore config.json, or begin a new run"
                 )
             return spec
         asked = config.bytes is not None

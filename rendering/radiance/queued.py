@@ -54,7 +54,8 @@ class QueuedPictures:
                 raise not_finite()
             if done == before:
                 raise PolyfieldError(
-                    f"rendering: a ray has more than {CAPACITY[0] * at_once:,} samples; save the field with a larger step_size in its context"
+                    f"rendering: a ray has more than {CAPACITY[0] * at_once:,} samples; in Python, load the field, set a "
+                    "larger step_size in its context, and save the field"
                 )
             progress(done / total)
         return self._pictures[size][:total].clone(), evaluated, shaded

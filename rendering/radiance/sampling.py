@@ -113,8 +113,8 @@ def refuse_culling(field: Field) -> None:
     """Refuse to skip empty space of a field whose values depend on more than the point."""
     if not field.traits.pointwise:
         raise PolyfieldError(
-            "rendering: the field's values depend on more than the point, so empty space cannot be skipped; "
-            "use StratifiedSampler"
+            "rendering: the field's densities depend on the viewing direction or on the whole ray, so empty space "
+            "cannot be skipped; use StratifiedSampler"
         )
 
 

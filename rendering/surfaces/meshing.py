@@ -90,8 +90,8 @@ def mesh(
         slab[-1] = plane = _off_level(slab[-1])
         if most_faces is not None and surface.faces + 2 * _crossed_cells(slab) > most_faces:
             raise TooManyFaces(
-                f"mesh: the surface has more than {most_faces:,} triangles in {resolution} cells; "
-                "use fewer cells, or fit longer"
+                f"mesh: the surface has more than {most_faces:,} triangles at a resolution of {resolution} cells; "
+                "use a lower resolution, or fit longer"
             )
         surface.add(slab, first)
         if progress:
@@ -107,14 +107,16 @@ def _grid(
     start, extent = np.array(low, np.float64), np.array(high, np.float64) - np.array(low, np.float64)
     if extent.shape != (3,) or not np.isfinite(extent).all() or not (extent > 0).all():
         raise PolyfieldError(
-            f"mesh: the box {list(low)} to {list(high)} has no volume; expected low < high in 3 axes"
+            f"mesh: low is {list(low)} and high is {list(high)}; expected 3 finite numbers each, with low < high"
         )
     if resolution < 1:
         raise PolyfieldError(
             f"mesh: resolution is {resolution}; expected at least 1 cell along the longest side"
         )
     if band is not None and not 0 < band < math.inf:
-        raise PolyfieldError(f"mesh: band is {band}; expected the function's largest slope, above 0, or None")
+        raise PolyfieldError(
+            f"mesh: band is {band}; expected the function's largest slope, finite and above 0, or None"
+        )
     cell = float(extent.max()) / resolution
     return start, cell, [max(1, math.ceil(size / cell - 1e-6)) for size in extent]
 

@@ -80,32 +80,37 @@ def radiance(
 
 
 REFUSED = {
-    "interpolate: table is (7, 2); expected (79, any)": lambda: interpolate(zeros(7, 2), zeros(1, 2), LEVELS),
-    "interpolate: table is (79,); expected (E, F), or (B, E, F) for a bank of B fields": lambda: interpolate(
-        zeros(ROWS), zeros(1, 2), LEVELS
+    "interpolate: table has shape (7, 2); expected (79, any)": lambda: interpolate(
+        zeros(7, 2), zeros(1, 2), LEVELS
     ),
-    "interpolate: table is (0, 79, 2); expected (E, F), or (B, E, F) for a bank of B fields": lambda: (
-        interpolate(zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS)
+    "interpolate: table has shape (79,); expected (E, F), or (B, E, F) for a bank of B fields, with B at least 1": lambda: (
+        interpolate(zeros(ROWS), zeros(1, 2), LEVELS)
     ),
-    "interpolate: points is (5, 3); expected (any, 2)": lambda: interpolate(
+    "interpolate: table has shape (0, 79, 2); expected (E, F), or (B, E, F) for a bank of B fields, with B at "
+    "least 1": lambda: interpolate(zeros(0, ROWS, 2), zeros(0, 1, 2), LEVELS),
+    "interpolate: points has shape (5, 3); expected (any, 2)": lambda: interpolate(
         zeros(ROWS, 2), zeros(5, 3), LEVELS
     ),
-    "interpolate: points is (2,); expected (any, 2)": lambda: interpolate(zeros(ROWS, 2), zeros(2), LEVELS),
-    "interpolate: points is (2, 5, 2); expected (3, any, 2)": lambda: interpolate(
+    "interpolate: points has shape (2,); expected (any, 2)": lambda: interpolate(
+        zeros(ROWS, 2), zeros(2), LEVELS
+    ),
+    "interpolate: points has shape (2, 5, 2); expected (3, any, 2)": lambda: interpolate(
         zeros(3, ROWS, 2), zeros(2, 5, 2), LEVELS
     ),
-    "mlp: weights[0] is (4, 2); expected (any, 3)": lambda: mlp(zeros(5, 3), [zeros(4, 2)]),
-    "mlp: weights[1] is (2, 5); expected (any, 4)": lambda: mlp(zeros(5, 3), [zeros(4, 3), zeros(2, 5)]),
-    "mlp: weights[0] is (4, 3); expected (2, any, 3)": lambda: mlp(zeros(2, 5, 3), [zeros(4, 3)]),
+    "mlp: weights[0] has shape (4, 2); expected (any, 3)": lambda: mlp(zeros(5, 3), [zeros(4, 2)]),
+    "mlp: weights[1] has shape (2, 5); expected (any, 4)": lambda: mlp(
+        zeros(5, 3), [zeros(4, 3), zeros(2, 5)]
+    ),
+    "mlp: weights[0] has shape (4, 3); expected (2, any, 3)": lambda: mlp(zeros(2, 5, 3), [zeros(4, 3)]),
     "mlp: weights: found no layers; expected at least one": lambda: mlp(zeros(5, 3), []),
-    "mlp: biases[0] is (3,); expected (4,)": lambda: mlp(zeros(5, 3), [zeros(4, 3)], [zeros(3)]),
+    "mlp: biases[0] has shape (3,); expected (4,)": lambda: mlp(zeros(5, 3), [zeros(4, 3)], [zeros(3)]),
     "mlp: 2 biases for 1 weights; expected one bias for each weight": lambda: mlp(
         zeros(5, 3), [zeros(4, 3)], [zeros(4), zeros(4)]
     ),
-    "mlp: modulation is (5, 1, 2); expected (5, 1, 2, any)": lambda: mlp(
+    "mlp: modulation has shape (5, 1, 2); expected (5, 1, 2, any)": lambda: mlp(
         zeros(5, 3), [zeros(4, 3), zeros(2, 4)], modulation=zeros(5, 1, 2)
     ),
-    "mlp: modulation is (4, 1, 2, 1); expected (5, 1, 2, any)": lambda: mlp(
+    "mlp: modulation has shape (4, 1, 2, 1); expected (5, 1, 2, any)": lambda: mlp(
         zeros(5, 3), [zeros(4, 3), zeros(2, 4)], modulation=zeros(4, 1, 2, 1)
     ),
     "mlp: modulation has 3 channels; expected 1, or 4, the width of layer 0": lambda: mlp(
@@ -114,23 +119,21 @@ REFUSED = {
     "mlp: normed is set without modulation; give a modulation, which may be zero": lambda: mlp(
         zeros(5, 3), [zeros(4, 3), zeros(2, 4)], normed=True
     ),
-    "mlp: x is (3,); expected (N, I), or (B, N, I) for a bank of B fields": lambda: mlp(
-        zeros(3), [zeros(4, 3)]
+    "mlp: x has shape (3,); expected (N, I), or (B, N, I) for a bank of B fields, with B at least 1": lambda: (
+        mlp(zeros(3), [zeros(4, 3)])
     ),
-    "march: origins is (5, 2); expected (any, 3)": lambda: rays(origins=zeros(5, 2)),
-    "march: directions is (4, 3); expected (5, 3)": lambda: rays(directions=zeros(4, 3)),
-    "march: near is (4,); expected (5,)": lambda: rays(near=zeros(4)),
-    "march: far is (5, 1); expected (5,)": lambda: rays(far=zeros(5, 1)),
-    "march: jitter is (); expected (5,)": lambda: rays(jitter=torch.tensor(0.5)),
-    "march: occupancy is (2, 4, 4, 3); expected (any, 3, 3, 3)": lambda: rays(
+    "march: origins has shape (5, 2); expected (any, 3)": lambda: rays(origins=zeros(5, 2)),
+    "march: directions has shape (4, 3); expected (5, 3)": lambda: rays(directions=zeros(4, 3)),
+    "march: near has shape (4,); expected (5,)": lambda: rays(near=zeros(4)),
+    "march: far has shape (5, 1); expected (5,)": lambda: rays(far=zeros(5, 1)),
+    "march: jitter has shape (); expected (5,)": lambda: rays(jitter=torch.tensor(0.5)),
+    "march: occupancy has shape (2, 4, 4, 3); expected (any, 3, 3, 3)": lambda: rays(
         occupancy=torch.ones(2, 4, 4, 3, dtype=torch.bool)
     ),
-    "march: occupancy is (2, 4, 4, 4) of torch.float32; expected one cell or more of torch.bool": lambda: (
-        rays(occupancy=zeros(2, 4, 4, 4))
-    ),
-    "march: occupancy is (0, 4, 4, 4) of torch.bool; expected one cell or more of torch.bool": lambda: rays(
-        occupancy=torch.ones(0, 4, 4, 4, dtype=torch.bool)
-    ),
+    "march: occupancy has shape (2, 4, 4, 4) and dtype torch.float32; expected at least one cell, and dtype "
+    "torch.bool": lambda: rays(occupancy=zeros(2, 4, 4, 4)),
+    "march: occupancy has shape (0, 4, 4, 4) and dtype torch.bool; expected at least one cell, and dtype "
+    "torch.bool": lambda: rays(occupancy=torch.ones(0, 4, 4, 4, dtype=torch.bool)),
     "march: step is 0.0 and cone is 0.0; expected a finite step above 0 and a finite cone of at least 0": lambda: (
         rays(step=0.0)
     ),
@@ -140,19 +143,19 @@ REFUSED = {
     "march: step is 0.1 and cone is -0.5; expected a finite step above 0 and a finite cone of at least 0": lambda: (
         rays(cone=-0.5)
     ),
-    "composite: density is (6,); expected (7,)": lambda: composite(SAMPLES, zeros(6), zeros(7, 3)),
-    "composite: colour is (7, 4); expected (7, 3)": lambda: composite(SAMPLES, zeros(7), zeros(7, 4)),
-    "composite: samples.dt is (2,); expected (7,)": lambda: packed(dt=zeros(2)),
-    "composite: samples.offsets is (2,); expected (3,)": lambda: packed(offsets=SAMPLES.offsets[:2]),
-    "transmittance: density is (8,); expected (7,)": lambda: transmittance(SAMPLES, zeros(8)),
-    "adam: gradient is (3,); expected (4,)": lambda: adam_of(gradient=zeros(3)),
-    "adam: square is (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
+    "composite: density has shape (6,); expected (7,)": lambda: composite(SAMPLES, zeros(6), zeros(7, 3)),
+    "composite: colour has shape (7, 4); expected (7, 3)": lambda: composite(SAMPLES, zeros(7), zeros(7, 4)),
+    "composite: samples.dt has shape (2,); expected (7,)": lambda: packed(dt=zeros(2)),
+    "composite: samples.offsets has shape (2,); expected (3,)": lambda: packed(offsets=SAMPLES.offsets[:2]),
+    "transmittance: density has shape (8,); expected (7,)": lambda: transmittance(SAMPLES, zeros(8)),
+    "adam: gradient has shape (3,); expected (4,)": lambda: adam_of(gradient=zeros(3)),
+    "adam: square has shape (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
-    "adam: half is (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
-    "adam: half is a contiguous tensor of torch.float32; expected a contiguous one of torch.float16": lambda: (
+    "adam: half has shape (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
+    "adam: half is a contiguous tensor of torch.float32; expected a contiguous tensor of torch.float16": lambda: (
         adam_of(half=zeros(4))
     ),
-    "fused_field: groups[0][1]: table is (7, 4); expected (8, any)": lambda: radiance(
+    "fused_field: groups[0][1]: table has shape (7, 4); expected (8, any)": lambda: radiance(
         [[TABLE, (zeros(7, 4), CUBE, (0, 1, 2))]]
     ),
     "fused_field: groups[1]: no table; expected one or more": lambda: radiance([[TABLE], []]),
@@ -165,25 +168,32 @@ REFUSED = {
     "fused_field: groups[0][1]: 1 levels of 2 features give 2 numbers; expected 4, as the first table gives": lambda: (
         radiance([[TABLE, (zeros(8, 2), CUBE, (0, 1, 2))]])
     ),
-    "fused_field: centre (0.0, 1.0), axes [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected (D,) and "
-    "(D, D) numbers, D 2 or 3": lambda: radiance(centre=(0.0, 1.0)),
-    "fused_field: density[0] is (32, 5); expected (any, 4)": lambda: radiance(density=((32, 5), (16, 32))),
-    "fused_field: density[1] is (16, 31); expected (any, 32)": lambda: radiance(density=((32, 4), (16, 31))),
-    "fused_field: colour[0] is (32, 16); expected (any, 32)": lambda: radiance(colour=((32, 16), (3, 32))),
-    "fused_field: 16 latent numbers and 4 colours; expected at least 1 latent number and exactly 3 colours": lambda: (
-        radiance(colour=((32, 32), (4, 32)))
+    "fused_field: centre is (0.0, 1.0) and axes is [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]; expected "
+    "D and D x D numbers, with D = 2 or 3": lambda: radiance(centre=(0.0, 1.0)),
+    "fused_field: density[0] has shape (32, 5); expected (any, 4)": lambda: radiance(
+        density=((32, 5), (16, 32))
     ),
+    "fused_field: density[1] has shape (16, 31); expected (any, 32)": lambda: radiance(
+        density=((32, 4), (16, 31))
+    ),
+    "fused_field: colour[0] has shape (32, 16); expected (any, 32)": lambda: radiance(
+        colour=((32, 16), (3, 32))
+    ),
+    "fused_field: the latent vector has 16 numbers, and the colour network has 4 outputs; expected at least 1 number "
+    "and exactly 3 outputs": lambda: radiance(colour=((32, 32), (4, 32))),
 }
 
 
 FUSED = {
-    "fused_field: origins is (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
-    "fused_field: directions is (4, 3); expected (5, 3)": {"directions": zeros(4, 3)},
-    "fused_field: jitter is (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
-    "fused_field: occupancy is (4, 4, 4); expected (any, 4, 4, 4)": {"occupied": torch.ones(4, 4, 4).bool()},
-    "fused_field: target is (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
-    "fused_field: background is (3,); expected (5, 3)": {"background": zeros(3)},
-    "fused_field: jitter is of torch.float64; expected torch.float32": {"jitter": zeros(5).double()},
+    "fused_field: origins has shape (5, 2); expected (any, 3)": {"origins": zeros(5, 2)},
+    "fused_field: directions has shape (4, 3); expected (5, 3)": {"directions": zeros(4, 3)},
+    "fused_field: jitter has shape (5, 1); expected (5,)": {"jitter": zeros(5, 1)},
+    "fused_field: occupancy has shape (4, 4, 4); expected (any, 4, 4, 4)": {
+        "occupied": torch.ones(4, 4, 4).bool()
+    },
+    "fused_field: target has shape (5, 3); expected (5, 4)": {"target": zeros(5, 3)},
+    "fused_field: background has shape (3,); expected (5, 3)": {"background": zeros(3)},
+    "fused_field: jitter has dtype torch.float64; expected torch.float32": {"jitter": zeros(5).double()},
 }
 
 
@@ -220,8 +230,8 @@ def test_rays_that_do_not_fit_a_fused_kernel(native_form, message):
 
 def test_points_that_do_not_fit_a_fused_kernel(native_form):
     for points, message in (
-        (zeros(4, 2), "fused_field: points is (4, 2); expected (any, 3)"),
-        (zeros(4, 3).double(), "fused_field: points is of torch.float64; expected torch.float32"),
+        (zeros(4, 2), "fused_field: points has shape (4, 2); expected (any, 3)"),
+        (zeros(4, 3).double(), "fused_field: points has dtype torch.float64; expected torch.float32"),
     ):
         with pytest.raises(PolyfieldError) as refused:
             radiance().density(points)
@@ -231,12 +241,15 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"mean": zeros(8, 2)}, "fused_field: mean is (8, 2); expected (8, 4)"),
+        ({"mean": zeros(8, 2)}, "fused_field: steps[0]: mean has shape (8, 2); expected (8, 4)"),
         (
             {"square": zeros(8, 4).double()},
-            "fused_field: square is a contiguous tensor of torch.float64; expected a contiguous one of torch.float32",
+            (
+                "fused_field: steps[0]: square is a contiguous tensor of torch.float64; "
+                "expected a contiguous tensor of torch.float32"
+            ),
         ),
-        ({"step": 0}, "fused_field: step is 0; expected 1 or more"),
+        ({"step": 0}, "fused_field: steps[0]: step is 0; expected 1 or more"),
         (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),
     ],
 )
@@ -264,15 +277,15 @@ def test_steps_that_do_not_fit(native_form, changes, message):
 @pytest.mark.parametrize(
     "parts, index, message",
     [
-        ([zeros(4, 2), zeros(3)], [0], "gather: part is (3,); expected (any, 2)"),
+        ([zeros(4, 2), zeros(3)], [0], "gather: parts[1] has shape (3,); expected (any, 2)"),
         (
             [zeros(4), zeros(3).double()],
             [0],
-            "gather: a part is of torch.float64 on cpu; expected torch.float32 on cpu",
+            "gather: parts[1] has dtype torch.float64 and is on cpu; expected torch.float32 on cpu",
         ),
         ([zeros(4), zeros(3)], [0, 7], "gather: index goes from 0 to 7; expected 0 to 6"),
         ([zeros(4), zeros(3)], [-1, 6], "gather: index goes from -1 to 6; expected 0 to 6"),
-        ([zeros(4)], [0.5], "gather: index is of torch.float32; expected torch.int64"),
+        ([zeros(4)], [0.5], "gather: index has dtype torch.float32; expected torch.int64"),
     ],
 )
 def test_rows_that_are_not_there(form, parts, index, message):
@@ -301,7 +314,7 @@ def test_tensors_that_do_not_fit_together(form, message):
 )
 def test_samples_that_are_not_packed(form, changes):
     with pytest.raises(
-        PolyfieldError, match="composite: the samples' counts and offsets do not pack 7 samples"
+        PolyfieldError, match="composite: samples.counts and samples.offsets are not the torch.int64 counts"
     ):
         packed(**changes)
 
