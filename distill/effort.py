@@ -14,7 +14,8 @@ _VIEW = 2  # times that an edited field takes longer than what it is a view of
 # Times the teacher's time. Measured for 30 s of lego at 1/4, hashgrid to hashgrid: 32.2 dB with 5, 32.5 with 2.5 (a teacher's
 # share of 18 % of the time), 32.4 with 1.25 (30 %).
 _STUDENT = 2.5
-_MOST = 64
+# Measured for 30 s of lego at 1/4, rbf to hashgrid: 29.9 dB with 64 (a share of 9 %), 30.8 with 24 (17 %), 31.0 with 14 (23 %).
+_MOST = 14
 
 
 def effort(field: Field) -> float:
