@@ -27,7 +27,7 @@ def edit(
     """Write a new run whose field is an edited view of another, and return its folder.
 
     Nothing is stored but the edit: `render`, `load` and `convert` take the new run like any other, as long as the fields
-    that it refers to are unchanged. Converting it makes a field of its own. Edits of edits are possible.
+    and the mask that it refers to are unchanged. Converting it makes a field of its own. Edits of edits are possible.
 
     Parameters
     ----------

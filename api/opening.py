@@ -159,7 +159,7 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
     if "mask" in operation:
         mask = Path(str(operation["mask"]))
         _unchanged(mask, str(operation.get("mask_sha256")), where)
-        box = replace(box, mask=_mask(mask))
+        box = replace(box, mask=_mask(mask).to(device))
     if kind == "erase":
         return Erased(view, box)
     if kind == "paste":
@@ -185,7 +185,12 @@ def _mask(path: Path) -> Tensor:
     values = open_volume(path).values
     if values.shape[3] != 1:
         raise PolyfieldError(f"{shown(path)} has {values.shape[3]} channels; expected a mask of one channel")
-    return torch.from_numpy(values[..., 0] != 0)
+    marked = values[..., 0] != 0
+    if not marked.any():
+        raise PolyfieldError(
+            f"{shown(path)}: all voxels are 0, so nothing would be edited; mark voxels with 1"
+        )
+    return torch.from_numpy(marked)
 
 
 def _unchanged(of: Path, sha256: str, where: str) -> None:

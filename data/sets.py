@@ -167,7 +167,7 @@ def _folder(root: Path) -> ObjectSet:
     if not paths:
         raise PolyfieldError(
             f"{shown(root)}: no objects found; expected CLASS/OBJECT or CLASS/SPLIT/OBJECT, where an object is a file "
-            f"({', '.join(sorted(_SUFFIXES))}) or a folder with {TRAIN} or {NAME}"
+            f"({', '.join(sorted(_SUFFIXES))}) or a folder with {TRAIN}"
         )
     listed = _labels_file(root / LABELS) if (root / LABELS).is_file() else None
     entries = []

@@ -48,7 +48,7 @@ class Box:
             return inside
         sizes = torch.tensor(self.mask.shape, device=x.device)
         cell = ((offset / half + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
-        return inside & self.mask.to(x.device)[cell[:, 0], cell[:, 1], cell[:, 2]]
+        return inside & self.mask[cell[:, 0], cell[:, 1], cell[:, 2]]
 
     def moved(self, by: tuple[float, float, float]) -> Box:
         """Return the box at another place."""

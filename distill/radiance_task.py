@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.distill import teacher_points, teacher_rays
@@ -34,8 +35,9 @@ from polyfield.fitting.points.point_objective import PointObjective
 from polyfield.fitting.rays.ray_objective import RayObjective
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.runs.devices import device_of
-from polyfield.fitting.tasks.memory import Memory, predict, predict_on_gpu
+from polyfield.fitting.tasks.memory import Memory, is_fused, predict, predict_on_gpu
 from polyfield.fitting.tasks.task import Evaluation, MakeObjective
+from polyfield.kernels.dispatch import form
 from polyfield.progress import Progress
 from polyfield.rendering.radiance.sampling import Lattice
 from polyfield.rendering.renderers import RadianceRenderer
@@ -82,7 +84,7 @@ class RadianceConversion(ConversionTask):
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
-            first, second = self.conversion.stages or _stages(field)
+            first, second = self.conversion.stages or _stages(field, self.taught.context.occupancy)
             self.head_copied = self.conversion.init_head and copy_head(_head_of(self.taught.field), field)
             # An edited field has no latent vectors of its own.
             latent = self.head_copied and not isinstance(self.taught.field, RadianceView)
@@ -90,7 +92,7 @@ class RadianceConversion(ConversionTask):
                 raise PolyfieldError(
                     "loss: the part 'features' cannot be compared, because the latent vectors of teacher and student have "
                     "different meanings; keep init_head, give the student a colour network of the teacher's shape, and use a "
-                    "teacher that is not edited"
+                    "teacher that is neither edited nor cut by --box"
                 )
             fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             source = TeacherPoints(
@@ -158,7 +160,7 @@ class RadianceConversion(ConversionTask):
 
     def forecast(self, spec: FieldSpec, config: FitConfig) -> Memory:
         device = torch.device(device_of(config.device))
-        fused = not self.meaning.moving
+        fused = is_fused(spec, form(device))
         if device.type == "cpu":
             return predict(spec, pixels=0, fused=fused)
         return predict_on_gpu(spec, pixels=0, fused=fused, deterministic=config.deterministic)
@@ -206,11 +208,14 @@ def _head_of(teacher: Field) -> Field:
     return teacher.stored[0] if isinstance(teacher, RadianceView) else teacher
 
 
-def _stages(field: StoredField) -> tuple[float, float]:
-    """Return where the first two stages end, as shares of a fit of this field."""
+def _stages(field: StoredField, occupied: Tensor | None) -> tuple[float, float]:
+    """Return where the first two stages end, as shares of a fit of this field by a teacher with this occupancy grid."""
     plan = field.plan()
     has_tables = bool(plan.groups) if plan else any(group.half for group in field.parameter_groups())
-    return _TABLES if has_tables else _NETWORKS
+    if has_tables:
+        return _TABLES
+    # A grid that a fifth of a fit has found would have holes.
+    return _NETWORKS if occupied is not None else (_NETWORKS[0], 1.0)
 
 
 def _teacher_seconds(state: dict[str, Any]) -> float:

@@ -18,7 +18,7 @@ from polyfield.rendering.fused import LEAST_TRANSMITTANCE, FusedField
 from polyfield.rendering.radiance.rendering import lit_density, render_rays, sample_points
 from polyfield.rendering.radiance.sampling import MarchingSampler, sampler_of
 
-_FIRST_RAYS = 4096  # of a picture, of a teacher without a fused kernel
+_FIRST_RAYS, _MOST_RAYS = 1 << 12, 1 << 15  # rendered at once, of a teacher without a fused kernel
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Teacher:
                 parts.append(torch.cat((seen.colour, seen.opacity[:, None]), 1))
                 first += count
                 # As many rays as have `points_at_once` samples, if they have as many as these.
-                count = max(count * self.field.points_at_once // max(seen.evaluated, 1), 1)
+                wanted = count * self.field.points_at_once // max(seen.evaluated, 1)
+                count = min(max(wanted, 1), _MOST_RAYS)
         self.seconds += time.perf_counter() - start
         return torch.cat(parts)
 

@@ -132,14 +132,18 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
         known = type(value) is wanted[name].annotation
         kinds = {
             int: f"a whole number from 1 to {most}",
-            float: "a float from 0 to below 1",
+            float: "a number with a decimal point, from 0.0 to below 1",
             bool: "true or false",
         }
         expected = kinds[wanted[name].annotation]
         if not known or not (0 <= value < 1 if isinstance(value, float) else value <= most):
-            raise PolyfieldError(f"model: option {name} is {value!r:.80}; expected {expected}")
+            raise PolyfieldError(
+                f"model: the stored option {name} is {value!r:.80}; expected {expected}; train it again"
+            )
         if type(value) is int and value < 1:
-            raise PolyfieldError(f"model: option {name} is {value}; expected {expected}")
+            raise PolyfieldError(
+                f"model: the stored option {name} is {value}; expected {expected}; train it again"
+            )
     if options.get("width", 0) % options.get("heads", 1):
         raise PolyfieldError(
             f"model: option width is {options['width']}; expected a multiple of option heads, {options['heads']}"

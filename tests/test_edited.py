@@ -143,10 +143,17 @@ class TestRuns:
         with pytest.raises(PolyfieldError, match=r"mask\.npy has changed since the edit was made"):
             polyfield.load(run)
 
-    def test_a_mask_of_colours_is_refused(self, stored, tmp_path):
-        np.save(tmp_path / "mask.npy", np.ones((4, 4, 4, 3), np.uint8))
+    @pytest.mark.parametrize(
+        ("mask", "said"),
+        [
+            (np.ones((4, 4, 4, 3), np.uint8), "has 3 channels; expected a mask of one channel"),
+            (np.zeros((4, 4, 4), np.uint8), "all voxels are 0, so nothing would be edited"),
+        ],
+    )
+    def test_a_mask_that_makes_no_sense_is_refused(self, stored, tmp_path, mask, said):
+        np.save(tmp_path / "mask.npy", mask)
         box = (*LEFT.centre, *LEFT.half)
-        with pytest.raises(PolyfieldError, match="has 3 channels; expected a mask of one channel"):
+        with pytest.raises(PolyfieldError, match=said):
             polyfield.edit(stored, erase=box, mask=tmp_path / "mask.npy", out=tmp_path / "edited")
         assert not (tmp_path / "edited").exists()
 

@@ -1,15 +1,22 @@
 """Students with tables: which stages they have, whose occupancy grid they keep, and voxels that start at the teacher's values."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_distill import SMALL, conversion, run, small_pools, taught, whole_and_resumed  # noqa: F401 - fixtures
 
+from polyfield.cameras.cameras import Cameras
 from polyfield.distill.function import FunctionField
 from polyfield.distill.options import Conversion
+from polyfield.distill.poses import Poses
 from polyfield.distill.radiance_task import RadianceConversion
 from polyfield.distill.task import Taught
+from polyfield.distill.teacher import Teacher
+from polyfield.distill.teacher_rays import TeacherRays
 from polyfield.distill.together import Together
 from polyfield.fields.context import FieldContext
+from polyfield.fitting.rays.source import POOL
 from polyfield.progress import silent
 
 VOXELS = {"rows": 1 << 14, "nodes": 64}
@@ -28,6 +35,26 @@ def test_tables_have_one_step_at_points_in_eight_and_networks_end_along_rays(tau
     assert [not kind for kind in kinds] == [step % 8 == 7 for step in range(17)]
     network = conversion(taught, 20, to="mlp", options={"width": 16})
     assert ["rays" in network.step().counts for _ in range(20)] == [False] * 16 + [True] * 4
+
+
+def test_networks_of_a_teacher_without_a_grid_learn_from_samples_alone(taught):  # noqa: F811
+    bare = Taught(taught.field, replace(taught.context, occupancy=None), taught.name, taught.sha256)
+    network = run(conversion(bare, 20, to="mlp", options={"width": 16}))
+    assert "rays" not in network.totals and network.totals["points"] > 0
+
+
+def test_a_picture_that_is_used_again_has_other_samples(taught):  # noqa: F811
+    teacher = Teacher(taught.field, taught.context)
+    poses = Poses(Cameras.from_json(taught.context.cameras), teacher.blocked)
+    source = TeacherRays(teacher, poses, uses=2)
+    first, again, own = (source.draw(POOL, seed=0, step=step) for step in range(3))
+    by_direction = {tuple(d): float(j) for d, j in zip(first.rays.directions.tolist(), first.jitter)}
+    shared = [
+        (by_direction[tuple(d)], float(j)) for d, j in zip(again.rays.directions.tolist(), again.jitter)
+    ]
+    assert len(shared) == POOL and sum(a != b for a, b in shared) > 0.99 * POOL
+    picture = teacher.picture(own.rays, own.jitter)
+    assert torch.equal(picture, own.target)
 
 
 def test_the_teachers_occupancy_grid_is_kept(taught):  # noqa: F811

@@ -81,6 +81,8 @@ class Live:
         self._note(step)
         self._save_if_wanted()
         # A page loads much faster if the fit does not take the cores from the browser.
+        if self._painter.expecting:
+            self._painter.outdate(brief=True)
         while self._painter.expecting and not stopped():
             if not self._painter.paint():
                 self._painter.wait()

@@ -118,7 +118,7 @@ class Painter:
             self._wanted.notify()
 
     def order(self, order: Order | Sections) -> None:
-        """Let something be drawn when no window waits. Its `done` is set then."""
+        """Let something be drawn after the windows that wait. Its `done` is set then."""
         with self._wanted:
             if not self._closed:
                 self._orders.append(order)
@@ -204,7 +204,8 @@ class Painter:
                 self._learn(look, rows, time.perf_counter() - start)
             canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
             canvas.show(picture, rows >= look.full)
-            self._expected = -math.inf
+            if canvas.came >= self._expected:
+                self._expected = -math.inf
             if rows >= look.full and look.beside != ALONE:
                 canvas.tell(self._compared(look, rows, check))
         except _Stale:

@@ -85,7 +85,9 @@ class SparseGrid(Encoding):
         """Take over buffers that were loaded. Raises PolyfieldError where they make no sense."""
         nodes, last = int(self.nodes), int(self.node_of_row.max())
         if not 2 <= nodes <= self._most:
-            raise PolyfieldError(f"tensor 'nodes' is {nodes}; expected 2 to {self._most}")
+            raise PolyfieldError(
+                f"tensor 'nodes' is {nodes}; expected 2 to {self._most}, the option nodes of the field; save the field again"
+            )
         if int(self.node_of_row.min()) < -1 or last >= nodes**3 or self.node_of_row[0] != -1:
             raise PolyfieldError(
                 f"tensor 'node_of_row' begins with {int(self.node_of_row[0])} and has values from "

@@ -45,6 +45,16 @@ class Memory:
         return f"{(self.source + self.rest) / 1e9:.1f} GB ({self.source / 1e9:.1f} GB of it for the source)"
 
 
+def is_fused(spec: FieldSpec, form: str) -> bool:
+    """Return whether steps along rays are one kernel, or a queue of them, in a form of the kernels."""
+    with torch.device("meta"):
+        plan = build(spec).plan()
+    if plan is None or plan.meaning.moving:
+        return False
+    one_table = len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
+    return form == "native" or (form == "cuda" and one_table)
+
+
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:
     """Return the most that a fit to photographs takes on the CPU; `pixels` are those of all views."""
     samples = CPU.evaluated * (_SAMPLE if fused else _SAMPLE_IN_STEPS)

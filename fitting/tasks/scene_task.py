@@ -13,7 +13,7 @@ from polyfield.data.scene import Scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Field, FieldSpec, Meaning, Points
 from polyfield.fields.context import FieldContext
-from polyfield.fields.registry import architecture, build
+from polyfield.fields.registry import architecture
 from polyfield.fitting.fit import Fit
 from polyfield.fitting.losses import Term
 from polyfield.fitting.metrics.images import mean
@@ -25,7 +25,7 @@ from polyfield.fitting.rays.ray_objective import LOSS, RANGES, RayObjective, fus
 from polyfield.fitting.rays.visible import visible
 from polyfield.fitting.runs.config import FitConfig
 from polyfield.fitting.runs.devices import device_of
-from polyfield.fitting.tasks.memory import Memory, predict, predict_on_gpu
+from polyfield.fitting.tasks.memory import Memory, is_fused, predict, predict_on_gpu
 from polyfield.fitting.tasks.sizing import largest, size_of
 from polyfield.fitting.tasks.task import Evaluation, MakeObjective, Task
 from polyfield.kernels.dispatch import form
@@ -63,7 +63,7 @@ class SceneTask(Task):
         device = torch.device(device_of(config.device))
         pixels = int(self.scene.cameras.sizes.prod(1).sum())
         loss = [Term.from_json(term) for term in config.loss] or self.loss()
-        fused = fused_delta(loss) is not None and _is_fused(spec, form(device))
+        fused = fused_delta(loss) is not None and is_fused(spec, form(device))
         if device.type == "cpu":
             return predict(spec, pixels=pixels, fused=fused)
         return predict_on_gpu(spec, pixels=pixels, fused=fused, deterministic=config.deterministic)
@@ -195,13 +195,3 @@ class SceneTask(Task):
         first, last = times[list(self.scene.train)].aminmax()
         tested = times[list(self.scene.test)]
         return ((tested >= first) & (tested <= last)).nonzero()[:, 0].tolist()
-
-
-def _is_fused(spec: FieldSpec, form: str) -> bool:
-    """Return whether steps of the field are one kernel, or a queue of them, in a form of the kernels."""
-    with torch.device("meta"):
-        plan = build(spec).plan()
-    if plan is None or plan.meaning.moving:
-        return False
-    one_table = len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
-    return form == "native" or (form == "cuda" and one_table)

@@ -140,7 +140,10 @@ NB_MODULE(_core, m) {
                                counts.data());
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "near"_a.noconvert(), "far"_a.noconvert(),
            "jitter"_a.noconvert(), "step"_a, "cone"_a, "grid"_a, "counts"_a.noconvert())
-        .def("write", [](const MarchOf& self, Floats t, Floats dt) { self.write(t.data(), dt.data()); },
+        .def("write", [](const MarchOf& self, Floats t, Floats dt) {
+            nb::gil_scoped_release released;
+            self.write(t.data(), dt.data());
+        },
              "t"_a.noconvert(), "dt"_a.noconvert());
 
     m.def("transmittance", [](Integers offsets, Integers counts, Floats density, Floats dt, Floats out) {

@@ -83,7 +83,7 @@ struct Rays {
 constexpr int64_t MARCHED = 256;  // rays whose samples are kept together until all are counted
 
 // The samples of some rays, one after the other.
-struct Marched {
+struct alignas(64) Marched {
     Buffer memory;
     float* pairs = nullptr;  // (count, 2): t and dt
     int64_t count = 0, capacity = 0;

@@ -54,8 +54,8 @@ class QueuedPictures:
                 raise not_finite()
             if done == before:
                 raise PolyfieldError(
-                    f"rendering: a ray has more than {CAPACITY[0] * at_once:,} samples; in Python, load the field, set a "
-                    "larger step_size in its context, and save the field"
+                    f"rendering: a ray has more than {CAPACITY[0] * at_once:,} samples; in Python, field.context = "
+                    "dataclasses.replace(field.context, step_size=S) sets a larger sample spacing S; then save the field"
                 )
             progress(done / total)
         return self._pictures[size][:total].clone(), evaluated, shaded

@@ -67,8 +67,8 @@ def render_rays(field: Field, rays: Rays, sampler: Sampler, *, jitter: Tensor | 
 def lit_density(evaluate: Callable[[Points], Tensor], rays: Rays, samples: RaySamples) -> tuple[Tensor, int]:
     """Return densities (C,) at samples, and how many of them were evaluated.
 
-    evaluate returns the densities (N,) of a pointwise field at points without directions. A ray is evaluated in blocks of samples, from front to back, until its light has ended. The density of all later samples
-    is 0.
+    evaluate returns the densities (N,) of a pointwise field at points without directions. A ray is evaluated in blocks of
+    samples, from front to back, until its light has ended. The density of all later samples is 0.
     """
     density = torch.zeros_like(samples.t)
     depth = torch.zeros_like(rays.origins[:, 0])  # optical
