@@ -15,7 +15,7 @@ _VIEW = 2  # times that an edited field takes longer than what it is a view of
 # share of 18 % of the time), 32.4 with 1.25 (30 %).
 _STUDENT = 2.5
 # Measured for 30 s of lego at 1/4, rbf to hashgrid: 29.9 dB with 64 (a share of 9 %), 30.8 with 24 (17 %), 31.0 with 14 (23 %).
-_MOST = 14
+_MOST = 16
 
 
 def effort(field: Field) -> float:
