@@ -164,10 +164,11 @@ class Domain:
     @staticmethod
     def from_json(data: Any) -> Domain:
         """Return the domain that `to_json` wrote. Raises PolyfieldError for anything else."""
-        if not isinstance(data, dict) or set(data) != {"kind", "centre", "half_size", "rotation", "origin"}:
+        keys = {"kind", "centre", "half_size", "rotation", "origin"}
+        if not isinstance(data, dict) or set(data) != keys:
+            found = f"has the keys {sorted(data)!s:.200}" if isinstance(data, dict) else f"is {data!r:.200}"
             raise PolyfieldError(
-                f"domain is {data!r:.200}; expected an object with the keys "
-                "kind, centre, half_size, rotation and origin"
+                f"domain {found}; expected an object with the keys {sorted(keys)}; save the field again"
             )
         rotation = data["rotation"]
         if rotation is not None:

@@ -128,7 +128,8 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
         ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
         if ours != theirs:
             raise PolyfieldError(
-                f"tensor {name!r}: found {theirs[0]} {theirs[1]}; the spec expects {ours[0]} {ours[1]}"
+                f"tensor {name!r} is {theirs[0]} {theirs[1]}; expected {ours[0]} {ours[1]} by the description of the field in "
+                "this file; save the field again"
             )
 
 

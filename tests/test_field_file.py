@@ -229,10 +229,13 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
         ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; save"),
         ({"field.more": table}, "tensor 'field.more' does not belong to this field; expected field."),
         ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' does not belong to this field"),
-        ({"field.encoding.tables.0": table[1:]}, f"torch.float32 ({len(table) - 1}, 4); the spec expects"),
+        (
+            {"field.encoding.tables.0": table[1:]},
+            f"torch.float32 ({len(table) - 1}, 4); expected torch.float16",
+        ),
         (
             {"field.encoding.tables.0": table.double()},
-            f"torch.float64 {tuple(table.shape)}; the spec expects torch.float16",
+            f"torch.float64 {tuple(table.shape)}; expected torch.float16",
         ),
     ]:
         path.write_bytes(data)
@@ -246,8 +249,8 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
         ({"log2_size": 31, "finest": 1000}, "expected a whole number from 1 to 26"),
         ({"layers": 1_000_000}, "expected a whole number from 0 to 16"),
         ({"log2_size": 26, "finest": 60_000, "levels": 32, "features": 8}, "parameters"),
-        ({"log2_size": 26, "finest": 1000}, "the spec expects"),
-        ({"levels": 3}, "the spec expects"),
+        ({"log2_size": 26, "finest": 1000}, "by the description of the field in this file"),
+        ({"levels": 3}, "by the description of the field in this file"),
         ({"levels": "2"}, "expected a whole number"),
         ({"other": 2}, "option 'other' is unknown"),
     ],
