@@ -319,8 +319,7 @@ def _made(record: dict[str, Any]) -> str:
 def machine(record: dict[str, Any]) -> str:
     """What a record was measured on."""
     found = record["inputs"]["machine"]
-    sets = ", ".join(found["instruction_sets"])
-    kernels = f"instruction sets {sets}" if sets else "no native kernels"
+    kernels = f"native kernels for {found['used']}" if found.get("used") else "no native kernels"
     on = f"{found['processor']} with {found['threads']} threads, {found['system']}"
     return f"{on}, {kernels}, torch {found['torch']}"
 

@@ -183,7 +183,7 @@ def _folder(root: Path) -> ObjectSet:
     if not entries:
         raise PolyfieldError(
             f"{shown(root / LABELS)} names none of the {len(paths)} objects in this folder; expected names without suffix, "
-            f"such as {paths[0].stem!r:.80}, in the column name"
+            f"such as {paths[0].stem!r:.80}, in the column 'name'"
         )
     classes = tuple(sorted({word for _, word, _, _ in entries if word is not None}))
     kinds = {_kind(path) for *_, path in entries}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, naming, shown
 from polyfield.fields import Domain, FieldSpec, StoredField, build
 from polyfield.fields.context import FieldContext
 from polyfield.files.atomic import write_bytes
@@ -97,9 +97,11 @@ class Manifest:
                 "source": dict(source),
                 "shards": dict(shards),
             } if objects > 0 and shard_size > 0 and all(type(n) is str for n in (*classes, *parts)):
+                with naming(path):
+                    read = FieldSpec.from_json(spec)
                 return Manifest(
-                    FieldSpec.from_json(spec), objects, shard_size, tuple(classes), tuple(parts), recipe, source, shards
-                )  # fmt: skip
+                    read, objects, shard_size, tuple(classes), tuple(parts), recipe, source, shards
+                )
         raise PolyfieldError(
             f"{shown(path)}: expected an object with format {FORMAT!r}, version {VERSION!r}, and valid spec, objects, "
             "shard_size, classes, parts, recipe, source and shards; fit the bank again"

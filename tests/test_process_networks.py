@@ -482,6 +482,10 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
     text = (renamed / "bank.json").read_text().replace('"wide"', '"broad"')
     (renamed / "bank.json").write_text(text)
     assert "was trained on (2: wide, narrow)" in mistake(capsys, "classify", renamed, "--model", model)
+    data = json.loads((renamed / "bank.json").read_text())
+    data["spec"]["meaning"]["channels"] = "3"
+    (renamed / "bank.json").write_text(json.dumps(data))
+    assert "bank.json: field spec: channels is '3'" in mistake(capsys, "classify", renamed)
 
 
 def ball(path: Path, spec: FieldSpec = SPEC):

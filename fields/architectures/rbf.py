@@ -52,7 +52,7 @@ class RbfOptions(NetworkOptions):
     entries: int = option(
         16,
         256,
-        "largest number of table entries of a grid level per kernel; the product with `kernels` is rounded up to a power of two",
+        "size of the tables of the grid: a level has at most `entries` times `kernels` entries, rounded up to a power of two",
     )
     coarsest: int = option(16, 1 << 16, "nodes along each axis of the coarsest level of the grid", least=2)
     finest: int = option(1024, 1 << 16, "nodes along each axis of the finest level of the grid", least=2)
