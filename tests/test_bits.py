@@ -118,11 +118,11 @@ class TestBadFiles:
             (lambda numbers, scales: (numbers, scales * 1e38), "values are NaN or infinite|found the scale"),
             (
                 lambda numbers, scales: (numbers, scales.float()),
-                "found torch.float32 .*expects torch.bfloat16",
+                "is torch.float32 .*expected torch.bfloat16",
             ),
-            (lambda numbers, scales: (numbers, scales[:, 1:]), r"found torch.bfloat16 \(1, 3\)"),
+            (lambda numbers, scales: (numbers, scales[:, 1:]), r"is torch.bfloat16 \(1, 3\)"),
             (lambda numbers, scales: (numbers, None), "'field.encoding.tables.0.scale' is missing"),
-            (lambda numbers, scales: (numbers.half(), scales), "expects torch.int8"),
+            (lambda numbers, scales: (numbers.half(), scales), "expected torch.int8"),
             (lambda numbers, scales: (numbers.fill_(-128), scales), "number 0 is -128; expected -127 to 127"),
         ],
     )

@@ -194,7 +194,7 @@ class TestResume:
             ("seconds", "1", "seconds is '1'"),
             ("totals", None, "totals.rays is None"),
             ("steps", 7, f"steps is 7; the folder's name says {STEPS}"),
-            ("adam_steps", 1.5, "state 'adam_steps' is 1.5; expected int"),
+            ("adam_steps", 1.5, "state.json: adam_steps is 1.5; expected int"),
         ],
     )
     def test_a_state_that_no_fit_could_have_is_refused(self, copy, capsys, key, value, words):

@@ -167,7 +167,10 @@ def one_picture(name, exact_form, monkeypatch):
         assert difference.mean() < tolerance / 10 and difference.max() < 5 * tolerance
     seen = expected.opacity > 0.1
     assert (found.depth - expected.depth)[seen].abs().max() < 0.1
-    assert 0 < found.evaluated <= 1.01 * expected.evaluated  # it stops where the light is spent
+    rays = camera.image_rays(0)
+    every = len(sampler(rays, torch.full((len(rays),), 0.5)))
+    assert 0 < found.evaluated <= 1.01 * every  # it stops where the light is spent
+    assert 0 < expected.evaluated <= every
 
 
 @pytest.mark.parametrize("name", FIELDS)
