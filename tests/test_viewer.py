@@ -45,6 +45,11 @@ def look_of(subject: Subject, **fields) -> Look:
 
 
 class TestPainter:
+    @pytest.fixture(autouse=True)
+    def first_pictures_are_coarse(self, monkeypatch):
+        """Whatever the speed of the machine."""
+        monkeypatch.setattr("polyfield.viewer.painter._FRAME", 0.0)
+
     def shown(self, painter: Painter, look: Look) -> list[tuple[torch.Tensor, bool]]:
         found: list[tuple[torch.Tensor, bool]] = []
         canvas = Canvas(lambda picture, finished: found.append((picture, finished)), lambda line: None)
