@@ -80,7 +80,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("viewed")
     with polyfield.quiet():
         polyfield.fit("demo", seconds=10, downscale=2, out=folder / "run")
-        polyfield.convert(folder / "run", to="mlp", seconds=4, out=folder / "student")
+        # Steps, not seconds: the student differs from its teacher on a fast machine too.
+        polyfield.convert(folder / "run", to="mlp", steps=20, out=folder / "student")
     return folder
 
 
@@ -182,7 +183,8 @@ def test_the_split_moves_between_the_fields(page):
     choose(page, "Compare with", "nothing")
     alone = picture(page, "alone")
     # Before the split the first field is shown, behind it the other.
-    assert np.abs(split - alone)[200:, :300].mean() < 0.01 < np.abs(split - alone)[200:, 430:].mean()
+    error = np.abs(split - alone)[200:]
+    assert error[:, :300].mean() < 0.005 < 0.01 < error[:, 430:].mean()
 
 
 @pytest.mark.parametrize("layer", ["depth", "opacity", "normals", "features", "samples"])
