@@ -62,7 +62,7 @@ def convert(
         Options of the architecture, for example ``{"width": 128, "layers": 8}``.
     stages
         The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None,
-        (0.02, 0.1) for fields with tables and (0.05, 0.8) for networks.
+        (0.02, 0.1). For networks, (0.05, 0.8), or (0.05, 1) if the teacher has no occupancy grid.
     hard
         What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
         Fang et al. 2024).
@@ -180,6 +180,6 @@ def _of_mesh(source: str, signal: str | None, unused: dict[str, Any], **options:
     for name, value in unused.items():
         if value is not None and tuple(value) != LEVELS:
             raise PolyfieldError(
-                f"--{name}: {shown(source)} is a mesh, which is fitted directly; omit --{name}"
+                f"--{name}: {shown(source)} is a mesh, and --{name} is for fields and functions only; omit it"
             )
     return fit(source, signal=signal, kind="mesh", **options)

@@ -196,8 +196,8 @@ def _begun(bank: Path, manifest: Manifest) -> Manifest:
     for key in ("spec", "objects", "shard_size", "classes", "parts", "recipe", "source"):
         if getattr(found, key) != getattr(manifest, key):
             raise PolyfieldError(
-                f"{shown(bank / MANIFEST)}: the key {key!r} has another value than this command gives it, "
-                "so the folder holds another bank; give a new folder with --out"
+                f"{shown(bank / MANIFEST)}: the value of {key!r} differs from the value for this command, so the "
+                "folder holds another bank; give a new folder with --out, or repeat the command that began the bank"
             )
     (bank / "shards").mkdir(exist_ok=True)
     return replace(found, shards={})

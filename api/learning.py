@@ -37,7 +37,7 @@ def bank_in(source: str | os.PathLike[str]) -> Bank | None:
         )
     if path.is_dir() and not (path / "config.json").is_file():
         raise PolyfieldError(
-            f"{shown(path)} is neither a bank nor a run: it holds neither {MANIFEST} nor config.json"
+            f"{shown(path)} holds neither {MANIFEST} nor config.json; expected the folder of a bank or of a run"
         )
     return None
 
@@ -89,7 +89,8 @@ def open_object(source: str | os.PathLike[str], model: Model) -> tuple[StoredFie
     with naming(source):
         if not is_of_spec(field, model.spec):
             say(
-                f"{shown(source)}: its architecture, options or signal differ from those of the network's bank; refitting"
+                f"{shown(source)}: its architecture, options or signal differ from those that the network was trained "
+                "on; a new field is fitted to its surface"
             )
             field = refitted(field, model.spec, model.recipe)
         return field, inputs_of_field(field, model.network.reads)

@@ -114,7 +114,7 @@ def _mesh(source: str, signal: str | None, downscale: int) -> Any:
         say(f"warning: {note}")
     if mesh.why_open and signal is not None and SIGNALS[signal].inside:
         raise PolyfieldError(
-            f"--signal {signal}: {shown(source)} has no inside ({mesh.why_open}); close the mesh, or use --signal udf"
+            f"--signal {signal}: {shown(source)} has no inside ({mesh.why_open}); repair the mesh, or use --signal udf"
         )
     if mesh.why_open and signal is None:
         say(f"warning: unsigned distances are fitted, because the mesh has no inside ({mesh.why_open})")

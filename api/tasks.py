@@ -31,17 +31,20 @@ def is_field(source: str) -> bool:
     return (path / "config.json").is_file() or path.suffix == ".field"
 
 
-def open_again(run: Run, config: FitConfig, source: str | os.PathLike[str] | None) -> Task:
+_MOVED = "if the source was moved, give its path with --source"
+
+
+def open_again(
+    run: Run, config: FitConfig, source: str | os.PathLike[str] | None, *, missing: str = _MOVED
+) -> Task:
     """Return the task that a run was begun with, at another path if `source` is one.
 
-    Raises PolyfieldError if the source has changed, or is no longer there.
+    Raises PolyfieldError if the source has changed, or is no longer there. `missing` is then the advice.
     """
     place = config.source if source is None else os.fspath(source)
     taught = config.conversion is not None
     if place not in BUILT_IN and not os.path.exists(place) and not (taught and is_function(place)):
-        raise PolyfieldError(
-            f"{shown(place)}: no such file or folder; if the source was moved, give its path with --source"
-        )
+        raise PolyfieldError(f"{shown(place)}: no such file or folder; {missing}")
     if taught:
         task: Task = open_conversion(place, config)
     else:
@@ -102,7 +105,7 @@ def _own_task(run: Run) -> Task | None:
                 return None
             config = FitConfig.of(run.config, str(run.path / "config.json"))
             if config.conversion is None:
-                return open_again(run, config, None)
+                return open_again(run, config, None, missing="for the comparison, move it back to this path")
             if config.box is not None:  # a part of its teacher, or a function
                 return None
             if not Path(config.source).is_dir():
@@ -134,7 +137,7 @@ def _function(source: str, config: FitConfig) -> object:
         )
     if box is None and kind.dimensions == 3:
         raise PolyfieldError(
-            f"{shown(source)}: a function needs --box, the centre and half size of its domain"
+            f"{shown(source)}: a function needs --box, the centre and half size x y z h of its domain"
         )
     centre, half = (box[:3], box[3]) if box and kind.dimensions == 3 else ((0.5, 0.5), 0.5)
     function, code = function_of(source)

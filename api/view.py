@@ -118,7 +118,7 @@ def _taken(task: Task) -> Photographs | None:
 
 
 def _announce(viewer: Viewer) -> None:
-    say(f"viewer: open {viewer.link} in a browser; Ctrl-C ends it")
+    say(f"viewer: open {viewer.link} in a browser; press Ctrl-C to stop this command")
 
 
 class _Watch:
@@ -153,7 +153,7 @@ class _Watch:
         """Show the fitted field until Ctrl-C."""
         if self.viewer is None:
             return
-        say(f"viewer: still at {self.viewer.link}; Ctrl-C ends it")
+        say(f"viewer: the field is still shown at {self.viewer.link}; press Ctrl-C to stop")
         with contextlib.suppress(KeyboardInterrupt, Stopped), self._guarded():
             self._training.end()
             self.viewer.painter.outdate()

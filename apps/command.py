@@ -83,7 +83,7 @@ def _run(arguments: list[str]) -> int:
         result: dict[str, Any] = tyro.extras.subcommand_cli_from_dict(
             named,
             prog="polyfield",
-            description="Fit neural fields, convert them and look at them.",
+            description="Fit, convert, edit, render and view neural fields, and train networks on them.",
             args=arguments,
         )
         status = result.pop("exit_status", 0)

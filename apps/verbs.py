@@ -48,34 +48,37 @@ def fit(
     save_seconds: float = 30.0,
     view: bool = False,
 ) -> dict[str, Any]:
-    """Fit a field to posed photographs, a picture, a video, a mesh, a point cloud or a volume, then measure it.
+    """Fit a field to posed photographs, a picture, a video, a mesh, a point cloud or a volume, then evaluate it.
 
     Args:
-        source: A scene: a folder with transforms.json or transforms_train.json, or the path of either; a picture (PNG,
-            JPEG, WebP, BMP, GIF, EXR); a video (MP4, MOV, WebM, MKV, AVI); a mesh (OBJ, PLY, STL, GLB, OFF); a point cloud (PLY, PCD, npz, npy);
-            a volume (npy, npz, NIfTI, TIFF); or a built-in scene, "demo" or "demo-moving".
-        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf. hashgrid if not
-            given, and kplanes for a video.
-        kind: What to read the source as: scene, picture, video, mesh, cloud or volume. Its name and content decide if not
-            given.
-        box: Centre and half size of a scene's region of detail, x y z h, in its own coordinates. The cameras decide if not
-            given.
-        signal: What the field's values are. Scene: radiance; picture: image; video: video; mesh: sdf, udf or occupancy; cloud: udf;
-            volume: volume. The first that fits if not given.
-        steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
-        seconds: Seconds of training; give this or --steps. 120 if neither is given.
-        downscale: Average blocks of this many pixels along each side into one.
-        bytes: Make the largest field whose stored parameters and buffers take at most this many bytes. An mlp stays at most 64 wide.
-        bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
-            precision and networks in single if not given.
-        options: Names and values, e.g. --options log2_size 19. An unknown name lists those there are.
-        seed: All randomness follows from it.
-        device: cpu, cuda, or auto: cuda if there is a GPU.
-        deterministic: On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for
-            bit there too. It is slower, and available for radiance in a hash grid or a dense grid.
-        out: The run's folder, new or empty. runs/SOURCE-FIELD-N if not given.
-        save_seconds: Seconds between checkpoints.
-        view: Open the interactive viewer while the field is fitted, and until Ctrl-C after that.
+        source: What the field is fitted to.
+            A scene: a folder with transforms.json or transforms_train.json, or the path of one of these files.
+            A picture (PNG, JPEG, WebP, BMP, GIF, EXR) or a video (MP4, MOV, WebM, MKV, AVI).
+            A mesh (OBJ, PLY, STL, GLB, OFF), a point cloud (PLY, PCD, npz, npy) or a volume (npy, npz, NIfTI, TIFF).
+            A built-in scene: demo, or demo-moving, which changes with time.
+        field: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
+            If not given, kplanes for videos and hashgrid for all other sources.
+        kind: The kind of the source: scene, picture, video, mesh, cloud or volume. If not given, it is detected.
+        box: For scenes: the cube to model in detail: centre x y z and half size h, in the coordinates of the camera poses.
+            If not given, the cube is computed from the camera poses, and from the point cloud if the scene has one.
+        signal: The kind of value that the field stores.
+            Scene: radiance. Picture: image. Video: video. Volume: volume. Point cloud: udf. Mesh: sdf, udf or occupancy.
+            sdf and udf are signed and unsigned distances. If not given, sdf for closed meshes and udf for other meshes.
+        steps: The number of training steps. On a CPU with the same number of threads, such fits repeat bit-identically.
+        seconds: The training time in seconds. Give at most one of --steps and --seconds. If neither is given, 120.
+        downscale: Replace each block of N x N pixels by its mean, where N is the given number.
+        bytes: Use the largest field whose stored parameters and buffers take at most this many bytes.
+            The hidden layers of an mlp then have at most 64 units.
+        bits: With 8, tables and networks are stored as 8-bit integers with scales, in about half the bytes.
+            If not given, tables are stored in half precision and networks in single precision.
+        options: Options of the architecture, for example --options log2_size 19. A wrong name gives a list of all names.
+        seed: The seed of all random numbers.
+        device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
+        deterministic: On a GPU, sum gradients in fixed point, so that fits with --steps repeat bit-identically.
+            This is slower, and possible only for radiance fields of the architectures hashgrid and densegrid.
+        out: The run folder that is written, new or empty. If not given, runs/SOURCE-FIELD-N, with the first free number N.
+        save_seconds: The time between checkpoints, in seconds.
+        view: Open the interactive viewer during the fit. It stays open after the fit, until Ctrl-C.
     """
     from polyfield.api.fit import fit
 
@@ -124,30 +127,33 @@ def convert(
     save_seconds: float = 30.0,
     view: bool = False,
 ) -> dict[str, Any]:
-    """Fit a field of any architecture to another field, then measure it against that field. No photograph is needed.
+    """Fit a new field of any architecture (the student) to an existing field (the teacher), then compare the two fields.
+
+    The teacher's photographs or other source data are not needed.
 
     Args:
-        teacher: A run's folder, a .field file, a mesh, or a Python function as module:function.
-        to: The architecture: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
-        steps: Training steps. On a CPU such a fit repeats and resumes bit for bit with the same number of threads.
-        seconds: Seconds of training; give this or --steps. 120 if neither is given.
-        bytes: Make the largest field whose stored parameters and buffers take at most this many bytes. An mlp stays at most 64 wide.
-        bits: 8 stores tables and networks as 8-bit whole numbers with scales: about half the bytes. Tables are in half
-            precision and networks in single if not given.
-        options: Names and values, e.g. --options width 128 layers 8. An unknown name lists those there are.
-        stages: Shares of the fit at which the stages of latent vectors and of samples end. Rendered colours follow.
-            0.02 0.1 for fields with tables and 0.05 0.8 for networks, if not given.
-        hard: What is taught more often where the student is wrong: some of poses, rays and points.
-        init_head: Begin with the teacher's colour network if the new field has one of the same shape.
-        signal: Of a function: what its values are, such as sdf or radiance.
-        box: Centre and half size of the new field's domain, x y z h, in the source's coordinates. Functions in three
-            dimensions need it. Of a field, only this part is converted.
-        seed: All randomness follows from it.
-        device: cpu, cuda, or auto: cuda if there is a GPU.
-        deterministic: As in fit.
-        out: The run's folder, new or empty. runs/TEACHER-TO-N if not given.
-        save_seconds: Seconds between checkpoints.
-        view: Open the interactive viewer, with the student beside the teacher, and until Ctrl-C after the fit.
+        teacher: A run folder, a .field file, a mesh, or a Python function, written as module:function.
+        to: The architecture of the student: hashgrid, densegrid, triplane, kplanes, vm, cp, voxels, mlp, cam or rbf.
+        steps: The number of training steps. On a CPU with the same number of threads, such fits repeat bit-identically.
+        seconds: The training time in seconds. Give at most one of --steps and --seconds. If neither is given, 120.
+        bytes: As for polyfield fit.
+        bits: As for polyfield fit.
+        options: Options of the student's architecture, for example --options width 128 layers 8.
+        stages: For radiance: two shares of the fit, from 0 to 1, at which the first two of three stages end.
+            The stages compare latent vectors, then samples on rays, then rendered colours.
+            If not given, 0.02 0.1, and for mlp and cam 0.05 0.8, or 0.05 1 if the teacher has no occupancy grid.
+        hard: For radiance: the levels of active learning, some of poses, rays and points.
+            Poses and rays with large errors, and important points on rays, are compared more often.
+        init_head: For radiance: start with the teacher's colour network if the student's colour network has the same shape.
+        signal: For functions (required) and meshes: the kind of value that the field stores, such as sdf or radiance.
+        box: The student's domain, a cube in the source's coordinates: the centre x y z and the half size h.
+            Functions of three coordinates require it. With a field as teacher, only this part of the field is converted.
+        seed: The seed of all random numbers.
+        device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
+        deterministic: As for polyfield fit.
+        out: The run folder that is written, new or empty. If not given, runs/TEACHER-TO-N, with the first free number N.
+        save_seconds: The time between checkpoints, in seconds.
+        view: As for polyfield fit, with student and teacher side by side.
     """
     from polyfield.api.convert import convert
 
@@ -187,19 +193,20 @@ def edit(
     mask: Path | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Write a new run whose field is an edited view of another. Convert it to store it.
+    """Write a new run whose field is an edited radiance field. To store the edited field, convert the new run.
 
-    A box is its centre and its half sizes, x y z hx hy hz, in the source's coordinates. Edits are made in the order below.
+    A box is given by its centre and half sizes, x y z hx hy hz, in the source's coordinates.
+    Several edits are applied in the order of the options below.
 
     Args:
-        source: A run's folder or a .field file, of radiance.
-        erase: A box in which nothing is left.
-        move: A box, and the vector by which what is in it is moved.
-        copy: A box, and the vector by which what is in it is copied.
-        recolour: A box, and its new colour, r g b from 0 to 1; the brightness at each point stays.
-        paste: Another run or .field file, and the box in which its field replaces this one.
-        mask: A volume file (.npy, .npz, .nii, .tif), stretched over each box: only its voxels that are not 0 are edited.
-        out: The run's folder, new or empty. runs/SOURCE-edited-N if not given.
+        source: A run folder or a .field file with a radiance field.
+        erase: A box that is emptied.
+        move: A box, and the vector by which its content is moved.
+        copy: A box, and the vector from its content to the copy.
+        recolour: A box, and the new colour of its content, r g b from 0 to 1. The brightness of each point is kept.
+        paste: Another run folder or .field file, and a box. In this box, the other field replaces the edited field.
+        mask: A volume file (.npy, .npz, .nii or .tif), stretched over each box. Where the mask is 0, nothing is edited.
+        out: The run folder that is written, new or empty. If not given, runs/SOURCE-edited-N, with the first free number N.
     """
     from polyfield.api.edit import edit
 
@@ -216,13 +223,13 @@ def resume(
     source: Path | None = None,
     view: bool = False,
 ) -> dict[str, Any]:
-    """Continue a fit that was stopped, with the options that it was begun with.
+    """Continue a fit that was stopped, with the options that it was started with.
 
     Args:
-        run: The run's folder.
-        generation: The step of the checkpoint to continue from. The newest if not given.
-        source: The path of the source, if it was moved since the fit began.
-        view: As in fit.
+        run: The run folder.
+        generation: The step of the checkpoint to continue from. If not given, the newest checkpoint.
+        source: The new path of the source, if the source was moved after the fit began.
+        view: As for polyfield fit.
     """
     from polyfield.api.fit import resume
 
@@ -242,12 +249,12 @@ def _result(result: FitResult) -> dict[str, Any]:
 
 
 def evaluate(run: RunFolder, /, *, source: Path | None = None, device: str = "auto") -> dict[str, Any]:
-    """Measure a run's field: on the views held out, or on the source itself.
+    """Evaluate the field of a run again, as at the end of its fit.
 
     Args:
-        run: The run's folder.
-        source: The path of the source, if it was moved since the fit.
-        device: cpu, cuda, or auto: cuda if there is a GPU.
+        run: The run folder.
+        source: The new path of the source, if the source was moved after the fit.
+        device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
     """
     from polyfield.api.evaluate import evaluate
 
@@ -263,15 +270,15 @@ def view(
     port: int = 7007,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Show a fitted field in a browser, or two beside each other, until Ctrl-C. Open the link that is printed.
+    """Show one field, or two fields side by side, in a browser, until Ctrl-C. Open the link that the command prints.
 
     Args:
-        source: A run's folder or a .field file.
-        other: Another one, of the same signal.
-        host: The address to listen on. Any other than 127.0.0.1 lets other machines in: whoever has the link, or reads
-            the network's traffic, which is not encrypted, can look at the field.
-        port: The port, or the next free one.
-        device: cpu, cuda, or auto: cuda if there is a GPU.
+        source: A run folder or a .field file.
+        other: A second run folder or .field file. Both fields must have the same signal.
+        host: The address to listen on. With addresses other than 127.0.0.1, other machines can connect.
+            Everyone who has the link can then view the field. The connection is not encrypted.
+        port: The port to listen on. If this port is in use, the next free port is used.
+        device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
     """
     from polyfield.api.view import view
 
@@ -292,27 +299,28 @@ def render(
     time: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field: a turntable, test views, a camera path, sections, a picture or a video.
-
-    An earlier rendering of the same name is replaced.
+    """Render a field to a video, a folder of PNG files, or one PNG file.
 
     Args:
-        source: A run's folder or a .field file.
-        path: For radiance: orbit; spiral, two turns that rise and fall; cameras, a path through the training cameras; test,
-            the views held out; or a nerfstudio camera_path.json. For shapes and volumes: orbit or
-            slices. For an image: picture. For a video: video, or picture, which is one frame. The first of these if not
-            given.
-        show: For radiance: colour, depth, opacity, normals, features (principal components) or samples (a ray).
-        out: A video (.mp4), which is replaced, or a folder of PNG files. The folder is new, or an earlier
-            rendering made it, and its frames are replaced. For slices and pictures, a PNG file. In the run's
-            renders if not given.
-        frames: Frames of an orbit or of a video. If not given, 60, or those of the video that the field was fitted to.
-        fps: Frames per second of an orbit, of test views or of a video. If not given, 30, or those of that video.
-        size: Width and height in pixels of an orbit, slices, a picture or a video. If not given, those of the first
-            training view, of the picture or of the video, and 512 x 512 for shapes and volumes.
-        time: Of a moving field: the time, from 0 to 1, at which it stands still. If not given, it moves along the path; test
-            views have their own times. Frame k of the F frames of a video is at (k + 0.5) / F.
-        device: cpu, cuda, or auto: cuda if there is a GPU.
+        source: A run folder or a .field file.
+        path: For radiance: orbit, spiral, cameras, test, or the path of a nerfstudio camera_path.json.
+            spiral: two turns, up and down. cameras: a path through the training cameras. test: the test views.
+            For shapes and volumes: orbit or slices. For images: picture. For videos: video, or picture for one frame.
+            If not given, the first name above for the signal of the field.
+        show: For radiance: colour, depth, opacity, normals, features (principal components) or samples (number per ray).
+        out: A video (.mp4) or a folder of PNG files. For slices and picture: a PNG file.
+            An existing video or PNG file is replaced. A folder must be new, empty, or written by an earlier render.
+            If not given, the output is in the folder renders of the run or, for a .field file, of the current folder.
+        frames: The number of frames of an orbit, a spiral, a path through the training cameras, or a video.
+            If not given, 60, or the number of frames of the video that the field was fitted to.
+        fps: Frames per second. A camera path file has its own rate.
+            If not given, 30, or the rate of the video that the field was fitted to.
+        size: Width and height in pixels. Test views and camera path files have their own sizes.
+            If not given, the size of the first training view, picture or video; 512 x 512 for shapes and volumes.
+        time: For moving fields and videos: render the field at this time, from 0 to 1.
+            If not given, the time changes along the path, and test views have their own times.
+            In a video of F frames, frame k (from 0) is at the time (k + 0.5) / F.
+        device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
     """
     from polyfield.api.render import render
 
@@ -322,12 +330,12 @@ def render(
 
 
 def doctor(scene: Scene = None, /, *, downscale: int = 1, warm: bool = False) -> dict[str, Any]:
-    """Report what polyfield runs on and why, and check a scene without fitting it.
+    """Report versions, devices and kernels, and check a scene without fitting it.
 
     Args:
-        scene: A scene to open and check, as for fit.
-        downscale: As for fit.
-        warm: Compile the GPU's kernels now, so that no fit has to compile them. They are kept.
+        scene: The scene to check: a folder or file, demo, or demo-moving, as for polyfield fit.
+        downscale: As for polyfield fit.
+        warm: Compile the kernels for the GPU now, so that later fits do not have to. The compiled kernels are kept on disk.
     """
     import os
     import platform

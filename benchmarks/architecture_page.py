@@ -25,18 +25,20 @@ density. The colour network maps the latent vector and the viewing direction to 
 values at the nodes and interpolates them: densities and spherical-harmonic coefficients in a radiance field, and values of the
 field otherwise. Moving fields (moving scenes and videos) have time as an additional axis.
 
-The tables of options list the defaults for still scenes. For other sources, polyfield chooses other values for some of the
-options that are not set. `python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
+The tables of options list the defaults for still scenes. For other sources, some options have other defaults.
+
+`python -m benchmarks --report` generates this page from `fields/architectures/` and `benchmarks/results`.
 """
 _MEASURED = """## At equal size and equal time
 
 Each row is one fit by `polyfield fit SOURCE --field NAME --bytes N --seconds S`. N and S are given below each table. Other
-options have their default values, but the photographs of `lego` are downscaled by 4. `dB` is the PSNR (for a scene, the mean of
-the test views), as computed by `polyfield eval`. `preparation, s` is the time before the first training step.
+options have their default values, but the photographs of `lego` are downscaled by 4. `test dB` is the mean PSNR of the test
+views, and `dB` is the PSNR of the image. `steps` is the number of training steps. `preparation, s` is the time before the first
+training step. `bytes stored` counts the parameters and buffers of the field.
 
 A fused kernel computes a whole training step in one call. `cam` and `rbf` have no fused kernel, so they take fewer steps in the
-same time. For `mlp`, `--bytes` tries only widths up to 64, so its fields are smaller than N bytes. Architectures without a row
-have not been measured.
+same time. For `mlp`, `--bytes` tries only widths up to 64, so the fields of `mlp` are much smaller than N bytes. Architectures
+without a row have not been measured.
 """
 
 

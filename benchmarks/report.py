@@ -13,54 +13,58 @@ SECTIONS = {
     "limits": (
         "Limits of the machine",
         (
-            "Rates of all threads together, by instruction set; `generic` runs on any CPU. Reads and updates "
-            "go to random addresses in a block of memory of the given size. All threads read the same block. "
-            "Each thread updates a block of its own. An update reads 16 bytes and writes them back. 1 KB is "
-            "1,024 bytes."
+            "Operations per second of all threads together, for each instruction set. `generic` runs on "
+            "any CPU. Reads and updates go to random addresses in a block of memory of the given size. "
+            "All threads read the same block. Each thread updates a block of its own. An update reads 16 "
+            "bytes and writes them back. 1 KB is 1,024 bytes."
         ),
     ),
     "kernels": (
         "The kernels",
         (
-            "Throughput of operations, in units per second. The second column gives the unit. `reference` is "
-            "the PyTorch implementation. The other implementations are native kernels, by instruction set. "
-            "`interpolate to table` and `interpolate to points` compute gradients with respect to the table "
-            "and to the points. `best / reference` is the throughput of the fastest implementation divided by "
-            "the throughput of the reference. [design.md](design.md#kernels) describes the operations."
+            "Throughput of operations, in units per second. The second column gives the unit: `rows` are "
+            "inputs of the network, and `numbers` are parameters. `reference` is the PyTorch "
+            "implementation. The other implementations are native kernels, by instruction set. "
+            "`interpolate to table` and `interpolate to points` compute gradients with respect to the "
+            "table and to the points. `best / reference` is the throughput of the fastest implementation "
+            "divided by the throughput of the reference. [design.md](design.md#kernels) describes the "
+            "operations."
         ),
     ),
     "network": (
         "Hash grid and network",
         (
-            "A hash grid and a network, as separate operations, evaluated at random points. The grid has 8 "
-            "levels of 4 features and at most 2^17 entries per level. The network has 32 inputs, two hidden "
-            "layers of 64 units and 16 outputs. The rows are implementations by polyfield and Dr.Jit. `reference` "
-            "is polyfield's PyTorch implementation, without torch.compile in the first row. The last two columns are speeds divided by the speed of the first row."
+            "A hash grid and a network, as separate operations, evaluated at random points. The grid has "
+            "8 levels of 4 features and at most 2^17 entries per level. The network has 32 inputs, two "
+            "hidden layers of 64 units and 16 outputs. The rows are implementations by polyfield and "
+            "Dr.Jit. `reference` is polyfield's PyTorch implementation, without torch.compile in the "
+            "first row. The rows that are named after an instruction set, such as `avx2`, are polyfield's "
+            "native kernels. The last two columns are speeds divided by the speed of the first row."
         ),
     ),
     "step": (
         "The training step",
         (
-            "A training step of a hash grid with 2^17 entries per level. Each row (`form`) is one implementation: "
-            "native kernels by instruction set, or the PyTorch `reference`. All start from the same state of "
-            "a fit. Evaluated samples pass through the density network. Trained samples pass forward and "
-            "backward through all networks. They are the evaluated samples that light reaches and whose "
-            "weight is at least a tenth of the mean weight of their ray's samples. `share of limit` is the "
-            "time that the step's arithmetic and table accesses would take at the machine's limits, divided "
-            "by the measured time. The next three columns are the parts of this share for multiply-adds, "
-            "reads and updates. The limits are measured in the same rounds. `step_seconds` in "
-            "`benchmarks/limits.py` computes the time at the limits. The reference's time does not include "
-            "updates of the occupancy grid."
+            "A training step of a hash grid with 2^17 entries per level. Each row (`form`) is one "
+            "implementation: native kernels by instruction set, or the PyTorch `reference`. All "
+            "implementations start from the same state of a fit. Evaluated samples pass through the "
+            "density network. Trained samples pass forward and backward through all networks. They are "
+            "the evaluated samples that light reaches and whose weight is at least a tenth of the mean "
+            "weight of their ray's samples. `share of limit` is the time that the step's arithmetic and "
+            "table accesses would take at the machine's limits, divided by the measured time. The next "
+            "three columns are the parts of this share for multiply-adds, reads and updates. The limits "
+            "are measured in the same rounds. `step_seconds` in `benchmarks/limits.py` computes the time "
+            "at the limits. The reference's time does not include updates of the occupancy grid."
         ),
     ),
     "fit": (
         "PSNR against training time",
         (
-            "Each row is one fit of a hash grid with the default options to photographs of full resolution. "
-            "`seconds` is the training time. With early ray termination, a ray ends where its transmittance "
-            "falls below 0.1 %. `frame, s` is the time to render a test view with early ray termination. "
-            "`loss by early termination, dB` is the decrease of the test PSNR. The last four columns are "
-            "measured on four test views."
+            "Each row is one fit of a hash grid with the default options to photographs of full "
+            "resolution. `seconds` is the training time. With early ray termination, a ray ends where its "
+            "transmittance falls below 0.1 %. `frame, s` is the time to render a test view with early ray "
+            "termination. `loss by early termination, dB` is the decrease of the test PSNR that early ray "
+            "termination causes. The last four columns are measured on four test views."
         ),
     ),
     "scene": (
@@ -75,9 +79,9 @@ SECTIONS = {
     "bits": (
         "8 bits",
         (
-            "Each row compares two fits of an architecture with the same number of steps: a fit with default "
-            "options, and a fit with `--bits 8`. `bytes stored` counts the field. `file, bytes` also counts "
-            "the occupancy grid and the cameras."
+            "Each row compares two fits of an architecture with the same number of steps: a fit with "
+            "default options, and a fit with `--bits 8`. `bytes stored` counts the parameters and buffers "
+            "of the field. `file, bytes` also counts the occupancy grid and the cameras."
         ),
     ),
     "pictures": (
@@ -100,58 +104,64 @@ SECTIONS = {
         (
             "Each row is one fit of a hash grid to a mesh. `sdf` is the signed distance, and `udf` the "
             "unsigned distance. `seconds` is the training time, and `preparation, s` the time before the "
-            "first training step. The Chamfer distance is the mean distance from a point of one surface to the "
-            "nearest point of the other surface, averaged over both directions. The threshold of the F-score is 0.5 % of the longest side of the mesh's bounding box. "
-            "`normal error` is the mean angle between normals of nearest points. `distance error` is the mean "
-            "absolute error at random points of the domain. The Chamfer distance and the distance error are "
-            "divided by the longest side of the bounding box. `fitting/tasks/shape_task.py` defines all "
-            "measures."
+            "first training step. The interior IoU is the intersection over union of the interiors of the "
+            "field and the mesh. The Chamfer distance is the mean distance from a point of one surface to "
+            "the nearest point of the other surface, averaged over both directions. The threshold of the "
+            "F-score is 0.5 % of the longest side of the mesh's bounding box. `normal error` is the mean "
+            "angle between normals of nearest points. `distance error` is the mean absolute error at "
+            "random points of the domain. The Chamfer distance and the distance error are divided by the "
+            "longest side of the bounding box. `fitting/tasks/shape_task.py` defines all measures."
         ),
     ),
     "photographs": (
         "Fits to photographs",
         (
-            "Fits of every architecture to photographs, for comparison with the conversions below. A time in "
-            "a column's name is the training time, and `dB` the test PSNR. `background opacity` is the mean "
-            "rendered opacity of pixels whose alpha is 0, in five test views."
+            "Fits of every architecture to photographs, for comparison with the conversions below. The "
+            "time in a column's name is the training time, and `dB` is the test PSNR. `background "
+            "opacity` is the mean rendered opacity of pixels whose alpha is 0, in five test views. "
+            "`photographs at 1/4` means that the photographs are downscaled by 4."
         ),
     ),
     "conversion": (
         "Conversions",
         (
             "A conversion fits a new field, the student, to a fitted field, the teacher. `teacher dB` and "
-            "`student dB` are test PSNRs. The rows of a teacher may belong to different fits of it. `student "
-            "to teacher, dB` is the PSNR between renderings of both fields from eight random poses. "
-            "`preparation` is the time before the first training step; an empty cell was not recorded. "
-            "During the preparation, a `voxels` student takes over the teacher's values, and the kernels of "
-            "an `rbf` student are placed. `background opacity` is the student's mean opacity on pixels whose "
-            "alpha is 0. `teacher's share` is the share of the training time in which the teacher is "
-            "evaluated. [conversion.md](conversion.md) describes the method."
+            "`student dB` are test PSNRs. Rows with the same teacher architecture may have different fits "
+            "as teachers, with different PSNRs. `student to teacher, dB` is the PSNR between renderings "
+            "of both fields from eight random poses. `preparation` is the time before the first training "
+            "step. During the preparation, a `voxels` student takes over the teacher's values, and the "
+            "kernels of an `rbf` student are placed. `background opacity` is the student's mean rendered "
+            "opacity of pixels whose alpha is 0, in five test views. `teacher's share` is the share of "
+            "the training time in which the teacher is evaluated. The first time below the table is the "
+            "students' training time. [conversion.md](conversion.md) describes the method."
         ),
     ),
     "learning": (
         "Active learning",
         (
-            "Conversions of a hash grid with the given levels of active learning, for three seeds. `test dB` "
-            "is the PSNR of the 25 test views. `student to teacher, dB` is the PSNR between renderings of both "
-            "fields in five of these views. The last column is the same for the tenth of the rays with the largest errors. "
-            "[conversion.md](conversion.md) describes the levels."
+            "Conversions of a hash grid with and without levels of active learning (column `levels`), for "
+            "three seeds. `test dB` is the mean PSNR of the 25 test views. `student to teacher, dB` is "
+            "the PSNR between renderings of both fields in five of these views. The last column is this "
+            "PSNR over only the tenth of the rays with the largest errors. [conversion.md](conversion.md) "
+            "describes the levels."
         ),
     ),
     "stages": (
         "Stages of a conversion",
         (
-            "Conversions of a hash grid with three choices of stages. The last two columns are the test PSNR "
-            "after a short and after a long conversion. `rendered colours alone` is `--stages 0 0`: a "
-            "conversion with stage 3 only, in which some steps still compare samples. `samples alone` is "
-            "`--stages 0 1`. [conversion.md](conversion.md) describes the stages."
+            "Conversions of a hash grid with three choices of stages. The last two columns are the test "
+            "PSNRs of a short and of a long conversion, after the training time in the column's name. "
+            "`rendered colours alone` is `--stages 0 0`: a conversion with stage 3 only, in which some "
+            "steps still compare samples. `samples alone` is `--stages 0 1`. "
+            "[conversion.md](conversion.md) describes the stages."
         ),
     ),
     "roundtrip": (
         "Round trips",
         (
             "A field is converted to another architecture, and the result is converted back to the first "
-            "architecture. The figures are test PSNRs."
+            "architecture. The figures are test PSNRs. The time below the table is the training time of "
+            "each conversion."
         ),
     ),
     "erased": (
@@ -159,17 +169,18 @@ SECTIONS = {
         (
             "A box of a hash grid is erased, and the edited field is converted to a student. `student to "
             "edited field, dB` is the PSNR between renderings of both fields from eight random poses. The "
-            "opacities are the student's, on rays of five test views that hit only the contents of the box: "
-            "their opacity was above 0.5 before the edit and is below 0.005 in the edited field. `rays` is "
-            "the number of these rays."
+            "opacities are rendered opacities of the student, on rays of five test views that hit only "
+            "the contents of the box. On these rays, the opacity was above 0.5 before the edit and is "
+            "below 0.005 in the edited field. `rays` is the number of these rays."
         ),
     ),
     "fused": (
         "Two halves into one",
         (
-            "The field of a scene is cut into two halves. The halves are pasted together, and the result is "
-            "converted. For comparison, the whole field is converted in the same time. The figures are test "
-            "PSNRs of the students."
+            "The field of a scene is cut into two halves. The halves are pasted together, and the result "
+            "is converted. For comparison, the whole field is converted in the same time. The figures are "
+            "test PSNRs of the students. The time below the table is the training time of each "
+            "conversion."
         ),
     ),
     "recipes": (

@@ -100,7 +100,7 @@ class Cameras:
 
     def rays(self, frames: Tensor, uv: Tensor) -> Rays:
         """Return rays (R,) of cameras frames (R,) int64 through image points uv (R, 2) in pixels."""
-        focal, centre = self.intrinsics[frames].split(2, dim=1)
+        focal, centre = self.intrinsics.index_select(0, frames).split(2, dim=1)
         points, used = (uv - centre) / focal, sorted(set(self.lens))
         bends = used != ["perspective"]
         distortion = self.distortion[frames] if bends else self.distortion[:0]
@@ -109,10 +109,13 @@ class Cameras:
             # Each lens is applied to all points: selecting points would make the host wait for the device.
             has_lens = self._lenses[frames] == lenses.LENSES.index(lens)
             seen = torch.where(has_lens[:, None], lenses.directions(points, lens, distortion), seen)
-        turned = (self.c2w[:, :, :3][frames] * seen[:, None]).sum(2)
+        pose = self.c2w.index_select(0, frames)
+        turned = (pose[:, :, :3] * seen[:, None]).sum(2)
         # Rotations from files are orthonormal only to a few digits.
         directions = normalize(turned, dim=1)
-        return Rays(self.c2w[:, :, 3][frames], directions, None if self.times is None else self.times[frames])
+        return Rays(
+            pose[:, :, 3].contiguous(), directions, None if self.times is None else self.times[frames]
+        )
 
     @cached_property
     def _lenses(self) -> Tensor:

@@ -39,7 +39,8 @@ def orbit(
     radius = level.norm(dim=1).median()
     if radius <= 1e-5 * (1 + focus.norm()):
         raise PolyfieldError(
-            "orbit: the training cameras are on the orbit's axis, so the orbit has no radius; use another path: the test views of a run, or a camera path file"
+            "orbit: the training cameras are on the orbit's axis, so the orbit has no radius; use --path test for the test "
+            "views of a run, or --path with a camera path file"
         )
     ahead = look_at(torch.zeros_like(up)[None], up, up)[0, :, 0]
     beside = torch.linalg.cross(up, ahead)

@@ -165,7 +165,7 @@ def times(records: Sequence[Record], key: str) -> torch.Tensor | None:
     for record, value in zip(records, values):
         if value is None:
             raise record.fail(
-                key, "is missing, though other frames have one; give every frame a time or none"
+                key, "is missing, though other frames have one; give a time to all frames or to no frame"
             )
         if not 0 <= value <= 1:
             raise record.fail(key, f"is {value:g}; expected 0 to 1")
@@ -246,7 +246,7 @@ def _lens(frame: Frame) -> tuple[str, tuple[float, ...]]:
         # Ambiguous: OpenCV divides by 1 + k4 r^2, nerfstudio multiplies by k4 r^8.
         raise (frame.holder("k4", "distortion_params") or frame.own).fail(
             "k4",
-            f"is {k4:g}; expected 0 for a lens that is not a fisheye, because programs define k4 of such lenses differently",
+            f"is {k4:g}; expected 0 for a lens that is not a fisheye, because programs define its k4 differently",
         )
     bent = any((k1, k2, k3, p1, p2))
     return "opencv" if bent else "perspective", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)

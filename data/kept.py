@@ -52,5 +52,5 @@ def _space(label: str, needed: float) -> Iterator[None]:
         reason = (error.strerror or str(error)).lower()
         raise PolyfieldError(
             f"{label}: {needed / 1e9:.1f} GB of pixels do not fit into {shown(tempfile.gettempdir())} ({reason});"
-            " point TMPDIR to a folder with enough space, or give a larger --downscale"
+            " point TMPDIR to a folder with enough space, or use `polyfield fit` with a larger --downscale"
         ) from None

@@ -87,7 +87,7 @@ def why_open(faces: np.ndarray) -> str | None:
     problems = (
         ("belongs to one face only", "belong to one face only", counts == 1),
         ("belongs to more than two faces", "belong to more than two faces", counts > 2),
-        ("has both its faces wound against each other", "have both their faces wound against each other",
+        ("belongs to two faces of opposite orientation", "belong to two faces of opposite orientation",
          (counts == 2) & (forward != 1)),
     )  # fmt: skip
     found = [

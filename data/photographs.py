@@ -120,7 +120,8 @@ def measure(photographs: Sequence[Photograph], downscale: int) -> list[tuple[int
     if needed > (available := _memory()):
         raise PolyfieldError(
             f"{photographs[0].frame.shared.where}: {len(sizes)} photographs need {needed / 1e9:.1f} GB of memory, but"
-            f" this machine has {available / 1e9:.1f} GB; shrink them with --downscale {downscale * 2} or more"
+            f" this machine has {available / 1e9:.1f} GB; resize the photographs, or use `polyfield fit` with"
+            f" --downscale {downscale * 2} or more"
         )
     return sizes
 

@@ -85,9 +85,7 @@ def _found(path: Path, decoded: _Decoded, downscale: int) -> str:
         width, height = height, width
     text = f"{shown(path.name)} is a picture: {width} x {height}, {channels} channel{'s' * (channels > 1)} of {decoded.depth}"
     text += f" (without {decoded.left_out})" if decoded.left_out else ""
-    return text + (
-        f", taken at 1/{downscale}: {width // downscale} x {height // downscale}." if downscale > 1 else "."
-    )
+    return text + (f", downscaled to {width // downscale} x {height // downscale}." if downscale > 1 else ".")
 
 
 def _image(file: IO[bytes], start: bytes, label: str) -> _Decoded:

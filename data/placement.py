@@ -59,7 +59,8 @@ def of_capture(cameras: Cameras, points: np.ndarray | None = None) -> Placement:
     if away is not None and np.median(away) > reach:
         half = float(np.quantile(away, _SEEN))
         remarks.append(
-            f"most points lie beyond the cameras, so the box has half size {half:.3g} instead of {reach:.3g}"
+            f"most points of the scene's point cloud lie beyond the cameras, so the box has half size {half:.3g} instead of "
+            f"{reach:.3g}"
         )
     elif away is None and _look_away(cameras, domain):
         half = _OUTWARD * reach
@@ -134,7 +135,8 @@ def notes(cameras: Cameras, domain: Domain) -> list[str]:
         )
     if centre.abs().max() > 1e4 * domain.half_size[0]:
         found.append(
-            "the scene is far from the origin for its size, so rounding to float32 loses detail; move its poses closer"
+            "the scene is far from the origin for its size, so rounding to float32 loses detail; move the camera positions"
+            " closer to the origin"
         )
     if len(cameras) > 1 and (cameras.c2w == cameras.c2w[0]).all():
         found.append("all cameras have the same pose; nothing can be learnt about depth")

@@ -57,7 +57,7 @@ def open_video(path: str | Path, *, downscale: int = 1, progress: Progress = sil
         fps = float(stream.average_rate or _USUAL_RATE)
     length, height, width, _ = values.shape
     text = f"{shown(path.name)} is a video: {length} frames, {fps:g} a second, {width * downscale} x {height * downscale}"
-    text += f", taken at 1/{downscale}: {width} x {height}" if downscale > 1 else ""
+    text += f", downscaled to {width} x {height}" if downscale > 1 else ""
     notes = []
     if abs(length - count) > 1:
         notes.append(f"its header says {count} frames, and {length} were decoded; it may be cut short")

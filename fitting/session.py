@@ -18,7 +18,7 @@ from polyfield.fitting.runs.devices import device_of, machine
 from polyfield.fitting.runs.run import Run
 from polyfield.fitting.tasks.task import Task
 
-_ALTERED = "the file was altered; continue from another checkpoint with --generation STEP"
+_ALTERED = "the file was altered; continue from another checkpoint with `polyfield resume --generation STEP`"
 
 
 def resume(task: Task, fit: Fit, run: Run, generation: int | None) -> tuple[str, ...]:
@@ -44,12 +44,10 @@ def _another_machine(fit: Fit, run: Run) -> list[str]:
     if not isinstance(then, dict):
         return []
     changes = [f"{key} {then.get(key)!r:.40} (now {now[key]!r})" for key in now if then.get(key) != now[key]]
-    where = shown(run.path / "config.json")
-    return (
-        [f"{where}: the fit began with {', '.join(changes)}; it will not continue bit for bit"]
-        if changes
-        else []
-    )
+    if not changes:
+        return []
+    began = f"{shown(run.path / 'config.json')}: the fit began with {', '.join(changes)}"
+    return [f"{began}; the result will not be bit-identical to that of an uninterrupted fit"]
 
 
 def check_state(checkpoint: checkpoints.Checkpoint, ranges: dict[str, tuple[float, float]]) -> None:

@@ -100,7 +100,7 @@ def _of_cloud(cloud: Cloud, signal: str) -> Shape:
 def _of_mesh(mesh: Mesh, signal: str, random: np.random.Generator) -> Shape:
     if signal != "udf" and mesh.why_open is not None:
         raise PolyfieldError(
-            f"--signal {signal}: {mesh.name} has no inside ({mesh.why_open}); close the mesh, or use --signal udf"
+            f"--signal {signal}: {mesh.name} has no inside ({mesh.why_open}); repair the mesh, or use --signal udf"
         )
 
     def surface(count: int, random: np.random.Generator) -> np.ndarray:

@@ -30,8 +30,8 @@ def refitted(field: Field, spec: FieldSpec, recipe: dict[str, Any], *, seed: int
     signal, kind = spec.meaning.signal, field.meaning.kind
     if signal not in ("udf", "sdf", "occupancy"):
         raise PolyfieldError(
-            f"the network reads only fields of banks that have its own signal {signal!r}, recipe and options; use a field of "
-            "such a bank"
+            "the field's signal, architecture or options differ from those that the network was trained on; use a field of a "
+            f"bank with the signal {signal!r} and the same recipe and options"
         )
     if kind.drawn != "surface":
         raise PolyfieldError(

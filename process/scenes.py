@@ -46,8 +46,8 @@ def fit_scene(spec: FieldSpec, recipe: Recipe, path: str, seed: int, device: str
     half = domain.half_size[0]
     if domain.kind != "box" or domain.rotation is not None or any(h != half for h in domain.half_size):
         raise PolyfieldError(
-            f"{shown(path)}: transforms.json describes a scene in all of space, but a bank of radiance fields needs objects in "
-            "cubic boxes; rename it to transforms_train.json, to have it read as an object in a box"
+            f"{shown(path)}: transforms.json describes an unbounded scene, but a bank needs objects in cubic boxes; rename "
+            "transforms.json to transforms_train.json, so that the photographs are read as views of an object in a box"
         )
     meaning = replace(spec.meaning, domain=domain)
     if scene.cameras.times is not None:

@@ -106,10 +106,11 @@ class RadianceRenderer(Renderer):
         self._pictures = RadiancePictures(field, self._sampler)
         self._features = layers.FeatureColours(field)
         self.background = torch.tensor(context.background, device=field.device)
+        self.stride = 1  # times the step between a ray's samples; more for coarse pictures
 
     def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
         """Return colour, opacity and depth of a view, without background."""
-        return self._pictures.render(cameras, view, progress)
+        return self._pictures.render(cameras, view, progress, stride=self.stride)
 
     def picture(self, cameras: Cameras, view: int, progress: Progress = silent) -> Tensor:
         return self.render(cameras, view, progress).over(self.background)

@@ -254,7 +254,9 @@ def test_downscale_is_a_whole_number(folder, downscale):
 
 def test_photographs_larger_than_memory_are_refused_before_decoding(folder, monkeypatch):
     monkeypatch.setattr(photographs, "_memory", lambda: 1000.0)
-    assert "10 photographs need 0.0 GB of memory" in refusal(folder, good())
+    said = refusal(folder, good())
+    assert "10 photographs need 0.0 GB of memory" in said
+    assert said.endswith("resize the photographs, or use `polyfield fit` with --downscale 2 or more")
 
 
 BAD_JSON = {

@@ -168,7 +168,7 @@ def test_another_bank_in_the_folder_is_refused(clouds, tmp_path):
     with polyfield.quiet():
         polyfield.fit_set(clouds, out=tmp_path / "bank", steps=5)
         with pytest.raises(
-            PolyfieldError, match="the key 'recipe' has another value than this command gives it"
+            PolyfieldError, match="the value of 'recipe' differs from the value for this command"
         ):
             polyfield.fit_set(clouds, out=tmp_path / "bank", steps=6)
         with pytest.raises(PolyfieldError, match="--shard-size 0: expected at least 1"):

@@ -288,7 +288,7 @@ def test_orbit_of_cameras_that_go_round_nothing_is_an_error():
     inwards = Cameras.perspective(ring(4), focal=5, size=(4, 4))
     panorama = inwards.c2w.clone()
     panorama[:, :, 3] = 0  # all from one place
-    with pytest.raises(PolyfieldError, match="use another path: the test views"):
+    with pytest.raises(PolyfieldError, match="use --path test for the test views"):
         orbit(Cameras.perspective(panorama, focal=5, size=(4, 4)), frames=4)
     with pytest.raises(PolyfieldError, match="found 0 cameras"):
         orbit(inwards[[]], frames=4)

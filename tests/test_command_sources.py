@@ -190,7 +190,7 @@ def test_a_source_is_read_as_asked(capsys):
 def test_a_video_begins_with_kplanes_and_is_measured_again(capsys):
     Path("film.mp4").write_bytes(film(np.zeros((4, 12, 16, 3), np.uint8)))
     result, said = run(capsys, "fit", "film.mp4", "--downscale", "2", "--steps", "2", "--out", "run")
-    assert "film.mp4 is a video: 4 frames, 25 a second, 16 x 12, taken at 1/2: 8 x 6." in said
+    assert "film.mp4 is a video: 4 frames, 25 a second, 16 x 12, downscaled to 8 x 6." in said
     config = json.loads(Path("run/config.json").read_text())
     assert (config["field"], config["signal"]) == ("kplanes", "video")
     assert Path("run/renders/frames.png").is_file() and result["frames"] == 4
@@ -208,6 +208,8 @@ def test_a_source_that_was_moved_is_given_again(capsys):
         )
         result, _ = run(capsys, verb, "run", "--source", "elsewhere/w.png")
         assert result["psnr"] == before["psnr"]
+    _, said = run(capsys, "convert", "run", "--to", "mlp", "--steps", "2", "--out", "student")
+    assert "waves.png: no such file or folder; for the comparison, move it back to this path" in said
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save("waves.png")
     assert "has changed since the run began" in refused(capsys, "eval", "run")
 

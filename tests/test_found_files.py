@@ -115,7 +115,7 @@ def test_points_beyond_the_cameras_decide_the_box(tmp_path):
 
     scene = open_scene(edited(tmp_path, named))
     assert scene.domain.half_size[0] == pytest.approx(30 * 0.9, rel=0.05)
-    assert any("most points lie beyond the cameras" in note for note in scene.notes)
+    assert any("point cloud lie beyond the cameras" in note for note in scene.notes)
     assert not any("not known" in note for note in scene.notes)
     # Points within the cameras' reach, as of an object, change nothing.
     written(tmp_path / "sparse.ply", export(trimesh.PointCloud(walls / 30), "ply"))

@@ -91,7 +91,7 @@ def test_test_views_beyond_the_training_times_are_counted_apart(moving):
     assert scene.cameras.times[list(scene.test)].tolist() == [0.0, 0.5, 1.0]
     assert found.figures["views"] == 3 and found.figures["views_within_times"] == 1
     assert found.figures["psnr_within_times"] == found.figures["psnr_of_views"][1]
-    assert "over the 1 whose time is within the training views'" in found.summary
+    assert "over the 1 test views within the training views' time range" in found.summary
 
 
 def test_it_goes_on_to_the_byte(moving):

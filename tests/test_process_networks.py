@@ -475,7 +475,7 @@ def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tm
             "the field has the signal 'volume', but the network reads fields of shapes; use a field with the signal sdf or occupancy",
         ),
         ([tmp_path / "absent"], "absent: no such file or folder"),
-        ([tmp_path / "empty"], "is neither a bank nor a run"),
+        ([tmp_path / "empty"], "holds neither bank.json nor config.json"),
     ]:
         assert said in mistake(capsys, "classify", *arguments)
     renamed = make_bank(tmp_path / "renamed")

@@ -83,7 +83,7 @@ def test_scenes_are_joined_with_their_transforms(tmp_path):
     [
         (lambda f: f, None),
         (lambda f: f[1:], "3 edges belong to one face only"),
-        (lambda f: np.vstack([f[:1, ::-1], f[1:]]), "3 edges have both their faces wound against each other"),
+        (lambda f: np.vstack([f[:1, ::-1], f[1:]]), "3 edges belong to two faces of opposite orientation"),
         (lambda f: np.vstack([f, f[:1]]), "3 edges belong to more than two faces"),
         (lambda f: f[:, ::-1], None),
         (lambda f: f[:1], "3 edges belong to one face only"),

@@ -28,7 +28,7 @@ def test_downscale_takes_box_means_and_crops_at_the_right_and_bottom(tmp_path):
     whole, small = open_video(path), open_video(path, downscale=4)
     boxes = whole.values[:, :12, :20].reshape(3, 3, 4, 5, 4, 3).astype(np.float64)
     assert np.array_equal(small.values, np.floor(boxes.mean(axis=(2, 4)) + 0.5))
-    assert "taken at 1/4: 5 x 3" in small.found
+    assert "downscaled to 5 x 3" in small.found
     assert "a.mp4: it has 22 x 14 pixels; --downscale 15 is larger than one side" in refusal(
         path, "video", downscale=15
     )

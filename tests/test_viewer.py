@@ -16,6 +16,7 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain
 from polyfield.fields.context import FieldContext
 from polyfield.files.strict_json import write_json
+from polyfield.fitting.metrics.images import psnr
 from polyfield.rendering.colour_maps import COLOUR_MAPS, coloured
 from polyfield.rendering.radiance.layers import Scale
 from polyfield.rendering.renderers import renderer_of
@@ -47,8 +48,9 @@ def look_of(subject: Subject, **fields) -> Look:
 class TestPainter:
     @pytest.fixture(autouse=True)
     def first_pictures_are_coarse(self, monkeypatch):
-        """Whatever the speed of the machine."""
+        """Whatever the speed of the machine. Cameras count as at rest at once."""
         monkeypatch.setattr("polyfield.viewer.painter._FRAME", 0.0)
+        monkeypatch.setattr("polyfield.viewer.painter._SETTLED", -1.0)
 
     def shown(self, painter: Painter, look: Look) -> list[tuple[torch.Tensor, bool]]:
         found: list[tuple[torch.Tensor, bool]] = []
@@ -76,16 +78,35 @@ class TestPainter:
         painter.paint()
         draw = subject.draw
 
-        def moved(look, cameras, progress):
+        def moved(look, cameras, progress, **options):
             subject.draw = draw
             painter.ask(canvas, look_of(subject))  # while the finer picture is drawn
-            return draw(look, cameras, progress)
+            return draw(look, cameras, progress, **options)
 
         subject.draw = moved
         painter.paint()
         assert shown == [128]
         painter.paint()
         assert len(shown) == 2 and shown[1] < 240  # a coarse picture of the new view
+
+    def test_pictures_are_refined_when_the_camera_rests(self, subject, monkeypatch):
+        monkeypatch.setattr("polyfield.viewer.painter._SETTLED", 60.0)
+        painter, shown = Painter([subject]), []
+        canvas = Canvas(lambda picture, finished: shown.append(picture.shape[0]), lambda line: None)
+        painter.add(canvas)
+        for _ in range(2):
+            painter.ask(canvas, look_of(subject))
+            assert painter.paint() and not painter.paint()  # the next move's own picture comes first
+        monkeypatch.setattr("polyfield.viewer.painter._SETTLED", -1.0)
+        assert painter.paint()
+        assert shown == [128, 128, 240]
+
+    def test_coarse_pictures_take_fewer_samples(self, subject):
+        look = look_of(subject)
+        camera = look.camera(64)
+        fine, coarse = subject.draw(look, camera), subject.draw(look, camera, coarse=True)
+        assert not torch.equal(fine, coarse) and psnr(fine, coarse) > 25
+        assert torch.equal(subject.draw(look, camera), fine)
 
     def test_an_order_is_filled_while_windows_wait(self, subject):
         painter, order = Painter([subject]), Order(look_of(subject), 16)
@@ -102,7 +123,7 @@ class TestPainter:
         painter, order = Painter([subject]), Order(look_of(subject), 16)
         painter.order(order)
 
-        def stopped(*_) -> None:
+        def stopped(*_, **__) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(subject, "draw", stopped)
@@ -121,7 +142,7 @@ class TestPainter:
         assert not painter.expecting
 
     def test_an_error_of_one_look_is_told_and_others_go_on(self, subject, monkeypatch):
-        def fails(*_) -> None:
+        def fails(*_, **__) -> None:
             raise RuntimeError("no memory")
 
         painter, told = Painter([subject]), []

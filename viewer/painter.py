@@ -17,7 +17,7 @@ from polyfield.progress import Progress, silent
 from polyfield.viewer.look import ALONE, DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
 from polyfield.viewer.subject import Photographs, Subject
 
-_FRAME = 0.09  # seconds that a picture may take while the camera moves, or a field is fitted
+_FRAME = 0.105  # seconds that a picture may take while the camera moves, or a field is fitted
 _RECENT = 3.0  # seconds after a browser's wish during which its pictures are urgent
 _NEW = 15.0  # and after it has come
 _LOADING = 4.0  # seconds at most from a browser's loading of the page to its first picture
@@ -27,6 +27,7 @@ _LINE = 0.4  # grey of the line between two sides
 GAIN = 4.0  # of a shown difference
 _COMPARED = 400  # pixels a side of a photograph whose PSNR is shown
 _LONGEST_WAIT = 0.2  # seconds, after which a waiting painter looks whether it should stop
+_SETTLED = 0.08  # seconds after the last move of a camera before its picture is refined
 
 
 class _Stale(Exception):
@@ -53,6 +54,11 @@ class Canvas:
         if self.look is None:
             return True
         return self.drawn == self.version and (self.brief or self.height >= self.look.full)
+
+    @property
+    def due(self) -> bool:
+        """Whether to draw now. A finer picture that the next move makes stale would delay that move's own picture."""
+        return not self.finished and (self.drawn != self.version or time.monotonic() - self.asked > _SETTLED)
 
 
 @dataclass
@@ -159,15 +165,16 @@ class Painter:
     def wait(self) -> None:
         """Wait until there is something to draw, but not for long."""
         with self._wanted:
-            if not self._orders and all(canvas.finished for canvas in self._canvases):
-                self._wanted.wait(_LONGEST_WAIT)
+            if not self._orders and not any(canvas.due for canvas in self._canvases):
+                settled = all(canvas.finished for canvas in self._canvases)
+                self._wanted.wait(_LONGEST_WAIT if settled else _SETTLED / 2)
 
     # -- drawing
 
     def paint(self) -> bool:
         """Draw one picture for whom it is most urgent. Return whether there was anything to draw."""
         with self._wanted:
-            waiting = [canvas for canvas in self._canvases if not canvas.finished]
+            waiting = [canvas for canvas in self._canvases if canvas.due]
             waiting.sort(key=lambda canvas: (canvas.drawn == canvas.version, canvas.turn))
             canvas = waiting[0] if waiting else None
             version = canvas.version if canvas else 0
@@ -199,7 +206,7 @@ class Painter:
         start = time.perf_counter()
         try:
             progress: Progress = silent if coarse else check
-            picture = self._compose(look, rows, progress)
+            picture = self._compose(look, rows, progress, coarse=coarse and rows < look.full)
             if coarse:
                 self._learn(look, rows, time.perf_counter() - start)
             canvas.drawn, canvas.height, canvas.turn = version, rows, time.monotonic()
@@ -239,30 +246,30 @@ class Painter:
         speed = width * height / max(seconds, 1e-6)
         self._speeds[look.layer] = 0.5 * (self._speeds.get(look.layer, speed) + speed)
 
-    def _compose(self, look: Look, rows: int, progress: Progress) -> Tensor:
+    def _compose(self, look: Look, rows: int, progress: Progress, *, coarse: bool = False) -> Tensor:
         """Return the picture (rows, W, 3) of a look."""
         first = self.subjects[0]
         camera = look.camera(rows, moving=first.field.meaning.moving)
-        other = self._other(look)
+        other = self._other(look, coarse=coarse)
         if other is None:
-            return first.draw(look, camera, progress)
+            return first.draw(look, camera, progress, coarse=coarse)
         width = int(camera.sizes[0, 0])
         if look.how == DIFFERENCE:
-            return _difference(first.draw(look, camera, progress), other(camera, progress))
+            return _difference(first.draw(look, camera, progress, coarse=coarse), other(camera, progress))
         cut = min(max(round(look.split * width), 0), width)
         parts = []
         if cut > 0:
-            parts.append(first.draw(look, columns(camera, 0, cut), progress))
+            parts.append(first.draw(look, columns(camera, 0, cut), progress, coarse=coarse))
         if cut < width:
             parts.append(other(columns(camera, cut, width), progress))
         picture = torch.cat(parts, 1)
         picture[:, cut : cut + 1] = _LINE
         return picture
 
-    def _other(self, look: Look) -> Callable[..., Tensor] | None:
+    def _other(self, look: Look, *, coarse: bool = False) -> Callable[..., Tensor] | None:
         """Return what draws the other side of a look, or None if there is nothing."""
         if look.beside == FIELD and len(self.subjects) > 1:
-            return lambda camera, progress: self.subjects[1].draw(look, camera, progress)
+            return lambda camera, progress: self.subjects[1].draw(look, camera, progress, coarse=coarse)
         photographs, index = self.photographs, look.photograph
         if look.beside == PHOTOGRAPH and photographs is not None and index is not None:
             return lambda camera, progress: photographs.seen_by(index, camera)

@@ -18,6 +18,8 @@ from polyfield.rendering.pictures.emission import TransferFunction
 from polyfield.rendering.renderers import RENDERERS, EmissionRenderer, RadianceRenderer, Renderer, renderer_of
 from polyfield.viewer.look import Look
 
+_STRIDE = 2  # times the step between samples in coarse pictures: a third less time for a difference of 48 dB
+
 
 class Subject:
     """A field that is looked at. Its renderer is kept until the field changes, or another crop is asked for."""
@@ -46,12 +48,15 @@ class Subject:
                 self._renderer.crop(centre, half)
         return self._renderer
 
-    def draw(self, look: Look, cameras: Cameras, progress: Progress = silent) -> Tensor:
-        """Return a picture (H, W, 3) in [0, 1] of the first camera, on the CPU."""
+    def draw(
+        self, look: Look, cameras: Cameras, progress: Progress = silent, *, coarse: bool = False
+    ) -> Tensor:
+        """Return a picture (H, W, 3) in [0, 1] of the first camera, on the CPU. A coarse one takes fewer samples."""
         renderer = self.renderer(look.crop)
         if isinstance(renderer, RadianceRenderer):
             background = look.background or self.context.background
             renderer.background = torch.tensor(background, device=self.field.device)
+            renderer.stride = _STRIDE if coarse else 1
         if isinstance(renderer, EmissionRenderer):
             renderer.transfer = look.transfer or TransferFunction(self.field.meaning.transform.range)
         layer = look.layer if look.layer in renderer.layers else "colour"

@@ -89,6 +89,9 @@ class Viewer:
             focus, up = torch.zeros(3), torch.tensor([0.0, 1.0, 0.0])
         camera, height = server.initial_camera, int(cameras.sizes[0, 1])
         server.scene.set_up_direction(tuple(up.tolist()))
+        # Nothing in the scene is lit. Shadow maps are expensive in a browser without a GPU.
+        server.scene.configure_default_lights(enabled=False, cast_shadow=False)
+        server.scene.configure_environment_map(None)
         camera.position = tuple(cameras.c2w[0, :, 3].tolist())
         camera.look_at = tuple(focus.tolist())
         camera.up = tuple(up.tolist())

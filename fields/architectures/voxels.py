@@ -56,7 +56,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="voxels",
     paper="Fridovich-Keil, Yu, Tancik, Chen, Recht, Kanazawa 2022: Plenoxels: Radiance Fields without Neural Networks",
-    advice="For fields without a network, and for conversions that take a few seconds. Spherical harmonics give the colours. It stores no moving fields.",
+    advice="For fields without a network, and for conversions in half a minute or less. Spherical harmonics give the colours. It stores no moving fields.",
     options=VoxelOptions,
     encoding=_encoding,
     size_option="rows",

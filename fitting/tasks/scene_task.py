@@ -175,14 +175,18 @@ class SceneTask(Task):
             show=show,
             progress=part(progress, 0.0, 1.0, "evaluating"),
         )
-        summary = "no test PSNR: no test view has a pixel that counts, or all pictures are perfect"
+        summary = (
+            "no test PSNR: no test view has an unmasked pixel, or all renderings equal their photographs"
+        )
         if result["psnr"] < float("inf"):
             summary = f"test PSNR {result['psnr']:.2f} dB over {result['views']} views ({result['protocol']})"
         within = self._within_times()
         if 0 < len(within) < len(test):
             psnr = mean([result["psnr_of_views"][view] for view in within])
             result |= {"views_within_times": len(within), "psnr_within_times": psnr}
-            summary += f"; {psnr:.2f} dB over the {len(within)} whose time is within the training views'"
+            summary += (
+                f"; {psnr:.2f} dB over the {len(within)} test views within the training views' time range"
+            )
         caption = "test views; photographs, pictures of the field, and its depth"
         sheet = [list(row) for row in zip(*columns, strict=True)]
         return Evaluation(result, summary, sheet, caption, "test-views.png")

@@ -106,7 +106,10 @@ class Task(ABC):
 
         memory = self.forecast(spec, config)
         if needed(memory) > free:
-            remedy = self.remedy(spec, lambda smaller: needed(self.forecast(smaller, config)) <= free)
+            if config.spec is None:
+                remedy = self.remedy(spec, lambda smaller: needed(self.forecast(smaller, config)) <= free)
+            else:  # a resumed fit keeps its options
+                remedy = "free some memory, or begin a new run with a smaller field"
             raise PolyfieldError(
                 f"{self.name}: the fit needs about {memory}, but {free / 1e9:.1f} GB are free on {device}; {remedy}"
             )

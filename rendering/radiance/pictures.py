@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -37,7 +39,7 @@ class RadiancePictures:
     def __init__(self, field: Field, sampler: Sampler) -> None:
         self._field, self._sampler = field, sampler
         self._fused = FusedField.of(field) if isinstance(sampler, MarchingSampler) else None
-        self._queue: tuple[Cameras, QueuedPictures] | None = None
+        self._queue: tuple[Cameras, int, QueuedPictures] | None = None
 
     def refresh(self, sampler: Sampler | None = None) -> None:
         """Follow a field whose tensors other code changed. Take another sampler if one is given."""
@@ -47,16 +49,19 @@ class RadiancePictures:
         self._fused = FusedField.of(self._field) if isinstance(self._sampler, MarchingSampler) else None
 
     @torch.no_grad()
-    def render(self, cameras: Cameras, view: int, progress: Progress = silent) -> Rendering:
+    def render(
+        self, cameras: Cameras, view: int, progress: Progress = silent, *, stride: int = 1
+    ) -> Rendering:
         """Return a view (H, W). progress may raise to stop; the object is then unchanged.
 
-        Raises PolyfieldError where the field has values that are not finite.
+        A stride multiplies the step between a ray's samples, for coarse pictures. Fields that are sampled without an
+        occupancy grid ignore it. Raises PolyfieldError where the field has values that are not finite.
         """
         width, height = cameras.sizes[view].tolist()
         if self._fused and self._fused.queues:
-            parts = [self._queued(self._fused, cameras, view, progress)]
+            parts = [self._queued(self._fused, cameras, view, progress, stride)]
         else:
-            parts = self._parts(cameras, view, progress)
+            parts = self._parts(cameras, view, progress, _strided(self._sampler, stride))
         if not all(torch.isfinite(part.colour.sum() + part.opacity.sum()) for part in parts):
             raise not_finite()
         return Rendering(
@@ -70,19 +75,22 @@ class RadiancePictures:
     def close(self) -> None:
         """Free the memory of captured graphs."""
         if self._queue:
-            self._queue[1].close()
+            self._queue[2].close()
             self._queue = None
 
-    def _queued(self, fused: FusedField, cameras: Cameras, view: int, progress: Progress) -> Rendering:
-        if self._queue is None or self._queue[0] is not cameras:
+    def _queued(
+        self, fused: FusedField, cameras: Cameras, view: int, progress: Progress, stride: int
+    ) -> Rendering:
+        if self._queue is None or self._queue[0] is not cameras or self._queue[1] != stride:
             self.close()
-            assert isinstance(self._sampler, MarchingSampler)
-            self._queue = cameras, QueuedPictures(fused, self._sampler, cameras)
-        sums, evaluated, shaded = self._queue[1].render(view, progress)
+            sampler = _strided(self._sampler, stride)
+            assert isinstance(sampler, MarchingSampler)
+            self._queue = cameras, stride, QueuedPictures(fused, sampler, cameras)
+        sums, evaluated, shaded = self._queue[2].render(view, progress)
         opacity = sums[:, 3]
         return Rendering(sums[:, :3], opacity, sums[:, 4] / opacity.clamp(min=1e-10), evaluated, shaded)
 
-    def _parts(self, cameras: Cameras, view: int, progress: Progress) -> list[Rendering]:
+    def _parts(self, cameras: Cameras, view: int, progress: Progress, sampler: Sampler) -> list[Rendering]:
         """Return a view in parts of some thousand rays."""
         total, parts = int(cameras.sizes[view].prod()), []
         at_once = _FUSED_RAYS_AT_ONCE if self._fused else _RAYS_AT_ONCE
@@ -90,12 +98,20 @@ class RadiancePictures:
             stop = min(start + at_once, total)
             rays = cameras.image_rays(view, start, stop)
             parts.append(
-                _fused_rays(self._fused, rays, self._sampler)
-                if self._fused and isinstance(self._sampler, MarchingSampler)
-                else render_rays(self._field, rays, self._sampler)
+                _fused_rays(self._fused, rays, sampler)
+                if self._fused and isinstance(sampler, MarchingSampler)
+                else render_rays(self._field, rays, sampler)
             )
             progress(stop / total)
         return parts
+
+
+def _strided(sampler: Sampler, stride: int) -> Sampler:
+    """Return a sampler whose steps are stride times as long."""
+    if stride == 1 or not isinstance(sampler, MarchingSampler):
+        return sampler
+    lattice = sampler.lattice
+    return replace(sampler, lattice=replace(lattice, step=lattice.step * stride, cone=lattice.cone * stride))
 
 
 def _fused_rays(fused: FusedField, rays: Rays, sampler: MarchingSampler) -> Rendering:
