@@ -8,10 +8,9 @@ from collections.abc import Callable
 from polyfield.fitting.fit import Fit, Step
 from polyfield.viewer.painter import Painter
 
-MOVING, RESTING = (
-    0.14,
-    0.01,
-)  # shares of the time that drawing takes while somebody looks around, and otherwise
+# Shares of the time that drawing takes: while somebody looks around, and otherwise. A browser without a GPU takes more
+# to display a picture than the fit takes to draw it.
+MOVING, RESTING = 0.14, 0.003
 _FOLLOW = 2.0  # seconds between updates of the curve
 _MOST = 400  # numbers of a curve
 
