@@ -69,7 +69,7 @@ def fit(
         downscale: Replace each block of N x N pixels by its mean, where N is the given number.
         bytes: Use the largest field whose stored parameters and buffers take at most this many bytes.
             The hidden layers of an mlp then have at most 64 units.
-        bits: With 8, tables and networks are stored as 8-bit integers with scales, in about half the bytes.
+        bits: With 8, tables and networks are stored as compressed 8-bit integers with scales: less than half the bytes.
             If not given, tables are stored in half precision and networks in single precision.
         options: Options of the architecture, for example --options log2_size 19. A wrong name gives a list of all names.
         seed: The seed of all random numbers.

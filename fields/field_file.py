@@ -28,7 +28,7 @@ VERSION = "2"
 
 _FIELD = "field."  # begins the names of the field's own tensors
 _OCCUPANCY = "context.occupancy"
-_LARGEST_INFLATED = 1 << 28  # bytes
+_LARGEST_INFLATED = 1 << 28  # bytes of a zlib stream
 
 
 def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
@@ -39,9 +39,8 @@ def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldC
     where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
     if field.spec.bits is not None:
-        tensors |= {
-            name: _differences(t) for name, t in tensors.items() if t.dtype == torch.int32 and t.dim()
-        }
+        deflated = {name: _deflated(tensor) for name, tensor in tensors.items() if _may_deflate(tensor)}
+        tensors |= {name: data for name, data in deflated.items() if data.nbytes < tensors[name].nbytes}
     shape = None
     if context.occupancy is not None:
         shape = list(context.occupancy.shape)
@@ -99,9 +98,9 @@ def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
         expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
     if spec.bits is not None:
         tensors |= {
-            name: _sums(name, tensors[name], tensor)
+            name: _whole_numbers(name, tensors[name], tensor)
             for name, tensor in expected.items()
-            if tensor.dtype == torch.int32 and tensor.dim() and name in tensors
+            if name in tensors and _may_deflate(tensor)
         }
     _compare(tensors, expected)
     if spec.bits is not None:
@@ -204,20 +203,37 @@ def _unpack(packed: Tensor | None, shape: Any, *, deflated: bool) -> Tensor | No
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
 
-def _differences(numbers: Tensor) -> Tensor:
-    """Return int32 numbers (N,) as a zlib stream of the differences between neighbours, modulo 2^32, all first bytes first."""
-    plain = numbers.cpu().numpy().astype("<u4")
-    bytes_ = np.diff(plain, prepend=np.uint32(0)).astype("<u4").view(np.uint8).reshape(-1, 4)
-    return torch.from_numpy(np.frombuffer(bytearray(zlib.compress(bytes_.T.tobytes(), 9)), np.uint8))
+def _may_deflate(tensor: Tensor) -> bool:
+    """Whether a file of a field with 8 bits holds a tensor as a zlib stream if that is smaller: whole numbers."""
+    whole = tensor.dtype == torch.int8 or (tensor.dtype == torch.int32 and tensor.dim() > 0)
+    return whole and tensor.nbytes <= _LARGEST_INFLATED
 
 
-def _sums(name: str, packed: Tensor, expected: Tensor) -> Tensor:
-    """Return the inverse of `_differences`, of the expected shape."""
+def _deflated(numbers: Tensor) -> Tensor:
+    """Return whole numbers as a zlib stream.
+
+    It holds int8 numbers (..., F) column by column. Of int32 numbers (N,), it holds the differences between neighbours,
+    modulo 2^32, all first bytes first.
+    """
+    plain = numbers.cpu().numpy()
+    if numbers.dtype == torch.int32:
+        steps = np.diff(plain.astype("<u4"), prepend=np.uint32(0)).astype("<u4")
+        data = steps.view(np.uint8).reshape(-1, 4).T.tobytes()
+    else:
+        data = plain.T.tobytes()
+    return torch.from_numpy(np.frombuffer(bytearray(zlib.compress(data)), np.uint8))
+
+
+def _whole_numbers(name: str, packed: Tensor, expected: Tensor) -> Tensor:
+    """Return the inverse of `_deflated`, of the expected type and shape."""
     if packed.dtype != torch.uint8 or packed.dim() != 1:
         return packed  # refused by type and shape
-    bytes_ = _inflated(packed, expected.nbytes, name).numpy().reshape(4, -1).T
-    found = np.cumsum(np.ascontiguousarray(bytes_).view("<u4")[:, 0], dtype=np.uint32)
-    return torch.from_numpy(found.view(np.int32)).reshape(expected.shape)
+    data = _inflated(packed, expected.nbytes, name).numpy()
+    if expected.dtype == torch.int8:
+        columns = data.view(np.int8).reshape(tuple(expected.shape)[::-1])
+        return torch.from_numpy(np.ascontiguousarray(columns.T))
+    steps = np.ascontiguousarray(data.reshape(4, -1).T).view("<u4")[:, 0]
+    return torch.from_numpy(np.cumsum(steps, dtype=np.uint32).view(np.int32)).reshape(expected.shape)
 
 
 def _inflated(packed: Tensor, size: int, name: str = _OCCUPANCY) -> Tensor:
