@@ -266,7 +266,7 @@ def check_refused(run: Path, name: str) -> str:
     message = refused(lambda: checkpoints.load(run))
     assert message.startswith(str(folder(run, 1000) / name)), message
     assert message.endswith(
-        "; the nearest intact checkpoint is that of step 900: use `polyfield resume --generation 900`"
+        f"; the nearest intact checkpoint is that of step 900: use `polyfield resume {run} --generation 900`"
     )
     return message
 

@@ -307,5 +307,6 @@ def _way_out(folders: dict[int, Path], bad: int) -> str:
     for step in sorted(folders.keys() - {bad}, key=lambda step: (abs(step - bad), -step)):
         with contextlib.suppress(PolyfieldError):
             _read(folders[step], step)
-            return f"the nearest intact checkpoint is that of step {step}: use `polyfield resume --generation {step}`"
+            run = shown(folders[step].parent.parent)
+            return f"the nearest intact checkpoint is that of step {step}: use `polyfield resume {run} --generation {step}`"
     return "no other checkpoint is intact; fit again from the start"
