@@ -45,50 +45,60 @@ def classify(
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Train a network that names the class of a fitted field, measure one, or name the class of one field.
+    """Train a network that classifies the fields of a bank, evaluate a trained network, or classify one field.
 
-    With a bank alone, a network is trained on its training objects and measured on those held out. The folder `out` gets
-    model.safetensors, eval.json and confusion.png. With a bank and `model`, the trained network is measured on that bank. With
-    a field and `model`, the field's class is named.
+    With a bank alone, a network is trained on the training objects and evaluated on the held-out objects. The folder
+    `out` then holds model.safetensors, eval.json and confusion.png. With a bank and `model`, the trained network is
+    evaluated on the bank. With one field and `model`, the network predicts the class of the field.
 
-    The networks for planes read them as a set of channels (Cardace et al. 2024, "Neural Processing of Tri-Plane Hybrid Neural
-    Fields"); ``cnn``, ``weights`` and ``cloud`` are baselines.
+    The fields of a bank are tri-planes: they store features on three axis-aligned planes. A channel is one feature of one
+    plane. The networks "transformer" and "published" take each channel as a token (Cardace et al. 2024, "Neural Processing
+    of Tri-Plane Hybrid Neural Fields"). "cnn", "weights" and "cloud" are baselines.
 
     Parameters
     ----------
     source
-        The folder of a bank, or a run's folder or a .field file. A shape of another spec is fitted anew
-        by the recipe of the network's bank.
+        A bank, which is a folder that `fit_set` wrote; or a run folder or .field file with one field. The training bank is
+        the bank that the network of `model` was trained on. A shape's field may differ from the fields of the training bank
+        in architecture, options or signal. In this case, a new field is fitted to points on the shape's surface, with the
+        recipe of the training bank.
     network
-        "transformer", "published" (the same with the size of the paper), "pointnet", "cnn", "weights" (reads the networks
-        behind the planes) or "cloud" (reads points). "transformer" if None.
+        "transformer", "published", "pointnet", "cnn", "weights" or "cloud". If None, "transformer". "published" is a
+        transformer with the size and training of Cardace et al. 2024. "weights" reads the weights of the fields' small
+        networks. "cloud" reads points. All other networks read the planes.
     epochs
-        How often each object is seen. If None, the network's own.
+        The number of training epochs. If None, 150 for "published" and 40 for the other networks.
     seed
-        All randomness follows from it, and the split of a bank that has none. 0 if None.
+        The seed of all random numbers. If None, 0. If the objects have no split, the seed also determines which objects are
+        held out.
     model
-        A model.safetensors.
+        The file model.safetensors of a trained network.
     split
-        On which objects of a bank it is measured: "val", "test", "train" or "all". If None, val, or test where there is no val.
+        The objects of the bank for the evaluation: "val", "test", "train" or "all". If None, "val", or "test" if the bank
+        has no val.
     neighbours
-        A bank whose shapes nearest to the field are listed, by the cosine of the vectors before the last layer.
+        For one field: a bank. Its objects that are most similar to the field are listed. The similarity is the cosine of
+        the two vectors that enter the network's last layer.
     out
-        The folder of results, which must not exist; ``runs/BANK-NETWORK-N`` if None. With `model`, nothing is written if
-        None.
+        The folder for results. It must be new or empty. If None, ``runs/BANK-NETWORK-N``. With `model`, results are
+        written only if `out` is given.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 
     Returns
     -------
     dict
-        Of a bank: `accuracy`, its 95 % interval (Wilson), `accuracy_by_class`, `confusion` (rows are classes, columns answers),
-        `mistakes` (name, class and answer of each object that was not recognised), `parameters`, `seconds`. Of a field:
-        `class`, `probabilities`, and `neighbours`.
+        For a bank: `accuracy`, `accuracy_interval` (its 95 % Wilson interval), `accuracy_by_class`, `confusion` and
+        `mistakes`. `confusion` counts objects, with a row for each true class and a column for each predicted class.
+        `mistakes` holds the name, the class and the predicted class (`answer`) of each object that was misclassified. After
+        training, also `parameters` (the number of parameters of the network) and `seconds` (the training time). For one
+        field: `class`, `probabilities` and, if `neighbours` is given, `neighbours`.
 
     Raises
     ------
     PolyfieldError
-        If a file is damaged, a bank has no classes or other ones, a field cannot be fitted anew, or an option makes no sense.
+        If a file is damaged, an option is invalid, or a new field cannot be fitted. Also if the bank has no classes, or if the
+        classes of the bank differ from the classes of the model.
 
     Examples
     --------

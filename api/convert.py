@@ -39,61 +39,72 @@ def convert(
     save_seconds: float = 30.0,
     view: bool = False,
 ) -> FitResult:
-    """Fit a field of any architecture to another field, measure it against that field, and write a run folder.
+    """Fit a new field of any architecture (the student) to an existing field (the teacher), then compare the two fields.
 
-    No photograph or other source is needed. Radiance is taught in up to three stages: latent vectors, then densities and
-    colours at samples, then rendered colours (progressive volume distillation, Fang et al. 2023). Other signals are compared at
-    points.
+    The teacher's photographs or other source data are not needed. The student, its configuration and its figures are
+    written to a run folder.
+
+    For radiance, up to three stages compare latent vectors, then samples on rays, then rendered colours (progressive
+    volume distillation, Fang et al. 2023). A colour network maps a latent vector and the direction to a colour. For
+    other signals, values are compared at points.
 
     Parameters
     ----------
     teacher
-        A run's folder, a .field file, a mesh, or a Python function as ``module:function``.
+        A run folder, a .field file, a mesh, or a Python function, written as ``module:function``. To a mesh, the student is
+        fitted directly, as by `fit`.
     to
-        The architecture of the new field, one of `polyfield.ARCHITECTURES`.
-    steps, seconds
-        The length of the fit; give at most one. 120 seconds of training if neither is given.
+        The architecture of the student, one of `polyfield.ARCHITECTURES`.
+    steps
+        The number of training steps. On a CPU with the same number of threads, fits with `steps` repeat bit-identically.
+    seconds
+        The training time in seconds. Give at most one of `steps` and `seconds`. If neither is given, 120.
     bytes
-        Take the largest field that stores at most this many bytes.
+        Use the largest field whose stored parameters and buffers take at most this many bytes. The hidden layers of an mlp
+        then have at most 64 units.
     bits
-        With 8, tables and networks are stored as 8-bit whole numbers with scales, and the last part of the fit takes that into
-        account. Without, tables are stored in half precision and networks in single.
+        With 8, tables and networks are stored as compressed 8-bit integers with scales. If None, tables are
+        stored in half precision and networks in single precision.
     options
-        Options of the architecture, for example ``{"width": 128, "layers": 8}``.
+        Options of the student's architecture, for example ``{"width": 128, "layers": 8}``.
     stages
-        The shares of the fit, in [0, 1], at which the stages of latent vectors and of samples end. If None,
-        (0.02, 0.1). For networks, (0.05, 0.8), or (0.05, 1) if the teacher has no occupancy grid.
+        For radiance: two shares of the fit, from 0 to 1, at which the first two of three stages end. If None, (0.02, 0.1),
+        and for mlp and cam (0.05, 0.8), or (0.05, 1) if the teacher has no occupancy grid.
     hard
-        What is taught more often where the student is wrong: some of "poses", "rays" and "points" (active learning,
-        Fang et al. 2024).
+        For radiance: the levels of active learning (Fang et al. 2024), some of "poses", "rays" and "points". Poses and rays
+        with large errors, and important points on rays, are compared more often. Important points have large rendering
+        weights.
     init_head
-        Begin with the teacher's colour network if the new field has one of the same shape. Only then latent vectors are
-        compared.
+        For radiance: start with the teacher's colour network if the student's colour network has the same shape. Latent
+        vectors are compared only in this case, and only if the teacher is neither edited nor restricted by `box`.
     loss
-        Loss terms (`polyfield.Term`) at samples that replace the default ones.
+        Loss terms that replace the default terms at samples or points, in the form that `fit` takes. For radiance, the loss
+        of rendered colours does not change.
     signal
-        Of a function: what its values are.
+        For functions (required) and meshes: the kind of value that the field stores, such as "sdf" or "radiance".
     box
-        The centre and half size (x, y, z, h) of the new field's domain, in the source's coordinates. A function in three
-        dimensions needs it. Of a field, it is a part of the field's domain, which is then converted alone.
+        The student's domain, a cube in the source's coordinates: the centre and the half size, (x, y, z, h). Functions of
+        three coordinates require `box`. With a field as teacher, only this part of the field is converted.
     seed
-        All randomness follows from it.
+        The seed of all random numbers.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
     deterministic
-        As in `fit`.
+        On a CPU, without effect. On a GPU, True raises PolyfieldError, because conversions have no deterministic kernels.
     out
-        The run's folder, which must be new or empty; ``runs/TEACHER-TO-N`` if None.
+        The run folder that is written, new or empty. If None, ``runs/TEACHER-TO-N``, with the first free number N.
     save_seconds
-        Seconds between checkpoints.
+        The time between checkpoints, in seconds.
     view
-        Open the interactive viewer, with the student beside the teacher, as in `fit`.
+        As in `fit`, with student and teacher side by side.
 
     Returns
     -------
     FitResult
-        The run's folder, its figures, and the OS signal that stopped the fit, if any. ``psnr_to_teacher`` compares the
-        fields. If the teacher's own source is still there, its figures are given too.
+        The run folder, its figures, and the OS signal that stopped the fit, if any. The figure ``psnr_to_teacher`` or, for
+        distances and occupancy, ``error_to_teacher`` compares student and teacher. If the teacher is an unedited run whose
+        source still exists, the student is also evaluated on this source, except with `box`. For a mesh, the figures are
+        those of `fit`.
 
     Raises
     ------

@@ -24,33 +24,43 @@ def edit(
     mask: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write a new run whose field is an edited view of another, and return its folder.
+    """Write a new run whose field is an edited radiance field, and return the folder of the new run.
 
-    Nothing is stored but the edit: `render`, `load` and `convert` take the new run like any other, as long as the fields
-    and the mask that it refers to are unchanged. Converting it makes a field of its own. Edits of edits are possible.
+    A box is given by its centre and half sizes, (x, y, z, hx, hy, hz), in the source's coordinates. Several edits are
+    applied in the order of the parameters below. An edited run can be edited again.
+
+    The new run stores only the edits. `render`, `load` and `convert` accept the new run while the files of the original
+    fields and of the mask exist and are unchanged. To store the edited field, convert the new run.
 
     Parameters
     ----------
     source
-        A run's folder or a .field file, of radiance.
+        A run folder or a .field file with a radiance field.
     erase
-        A box (x, y, z, hx, hy, hz): centre and half sizes, in the source's coordinates. Nothing is left in it.
-    move, copy
-        A box, and the vector (3,) by which what is in it is moved or copied: nine numbers.
+        A box that is emptied.
+    move
+        A box, and the vector by which its content is moved: nine numbers.
+    copy
+        A box, and the vector from its content to the copy: nine numbers.
     recolour
-        A box, and a colour (3,) in [0, 1]. The brightness at each point stays.
+        A box, and the new colour of its content, (r, g, b) from 0 to 1: nine numbers. The brightness of each point is kept.
     paste
-        Another run or .field file, and the box in which its field replaces this one.
+        Another run folder or .field file, and a box. In this box, the other field replaces the edited field.
     mask
-        A volume (.npy, .npz, .nii or .tif) of one channel, stretched over each box. An edit changes only the voxels of its
-        box where the mask is not 0. An array in a .npy file has the shape (Z, Y, X).
+        A volume file (.npy, .npz, .nii or .tif) with one channel, stretched over each box. Where the mask is 0, nothing is
+        edited. An array in a .npy file has the shape (Z, Y, X).
     out
-        The run's folder, which must be new or empty; ``runs/SOURCE-edited-N`` if None.
+        The run folder that is written, new or empty. If None, ``runs/SOURCE-edited-N``, with the first free number N.
+
+    Returns
+    -------
+    Path
+        The folder of the new run.
 
     Raises
     ------
     PolyfieldError
-        If a field cannot be read, or there is no edit.
+        If a field or the mask cannot be read, an edit is invalid, or no edit is given.
 
     Examples
     --------

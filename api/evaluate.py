@@ -1,4 +1,4 @@
-"""Measuring a run's field against its source."""
+"""Evaluating the field of a run."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ def evaluate(
     source: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Measure a run's field: on the views held out, or on the source itself. Writes eval.json and a picture.
+    """Evaluate the field of a run again, as at the end of its fit.
+
+    A field of a scene is compared with the test views, and any other field with its source. A converted field is compared
+    with its teacher and, if the teacher's source still exists, with this source. The figures are written to eval.json in
+    the run folder, and pictures, if any, to its folder renders.
 
     Parameters
     ----------
     run
-        The run's folder.
+        The run folder.
     source
-        The path of the source, if it was moved since the fit.
+        The new path of the source, if the source was moved after the fit.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 
     Returns
     -------
     dict
-        The figures, as eval.json holds them; ``protocol`` names how they were measured.
+        The figures, as in eval.json. ``protocol`` is the name of the evaluation method.
 
     Raises
     ------
     PolyfieldError
-        If the folder holds no run, or its source has changed.
+        If the folder holds no run, the run has no field yet, or its source has changed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Making, opening and saving fields, and drawing them without a file."""
+"""Creating, loading, saving and rendering fields."""
 
 from __future__ import annotations
 
@@ -32,22 +32,26 @@ def create(
     architecture
         One of `polyfield.ARCHITECTURES`.
     signal
-        One of `polyfield.SIGNALS`.
+        The kind of value that the field stores, one of `polyfield.SIGNALS`.
     domain
-        Where it has values.
-    channels, transform
-        Numbers of a point's value, and the map from raw values; the signal's own if None.
+        The region in which the field has values.
+    channels
+        The number of channels of a value. If None, 3 for radiance and video, and 1 for all other signals.
+    transform
+        The map from the numbers that the field computes to values of the signal. If None, the default of the signal.
     moving
-        Whether values depend on a time in [0, 1].
-    seed, device
-        What the parameters follow from, and where they are.
-    options
+        Whether the values depend on a time in [0, 1]. The values of a video always do.
+    seed
+        The seed of the initial parameters.
+    device
+        The PyTorch device of the parameters.
+    **options
         Options of the architecture.
 
     Raises
     ------
     PolyfieldError
-        If the architecture cannot store the signal, or an option makes no sense.
+        If the architecture cannot store the signal, or an option is invalid.
 
     Examples
     --------
@@ -65,11 +69,22 @@ def create(
 
 
 def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> Field:
-    """Return the field of a run's folder or a .field file. Its `context` holds background, occupancy and cameras.
+    """Return the field of a run folder or a .field file.
 
-    The field of an edited run is a view; all others are `StoredField`s.
+    The attribute `context` of the field holds the background colour, the occupancy grid and the training cameras. The
+    field of an edited run has no parameters of its own. All other fields are `polyfield.StoredField` objects.
 
-    Raises PolyfieldError, in one line that begins with the path, if the file is damaged or of another kind.
+    Parameters
+    ----------
+    path
+        A run folder or a .field file.
+    device
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
+
+    Raises
+    ------
+    PolyfieldError
+        If the file is missing, damaged or not a field file, or if a file that an edited run refers to has changed.
 
     Examples
     --------
@@ -90,10 +105,21 @@ def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> Field:
 
 
 def save(field: Field, path: str | os.PathLike[str]) -> None:
-    """Write a field and its context to a .field file, whole or not at all.
+    """Write a field and its context to a .field file.
 
-    Raises PolyfieldError where that fails, and for a view, which must be converted first. A file that was there is then
-    unchanged.
+    The file is written atomically. If an error occurs, an existing file is unchanged.
+
+    Parameters
+    ----------
+    field
+        A field with parameters of its own. To save the field of an edited run, convert the run first.
+    path
+        The path of the file.
+
+    Raises
+    ------
+    PolyfieldError
+        If the file cannot be written, or the field has no parameters of its own.
 
     Examples
     --------
@@ -116,7 +142,15 @@ def save(field: Field, path: str | os.PathLike[str]) -> None:
 
 
 def renderer(field: Field) -> Renderer:
-    """Return what draws a field. Keep it over frames; it holds the fused kernel.
+    """Return a renderer for a field.
+
+    Use one renderer for all frames, because creating a renderer takes time. If the parameters of the field change, call
+    the renderer's method `refresh`.
+
+    Parameters
+    ----------
+    field
+        The field. Its `context` gives, for example, the background and the occupancy grid.
 
     Examples
     --------

@@ -28,14 +28,26 @@ DEFAULT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class FitResult:
-    """The folder, the figures and the end of a fit."""
+    """The result of a fit.
+
+    Attributes
+    ----------
+    run
+        The run folder.
+    figures
+        The training time, the number of steps and, if the fit was finished, the figures of the evaluation. The keys are
+        those of eval.json.
+    stopped_by
+        The name of the OS signal that stopped the fit, such as "SIGINT", or None. A stopped fit is saved, and `resume`
+        continues it.
+    """
 
     run: Path  # the run's folder
     figures: dict[str, Any]  # training time, steps and quality, as in eval.json
     stopped_by: str | None = None  # the OS signal that stopped the fit, such as SIGINT; the fit was saved
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the figures of quality, and the picture of the evaluation."""
+        """Return what a notebook shows: the run folder, its main figures, and the newest picture in its folder renders."""
         return as_html(self.run, self.figures)
 
 
@@ -61,54 +73,67 @@ def fit(
     save_seconds: float = 30.0,
     view: bool = False,
 ) -> FitResult:
-    """Fit a field to a source, measure it, and write a run folder.
+    """Fit a field to posed photographs, a picture, a video, a mesh, a point cloud or a volume, then evaluate the field.
+
+    The field, its configuration and its figures are written to a run folder.
 
     Parameters
     ----------
     source
-        A path to posed photographs, a picture, a video, a mesh, a point cloud or a volume; or a built-in scene, "demo" or
-        "demo-moving".
+        What the field is fitted to.
+        A scene: a folder with transforms.json or transforms_train.json, or the path of one of these files.
+        A picture (PNG, JPEG, WebP, BMP, GIF, EXR) or a video (MP4, MOV, WebM, MKV, AVI).
+        A mesh (OBJ, PLY, STL, GLB, OFF), a point cloud (PLY, PCD, npz, npy) or a volume (npy, npz, NIfTI, TIFF).
+        A built-in scene: "demo", or "demo-moving", which changes with time.
     field
-        The architecture, one of `polyfield.ARCHITECTURES`. If None, hashgrid, and kplanes for a video.
+        The architecture, one of `polyfield.ARCHITECTURES`. If None, "kplanes" for videos and "hashgrid" for all other
+        sources.
     kind
-        What to read the source as: "scene", "picture", "video", "mesh", "cloud" or "volume". Its name and content decide if None.
+        The kind of the source: "scene", "picture", "video", "mesh", "cloud" or "volume". If None, it is detected.
     box
-        Centre and half size (x, y, z, h) of a scene's region of detail, in its own coordinates: the box of a Blender scene,
-        the part of space that is not contracted of any other. The cameras decide if None.
+        For scenes: the cube to model in detail, (x, y, z, h). The centre x, y, z and the half size h are in the coordinates
+        of the camera poses. If None, the cube is computed from the camera poses, and from the point cloud if the scene has
+        one.
     signal
-        What the field's values are, one of `polyfield.SIGNALS`. The source decides if None.
-    steps, seconds
-        The length of the fit; give at most one. 120 seconds of training if neither is given. With steps, the same
-        seed gives the same bytes on a CPU; on a GPU also set `deterministic`.
+        The kind of value that the field stores, one of `polyfield.SIGNALS`.
+        Scene: radiance. Picture: image. Video: video. Volume: volume. Point cloud: udf. Mesh: sdf, udf or occupancy.
+        sdf and udf are signed and unsigned distances. If None, sdf for closed meshes and udf for other meshes.
+    steps
+        The number of training steps. On a CPU with the same number of threads, fits with `steps` repeat bit-identically.
+    seconds
+        The training time in seconds. Give at most one of `steps` and `seconds`. If neither is given, 120.
     downscale
-        Average blocks of `downscale` x `downscale` pixels into one.
+        Replace each block of N x N pixels by its mean, where N is the given number.
     bytes
-        Take the largest field that stores at most this many bytes.
+        Use the largest field whose stored parameters and buffers take at most this many bytes. The hidden layers of an mlp
+        then have at most 64 units.
     bits
-        With 8, tables and networks are stored as 8-bit whole numbers with scales, and the last part of the fit takes that into
-        account. Without, tables are stored in half precision and networks in single.
+        With 8, tables and networks are stored as compressed 8-bit integers with scales. If None, tables are
+        stored in half precision and networks in single precision.
     options
-        Options of the architecture, for example ``{"log2_size": 17}``.
+        Options of the architecture, for example ``{"log2_size": 17}``. A wrong name raises an error that lists all names.
     loss
-        Loss terms (`polyfield.Term`) that replace the default ones for this kind of source, for example
+        Loss terms that replace the default terms for this kind of source. A term is a `polyfield.Term`, or a dictionary
+        with the keys part, measure and, optionally, weight and options. An example for scenes is
         ``[{"part": "colour", "measure": "huber"}, {"part": "weights", "measure": "distortion", "weight": 0.01}]``.
     seed
-        All randomness follows from it.
+        The seed of all random numbers.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
     deterministic
-        On a GPU, sum gradients in fixed point, so that a fit by steps can be repeated bit for bit.
+        On a GPU, sum gradients in fixed point, so that fits with `steps` repeat bit-identically. This is slower, and
+        possible only for radiance fields of the architectures hashgrid and densegrid.
     out
-        The run's folder, which must be new or empty; ``runs/SOURCE-FIELD-N`` if None.
+        The run folder that is written, new or empty. If None, ``runs/SOURCE-FIELD-N``, with the first free number N.
     save_seconds
-        Seconds between checkpoints.
+        The time between checkpoints, in seconds.
     view
-        Open the interactive viewer (see `polyfield.view`) while the field is fitted, and until Ctrl-C after that.
+        Open the interactive viewer during the fit (see `polyfield.view`). The viewer stays open after the fit, until Ctrl-C.
 
     Returns
     -------
     FitResult
-        The run's folder, its figures, and the OS signal that stopped the fit, if any.
+        The run folder, its figures, and the OS signal that stopped the fit, if any.
 
     Raises
     ------
@@ -181,30 +206,31 @@ def resume(
     source: str | os.PathLike[str] | None = None,
     view: bool = False,
 ) -> FitResult:
-    """Continue a run's fit from a checkpoint, with the options that it was begun with.
+    """Continue a fit that was stopped, with the options that it was started with.
+
+    If the run has no checkpoint yet, the fit starts from the beginning.
 
     Parameters
     ----------
     run
-        The run's folder.
+        The run folder.
     generation
-        The step of the checkpoint to continue from; the newest if None.
+        The step of the checkpoint to continue from. If None, the newest checkpoint.
     source
-        The path of the source, if it was moved since the fit began.
+        The new path of the source, if the source was moved after the fit began.
     view
         As in `fit`.
 
     Returns
     -------
     FitResult
-        As for `fit`. If the run was begun with ``steps``, the final tensors equal those of an uninterrupted fit, bit for
-        bit, on a CPU with the same number of threads, or on a GPU with ``deterministic``.
+        As for `fit`. A resumed fit with `steps` gives the same tensors, bit for bit, as an uninterrupted fit. This holds on
+        a CPU with the same number of threads, and on a GPU with `deterministic`.
 
     Raises
     ------
     PolyfieldError
-        If the folder holds no run, its source has changed, or no checkpoint is intact. A run that saved nothing starts
-        over.
+        If the folder holds no run, its source has changed, or no checkpoint is intact.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Fitting a field to every object of a set: a bank."""
+"""Fitting a field to every object of a set, which makes a bank."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ SHARD_SIZE = 128
 
 @dataclass(frozen=True)
 class BankResult:
-    """The folder and the figures of a bank."""
+    """The result of `fit_set`.
+
+    Attributes
+    ----------
+    bank
+        The folder of the bank.
+    figures
+        The figures of quality.json, and ``fitted_now``, ``seconds`` and ``objects_per_second``. These three figures are the
+        number of objects that the call fitted, its time, and its speed.
+    """
 
     bank: Path
     figures: dict[str, Any]
@@ -45,43 +54,49 @@ def fit_set(
     device: str = "auto",
     cluster: str | None = None,
 ) -> BankResult:
-    """Fit a tri-plane and a small network to every object of a set, and write them as a bank.
+    """Fit a tri-plane to every object of a set, and write the fields to a folder, called a bank.
 
-    Objects are independent of each other: each has a seed of its own. What is finished is kept: the same call continues a
-    bank that was interrupted, and its bytes are then the same as without the interruption.
+    A tri-plane is a field with features on three axis-aligned planes and a small network. Each object has its own planes,
+    its own network and its own seed.
+
+    If a call was interrupted, the same call continues it. The bank then has the same bytes as without the interruption.
 
     Parameters
     ----------
     source
-        An npz with ``points`` (M, P, 3) and, optionally, ``label``, ``classes``, ``name``, ``split``, ``parts`` and ``part_names``; or a
-        folder of CLASS/OBJECT or CLASS/SPLIT/OBJECT, where objects are clouds, meshes, grids of occupancy or folders of posed
-        photographs.
+        A set of objects: an .npz file or a folder.
+        The .npz file holds point clouds: the array ``points`` (M, P, 3). Its optional arrays are ``label``, ``classes``,
+        ``name``, ``split``, ``parts`` and ``part_names``.
+        The folder holds CLASS/OBJECT or CLASS/SPLIT/OBJECT, where SPLIT is train, val or test.
+        The objects are all point clouds, all meshes, all occupancy grids, or all folders of posed photographs.
     out
-        The bank's folder, new, or that of the same call before.
+        The folder of the bank: a new or empty folder, or the folder of an interrupted call.
     signal
-        "udf", "sdf", "occupancy" or "radiance". If None, udf for clouds, sdf for meshes, or udf where one is not
-        closed, occupancy for grids, radiance for photographs.
+        The kind of value that the fields store: "udf", "sdf", "occupancy" or "radiance". If None: udf for clouds, sdf for
+        meshes, occupancy for grids, radiance for photographs. If some meshes are not closed, udf for all meshes.
     recipe
-        "fast", or "published": that of Cardace et al. 2024, for udf and sdf.
+        The size of the fields and how they are fitted: "fast", or "published" (Cardace et al. 2024). The recipe "published"
+        is only for udf and sdf.
     steps
-        Steps of each fit; those of the recipe if None.
+        The number of training steps of each field. If None, the number of the recipe.
     options
-        Options of the tri-plane, for example ``{"features": 16}``.
+        Options of the tri-planes, for example ``{"features": 16}``.
     limit
-        Number of objects of each class to fit, the first ones; all if None.
+        Fit only the first objects of each class, at most this many. If None, all objects.
     shard_size
-        Objects of a file; 128, or 8 for photographs, if None.
+        The number of objects in each file of the bank. If None, 128, or 8 for photographs.
     seed
-        All randomness follows from it and the objects' names.
+        The seed of all random numbers. Each object's own seed also depends on its name.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
     cluster
-        "local" for Ray tasks on the cores of this machine, or the address of a Ray cluster whose machines see the same source.
+        With "local", fit on all cores of this machine, with the library Ray. With the address of a Ray cluster, fit on its
+        machines. All machines must have the set at the same path. If None, fit in this process, without Ray.
 
     Returns
     -------
     BankResult
-        The bank's folder, and its size, speed and quality, as in ``quality.json``.
+        The folder of the bank, and its figures: size, quality and speed.
 
     Raises
     ------

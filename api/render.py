@@ -48,44 +48,49 @@ def render(
     time: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Render a fitted field to a video, a folder of PNG files or one PNG file. An earlier rendering is replaced.
+    """Render a field to a video, a folder of PNG files, or one PNG file.
 
     Parameters
     ----------
     source
-        A run's folder or a .field file.
+        A run folder or a .field file.
     path
-        Of radiance: "orbit"; "spiral", two turns that rise and fall; "cameras", a path through the training cameras;
-        "test", the views held out; or a nerfstudio camera_path.json. Of shapes and volumes: "orbit" or "slices". Of an
-        image: "picture". Of a video: "video", or "picture", which is one frame. The first of these if None.
+        For radiance: "orbit", "spiral", "cameras", "test", or the path of a nerfstudio camera_path.json.
+        "spiral": two turns, up and down. "cameras": a path through the training cameras. "test": the test views.
+        For shapes and volumes: "orbit" or "slices". For images: "picture". For videos: "video", or "picture" for one frame.
+        If None, the first name above for the signal of the field.
     show
-        Of radiance: "colour", "depth" (distance along the ray, the first frame's range), "opacity", "normals" (of the world),
-        "features" (principal components of the latent vectors) or "samples" (a ray).
+        For radiance: "colour", "depth", "opacity", "normals", "features" (principal components) or "samples" (number per
+        ray). In all frames, the colour map of depth spans the range of depths in the first frame.
     out
-        A name that ends in .mp4, or a folder for PNG files; of slices and pictures a name that ends in .png. In the
-        run's renders if None.
+        A video (.mp4) or a folder of PNG files. For slices and picture: a PNG file. An existing video or PNG file is
+        replaced. A folder must be new, empty, or written by an earlier render. If None, the output is in the folder renders
+        of the run or, for a .field file, of the current folder.
     frames
-        Frames of an orbit or of a video. If None, 60, or those of the video that the field was fitted to.
+        The number of frames of an orbit, a spiral, a path through the training cameras, or a video. If None, 60, or the
+        number of frames of the video that the field was fitted to.
     fps
-        Frames per second of an orbit, of test views or of a video. If None, 30, or those of that video.
+        Frames per second. A camera path file has its own rate. If None, 30, or the rate of the video that the field was
+        fitted to.
     size
-        Width and height in pixels. Those of the first training view, of the picture or of the video if None; 512 x 512 of
-        shapes and volumes.
+        Width and height in pixels. Test views and camera path files have their own sizes. If None, the size of the first
+        training view, picture or video; 512 x 512 for shapes and volumes.
     time
-        Of a moving field: the time in [0, 1] at which it stands still. If None, it moves along the path; test views have
-        their own times. Frame k of the F frames of a video is at (k + 0.5) / F.
+        For moving fields and videos: render the field at this time, from 0 to 1. If None, the time changes along the path,
+        and test views have their own times. In a video of F frames, frame k (from 0) is at the time (k + 0.5) / F.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 
     Returns
     -------
     dict
-        ``out``, ``frames``, ``seconds`` and ``seconds_per_frame``.
+        ``out``, the path of the output; ``frames``, the number of frames; ``seconds`` and ``seconds_per_frame``, the
+        rendering time in total and for each frame.
 
     Raises
     ------
     PolyfieldError
-        If the field cannot be read, a path does not go with its signal, or the file cannot be written.
+        If the field cannot be read, an option does not suit its signal, or the output cannot be written.
 
     Examples
     --------

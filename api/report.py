@@ -17,7 +17,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Return a context in which polyfield writes no messages and no progress.
+    """Return a context manager that suppresses all messages and progress reports of polyfield.
 
     >>> import polyfield
     >>> with polyfield.quiet():

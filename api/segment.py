@@ -1,4 +1,4 @@
-"""Finding the parts of shapes in the planes of their fields."""
+"""Labelling the parts of shapes from the planes of their fields."""
 
 from __future__ import annotations
 
@@ -44,45 +44,54 @@ def segment(
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Train a network that finds the parts of shapes, measure one, or find the parts of one shape.
+    """Train a network that labels the parts of shapes, evaluate a trained network, or label the parts of one shape.
 
-    A point's answer depends on the planes of its object, on the object's category and on the point alone; only the parts of
-    the category are possible. With a bank alone, a network is trained, and the folder `out` gets model.safetensors, eval.json
-    and parts.png. With a bank and `model`, the trained network is measured on that bank. With a field, `model` and `category`,
-    points on the shape are written with their parts.
+    The fields of a bank are tri-planes: they store features on three axis-aligned planes. The category of an object is its
+    class. The predicted part of a point depends on the planes and the category of the object, and on the point's position.
+    Only parts of the category are predicted.
+
+    With a bank alone, a network is trained on the training objects and evaluated on the held-out objects. The folder
+    `out` then holds model.safetensors, eval.json and parts.png. With a bank and `model`, the trained network is evaluated
+    on the bank. With one shape, `model` and `category`, points on the shape are written with their part labels.
 
     Parameters
     ----------
     source
-        The folder of a bank whose points have parts, or a run's folder or a .field file. A shape of another spec is fitted anew
-        by the recipe of the network's bank.
+        A bank with part labels, which is a folder that `fit_set` wrote; or a run folder or .field file with one shape. The
+        training bank is the bank that the network of `model` was trained on. A shape's field may differ from the fields of
+        the training bank in architecture, options or signal. In this case, a new field is fitted to points on the shape's
+        surface, with the recipe of the training bank.
     epochs
-        How often each object is seen. If None, 60.
+        The number of training epochs. If None, 60.
     seed
-        All randomness follows from it, and the split of a bank that has none. 0 if None.
+        The seed of all random numbers. If None, 0. If the objects have no split, the seed also determines which objects are
+        held out.
     model
-        A model.safetensors.
+        The file model.safetensors of a trained network.
     category
-        Of one field: its class, one of the bank's.
+        For one shape: its class, one of the classes of the training bank.
     split
-        On which objects of a bank it is measured: "val", "test", "train" or "all". If None, val, or test where there is no val.
+        The objects of the bank for the evaluation: "val", "test", "train" or "all". If None, "val", or "test" if the bank
+        has no val.
     out
-        The folder of results, which must not exist; ``runs/BANK-parts-N`` if None. Of a bank with `model`: nothing is written if
-        None. Of one field: a .ply or .npz file, which is replaced; ``FIELD-parts.ply`` if None.
+        For a bank: the folder for results. It must be new or empty. If None, ``runs/BANK-parts-N``. With `model`, results
+        are written only if `out` is given. For one shape: a .ply or .npz file of points with part labels. An existing file
+        is replaced. If None, ``FIELD-parts.ply``.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 
     Returns
     -------
     dict
-        Of a bank: `instance_miou`, the mean over objects, and `class_miou`, the mean over categories, of each object's mean IoU over the
-        parts of its category, where a part that is neither there nor predicted counts 1 (Yi et al. 2016). Of a field: `file` and
-        the number of points of each part.
+        For a bank: `instance_miou`, the mean IoU over objects, and `class_miou`, the mean IoU over categories. The IoU of an
+        object is the mean over the parts of its category. The IoU of a category is the mean over its objects. A part that
+        is neither present nor predicted has the IoU 1 (Yi et al. 2016). For one shape: `file`, the written file, and
+        `points`, the number of points of each part.
 
     Raises
     ------
     PolyfieldError
-        If a file is damaged, a bank has no parts, a field cannot be fitted anew, or an option makes no sense.
+        If a file is damaged, the bank has no part labels, a new field cannot be fitted, or an option is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Looking at fields in a browser: fitted ones, and those that are being fitted."""
+"""Showing fields in a browser, during and after a fit."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ def view(
     port: int = PORT,
     device: str = "auto",
 ) -> None:
-    """Show a fitted field in a browser, or two beside each other, until Ctrl-C.
+    """Show one field, or two fields side by side, in a browser, until Ctrl-C.
 
-    A link is printed. It holds a random token, without which the viewer answers nobody.
+    The function prints a link. Open this link in a browser. The link contains a random token, and the viewer refuses
+    requests without this token.
 
     Parameters
     ----------
-    source, other
-        A run's folder or a .field file.
+    source
+        A run folder or a .field file.
+    other
+        A second run folder or .field file. Both fields must have the same signal.
     host
-        The address to listen on. Any other than 127.0.0.1 lets other machines in: whoever has the link, or reads the
-        network's traffic, which is not encrypted, can look at the field.
+        The address to listen on. With addresses other than 127.0.0.1, other machines can connect. Everyone who has the link
+        can then view the field. The connection is not encrypted.
     port
-        The port, or the next free one.
+        The port to listen on. If this port is in use, the next free port is used.
     device
-        "cpu", "cuda", or "auto".
+        "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 
     Raises
     ------
     PolyfieldError
-        If a field cannot be read, two fields have different signals, or the address cannot be listened on.
+        If a field cannot be read, the two fields have different signals, or the viewer cannot listen on the address.
     """
     from polyfield.viewer.viewer import Viewer
 

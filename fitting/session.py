@@ -18,7 +18,9 @@ from polyfield.fitting.runs.devices import device_of, machine
 from polyfield.fitting.runs.run import Run
 from polyfield.fitting.tasks.task import Task
 
-_ALTERED = "the file was altered; continue from another checkpoint with `polyfield resume RUN --generation STEP`"
+_ALTERED = (
+    "the file was altered; continue from another checkpoint with `polyfield resume RUN --generation STEP`"
+)
 
 
 def resume(task: Task, fit: Fit, run: Run, generation: int | None) -> tuple[str, ...]:

@@ -17,11 +17,12 @@ _THUMBNAIL = 96  # pixels
 
 def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
-    shown = gui.add_checkbox("Show cameras", False, hint="The training cameras, with their photographs")
-    number = gui.add_number("Camera", 0, min=0, step=1)
+    shown = gui.add_checkbox("Show cameras", False, hint="Show the training cameras with their photographs")
+    number = gui.add_number("Camera", 0, min=0, step=1, hint="Index of a training camera, from 0")
     step = gui.add_button_group("Go to", ("previous", "next"))
     gui.add_markdown(
-        "Click a camera to go there. To see its photograph, set *Compare with* to *the photograph*."
+        "Click a camera, or enter its index, to move the view there. "
+        "To see the photograph of this camera, set *Compare with* to *the photograph* in the tab *Compare*."
     )
     marks = Marks(1.0)
     browser.marks.append(marks)
@@ -30,7 +31,9 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     def _(_: object) -> None:
         photographs = browser.painter.photographs
         if photographs is None:
-            browser.tell("There are no photographs, or they are still being read.")
+            browser.tell(
+                "No photographs are available. If they are still being read, try again in a few seconds."
+            )
             return
         marks.wanted = shown.value
         if not len(marks):

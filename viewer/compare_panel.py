@@ -13,9 +13,17 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     subjects = browser.painter.subjects
     choices = [ALONE] + [FIELD] * (len(subjects) > 1) + [PHOTOGRAPH] * browser.painter.photographed
-    beside = gui.add_dropdown("Compare with", choices, initial_value=browser.look.beside)
-    how = gui.add_dropdown("Mode", (SPLIT, DIFFERENCE), hint="Split, or white where both are equal")
-    split = gui.add_slider("Divider", 0.0, 1.0, 0.005, 0.5, hint="How much of the window the left side has")
+    beside = gui.add_dropdown(
+        "Compare with", choices, initial_value=browser.look.beside, hint="The second image of the comparison"
+    )
+    how = gui.add_dropdown(
+        "Mode",
+        (SPLIT, DIFFERENCE),
+        hint="split: one image on each side of the divider. difference: white where the images are equal",
+    )
+    split = gui.add_slider(
+        "Divider", 0.0, 1.0, 0.005, 0.5, hint="Share of the window for the left image, from 0 to 1"
+    )
     names = gui.add_markdown("")
 
     def changed(_: object) -> None:
@@ -23,7 +31,10 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
         if right is None:
             names.content = ""
         elif how.value == DIFFERENCE:
-            names.content = f"**{subjects[0].name}** minus **{right}**, times {GAIN:g}; white: equal"
+            names.content = (
+                f"Absolute difference between **{subjects[0].name}** and **{right}**, multiplied by {GAIN:g}. "
+                "White pixels are equal."
+            )
         else:
             names.content = f"left: **{subjects[0].name}**, right: **{right}**"
         split.disabled = beside.value == ALONE or how.value == DIFFERENCE

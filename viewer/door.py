@@ -24,7 +24,7 @@ from polyfield.errors import PolyfieldError
 LOOPBACK = "127.0.0.1"
 _LAST_PORT, _TRIED = 65535, 100
 _LARGEST = 1 << 20  # bytes of a browser's message
-_REFUSED = b"polyfield: open the link that the command printed; it holds a token.\n"
+_REFUSED = b"polyfield: access refused. Open the link that the command printed. The link contains the required token.\n"
 
 
 class Door:

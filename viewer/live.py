@@ -111,7 +111,7 @@ class Live:
         if self._training.save_wanted:
             self._training.save_wanted = False
             self._save()
-            self._training.say(f"saved at step {self._fit.steps}")
+            self._training.say(f"field file saved at step {self._fit.steps}")
 
     def _draw(self) -> None:
         start = time.monotonic()

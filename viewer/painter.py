@@ -279,19 +279,17 @@ class Painter:
         """Return the PSNR between both sides, in words."""
         other = self._other(look)
         if other is None:
-            return "Choose a training camera: its photograph is compared with the field there."
+            return "To compare with a photograph, first go to a training camera in the tab Cameras."
         if look.beside == PHOTOGRAPH:
             assert self.photographs is not None and look.photograph is not None
             camera, truth = self.photographs.small(look.photograph, _COMPARED)
         else:
             camera = look.camera(rows, moving=self.subjects[0].field.meaning.moving)
             truth = other(camera, progress)
-        what = (
-            "colours" if look.beside == PHOTOGRAPH or look.layer == "colour" else f"pictures of {look.layer}"
-        )
+        what = "colours" if look.beside == PHOTOGRAPH or look.layer == "colour" else f"layer {look.layer}"
         plain = Look(look.c2w, look.fov, look.window, time=look.time)
         layer = plain if look.beside == PHOTOGRAPH else look
-        return f"{psnr(self.subjects[0].draw(layer, camera, progress), truth):.2f} dB: PSNR of the {what} on both sides"
+        return f"{psnr(self.subjects[0].draw(layer, camera, progress), truth):.2f} dB: PSNR of the {what} in the two images"
 
 
 def _words(error: Exception) -> str:

@@ -25,18 +25,26 @@ _SIZE, _THICKNESS = 0.08, 0.01  # of a keyframe's frustum and of the path, in ha
 def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     film = Film()
-    add_key = gui.add_button("Add keyframe", icon=viser.Icon.PLUS, hint="The camera as it is now")
+    add_key = gui.add_button("Add keyframe", icon=viser.Icon.PLUS, hint="Add the current camera to the path")
     drop = gui.add_button("Remove last keyframe", icon=viser.Icon.TRASH)
     seconds = gui.add_slider(
-        "Seconds a segment", 0.5, 10.0, 0.5, film.seconds, hint="From a keyframe to the next"
+        "Seconds per segment", 0.5, 10.0, 0.5, film.seconds, hint="Time from one keyframe to the next"
     )
-    loop = gui.add_checkbox("Closed path", False, hint="Return to the first keyframe")
-    place = gui.add_slider("Position", 0.0, 1.0, 0.01, 0.0, disabled=True)
+    loop = gui.add_checkbox("Closed path", False, hint="Return from the last keyframe to the first")
+    place = gui.add_slider(
+        "Position",
+        0.0,
+        1.0,
+        0.01,
+        0.0,
+        disabled=True,
+        hint="Position on the path: 0 is the start, 1 is the end",
+    )
     play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, disabled=True)
-    rows = gui.add_slider("Video height", 120, 2160, 60, 480)
+    rows = gui.add_slider("Video height", 120, 2160, 60, 480, hint="In pixels")
     save = gui.add_button("Save camera_path.json", icon=viser.Icon.DOWNLOAD, disabled=True)
     render = gui.add_button("Render MP4", icon=viser.Icon.MOVIE, disabled=True)
-    told = gui.add_markdown("No keyframes yet.")
+    told = gui.add_markdown("A path needs at least two keyframes.")
     marks = Marks(_SIZE * max(browser.painter.subjects[0].field.meaning.domain.half_size))
     browser.marks.append(marks)
     running = {"play": False}
@@ -50,7 +58,11 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
             curve.pop().remove()
         if count > 1:
             curve.append(_curve(browser, film))
-        told.content = f"{count} keyframes, {film.frames / FPS:.1f} s" if count > 1 else f"{count} keyframes"
+        told.content = (
+            f"{count} keyframes, {film.frames / FPS:.1f} s"
+            if count > 1
+            else f"Keyframes: {count}. A path needs at least two."
+        )
 
     seconds.on_update(changed)
     loop.on_update(changed)

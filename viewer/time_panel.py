@@ -19,9 +19,13 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     renderer = browser.painter.subjects[0].renderer(None)
     length = renderer.frames / renderer.fps if isinstance(renderer, VideoRenderer) else _SECONDS
-    place = gui.add_slider("Time", 0.0, 1.0, 0.001, browser.look.time, hint="0 is the first time, 1 the last")
+    place = gui.add_slider("Time", 0.0, 1.0, 0.001, browser.look.time, hint="0 is the start, 1 is the end")
     seconds = gui.add_number(
-        "Seconds", min(max(length, _LEAST), _MOST), min=_LEAST, max=_MOST, hint="From time 0 to time 1"
+        "Seconds",
+        min(max(length, _LEAST), _MOST),
+        min=_LEAST,
+        max=_MOST,
+        hint="Time to play from 0 to 1, in seconds",
     )
     play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY)
     running = {"play": False}

@@ -19,7 +19,7 @@ def add(training: Training, gui: viser.GuiApi) -> Callable[[], None]:
     curve = gui.add_uplot(
         data=_data(training),
         series=(
-            viser.uplot.Series(label="seconds"),
+            viser.uplot.Series(label="training time, seconds"),
             viser.uplot.Series(label=training.label, stroke="#e06010"),
         ),
         scales={"x": viser.uplot.Scale(time=False)},

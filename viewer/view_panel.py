@@ -23,24 +23,55 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     """Add the panel to a browser."""
     subject, look = browser.painter.subjects[0], browser.look
     meaning, layers = subject.field.meaning, subject.layers
-    shown = gui.add_dropdown("Show", layers, initial_value=look.layer, visible=len(layers) > 1)
-    colours = gui.add_dropdown("Colour map", tuple(COLOUR_MAPS), hint="For depths and counts", visible=False)
-    own = gui.add_checkbox("Automatic range", True, hint="The range of this picture's numbers", visible=False)
-    numbers = gui.add_vector2("Range", (0.0, 1.0), step=0.01, visible=False)
-    rows = gui.add_slider("Image height", 64, 2160, 8, look.most, hint="In pixels, at most")
+    shown = gui.add_dropdown(
+        "Show",
+        layers,
+        initial_value=look.layer,
+        visible=len(layers) > 1,
+        hint="features: principal components of the latent vectors. samples: number of samples per ray",
+    )
+    colours = gui.add_dropdown(
+        "Colour map",
+        tuple(COLOUR_MAPS),
+        hint="Colours for the values. Opacity is grey if Automatic range is on",
+        visible=False,
+    )
+    own = gui.add_checkbox(
+        "Automatic range",
+        True,
+        hint="Set the range of the colour map from the values in the image",
+        visible=False,
+    )
+    numbers = gui.add_vector2(
+        "Range", (0.0, 1.0), step=0.01, hint="Values at the two ends of the colour map", visible=False
+    )
+    rows = gui.add_slider(
+        "Image height", 64, 2160, 8, look.most, hint="Largest height of the image, in pixels"
+    )
     fov = gui.add_slider("Vertical field of view", *_FOVS, 1, _degrees(look.fov), hint="In degrees")
     crop = gui.add_checkbox(
-        "Crop box", False, hint="Show only what is in a box", visible=meaning.kind.directional
+        "Crop box", False, hint="Render only the content of a box", visible=meaning.kind.directional
     )
     solid = meaning.domain.dimensions == 3
     centre = gui.add_vector3(
-        "Centre", np.array(meaning.domain.centre if solid else (0, 0, 0)), step=0.01, visible=False
+        "Centre",
+        np.array(meaning.domain.centre if solid else (0, 0, 0)),
+        step=0.01,
+        hint="Centre of the box: x, y, z",
+        visible=False,
     )
     half = gui.add_vector3(
-        "Half sizes", np.array(meaning.domain.half_size if solid else (1, 1, 1)), step=0.01, visible=False
+        "Half sizes",
+        np.array(meaning.domain.half_size if solid else (1, 1, 1)),
+        step=0.01,
+        hint="Half sizes of the box along x, y, z",
+        visible=False,
     )
     paint = gui.add_checkbox(
-        "Background colour", False, hint="Another colour behind the field", visible=meaning.kind.directional
+        "Background colour",
+        False,
+        hint="Replace the background of the field",
+        visible=meaning.kind.directional,
     )
     colour = gui.add_rgb("Colour", (255, 255, 255), visible=False)
     save = gui.add_button("Save picture", icon=viser.Icon.CAMERA)

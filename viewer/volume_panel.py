@@ -20,7 +20,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
     meaning = browser.painter.subjects[0].field.meaning
     if meaning.kind.drawn == "emission":
         _add_transfer(browser, gui, meaning.transform.range)
-    button = gui.add_button("Draw sections", hint="Across x, y and z, through the middle")
+    button = gui.add_button("Draw sections", hint="Three cross-sections through the middle of the domain")
     shown: list[Any] = []
     drawing = threading.Lock()
 
@@ -39,7 +39,7 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
             if shown:
                 shown[0].image = image
             else:
-                shown.append(gui.add_image(image, label="x, y, z"))
+                shown.append(gui.add_image(image, label="perpendicular to x, y and z"))
         finally:
             drawing.release()
 
@@ -47,11 +47,28 @@ def add(browser: Steered, gui: viser.GuiApi) -> None:
 def _add_transfer(browser: Steered, gui: viser.GuiApi, window: tuple[float, float]) -> None:
     low, high = window
     span = gui.add_multi_slider(
-        "Values", low, high, (high - low) / 200, (low, high), hint="From nothing to the densest"
+        "Values",
+        low,
+        high,
+        (high - low) / 200,
+        (low, high),
+        hint="Values that are mapped to density 0 and density 1",
     )
-    exponent = gui.add_slider("Exponent", 0.2, 6.0, 0.1, 1.0, hint="A larger one shows only high values")
+    exponent = gui.add_slider(
+        "Exponent",
+        0.2,
+        6.0,
+        0.1,
+        1.0,
+        hint="The density is raised to this power. A large exponent hides low densities",
+    )
     extinction = gui.add_slider(
-        "Extinction", 0.0, 200.0, 1.0, 20.0, hint="Of the box's diagonal at the densest"
+        "Extinction",
+        0.0,
+        200.0,
+        1.0,
+        20.0,
+        hint="Optical depth along the diagonal of the domain where the density is 1",
     )
 
     def changed(_: object) -> None:
