@@ -19,7 +19,10 @@ from polyfield.cameras import lenses
 from polyfield.cameras.rays import Rays
 from polyfield.errors import PolyfieldError
 
-_EXPECTED = "expected c2w, intrinsics, sizes, lens, distortion and times with one entry for each camera; make the file again"
+_EXPECTED = (
+    "expected c2w, intrinsics, sizes, lens and distortion with one entry for each camera, and times with one entry for "
+    "each camera or null; save the field again"
+)
 
 
 @dataclass(frozen=True)

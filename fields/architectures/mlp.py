@@ -81,7 +81,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="mlp",
     paper="Mildenhall, Srinivasan, Tancik et al. 2020: NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis",
-    advice="For the smallest files and for smooth signals. Fits take longer than fits of grids and planes.",
+    advice="For the smallest files and for smooth signals. At equal training time, its quality is below that of most grids and planes.",
     options=MlpOptions,
     encoding=Mlp,
     size_option="width",
