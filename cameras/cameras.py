@@ -21,7 +21,7 @@ from polyfield.errors import PolyfieldError
 
 _EXPECTED = (
     "expected c2w, intrinsics, sizes, lens and distortion with one entry for each camera, and times with one entry for "
-    "each camera or null; save the field again"
+    "each camera or null; restore the file, or fit again"
 )
 
 

@@ -168,7 +168,7 @@ class Domain:
         if not isinstance(data, dict) or set(data) != keys:
             found = f"has the keys {sorted(data)!s:.200}" if isinstance(data, dict) else f"is {data!r:.200}"
             raise PolyfieldError(
-                f"domain {found}; expected an object with the keys {sorted(keys)}; save the field again"
+                f"domain {found}; expected an object with the keys {sorted(keys)}; restore the file, or fit again"
             )
         rotation = data["rotation"]
         if rotation is not None:

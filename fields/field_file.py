@@ -89,7 +89,7 @@ def load_field(path: str | os.PathLike[str]) -> tuple[StoredField, FieldContext]
 
 def _json(metadata: dict[str, str], key: str) -> Any:
     if key not in metadata:
-        raise PolyfieldError(f"the metadata hold no {key}; save the field again")
+        raise PolyfieldError(f"the metadata hold no {key}; restore the file, or fit again")
     return parse_json(metadata[key].encode(errors="surrogatepass"), key)
 
 
@@ -116,9 +116,9 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
     for name in sorted(expected.keys() - found.keys()):
         for closest in difflib.get_close_matches(name, extra, n=1, cutoff=0):
             raise PolyfieldError(
-                f"tensor {name!r} is missing; found {closest!r:.80} instead; save the field again"
+                f"tensor {name!r} is missing; found {closest!r:.80} instead; restore the file, or fit again"
             )
-        raise PolyfieldError(f"tensor {name!r} is missing; save the field again")
+        raise PolyfieldError(f"tensor {name!r} is missing; restore the file, or fit again")
     for name in sorted(extra):
         raise PolyfieldError(
             f"tensor {name!r:.80} does not belong to this field; expected {', '.join(expected)}"
@@ -128,7 +128,7 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
         if ours != theirs:
             raise PolyfieldError(
                 f"tensor {name!r} is {theirs[0]} {theirs[1]}; expected {ours[0]} {ours[1]} by the description of the field in "
-                "this file; save the field again"
+                "this file; restore the file, or fit again"
             )
 
 
@@ -141,12 +141,12 @@ def _check_quantised(tensors: Mapping[str, Tensor]) -> None:
         bad = scales[(scales < least) | (scales > largest)]
         if len(bad):
             raise PolyfieldError(
-                f"tensor {name!r}: found the scale {float(bad[0]):g}; expected {least:g} to {largest:g}; save the field again"
+                f"tensor {name!r}: found the scale {float(bad[0]):g}; expected {least:g} to {largest:g}; restore the file, or fit again"
             )
         if (numbers := tensors[name.removesuffix(SCALES_OF)]).min() == -128:
             at = int((numbers.flatten() == -128).nonzero()[0])
             raise PolyfieldError(
-                f"tensor {name.removesuffix(SCALES_OF)!r}: number {at} is -128; expected -127 to 127; save the field again"
+                f"tensor {name.removesuffix(SCALES_OF)!r}: number {at} is -128; expected -127 to 127; restore the file, or fit again"
             )
 
 
@@ -172,7 +172,7 @@ def _context(data: Any, packed: Tensor | None, *, deflated: bool) -> FieldContex
             )
     raise PolyfieldError(
         f"context is {data!r:.100}; expected an object with background (three numbers), step_size, cone, near "
-        "(numbers), occupancy (a shape or null), cameras and source (objects); save the field again"
+        "(numbers), occupancy (a shape or null), cameras and source (objects); restore the file, or fit again"
     )
 
 
@@ -242,9 +242,11 @@ def _inflated(packed: Tensor, size: int, name: str = _OCCUPANCY) -> Tensor:
     try:
         data = stream.decompress(packed.numpy().tobytes(), min(size, _LARGEST_INFLATED) + 1)
     except zlib.error as error:
-        raise PolyfieldError(f"tensor {name} is not a zlib stream ({error}); save the field again") from None
+        raise PolyfieldError(
+            f"tensor {name} is not a zlib stream ({error}); restore the file, or fit again"
+        ) from None
     if len(data) != size or not stream.eof or stream.unused_data:
         raise PolyfieldError(
-            f"tensor {name}: its zlib stream does not hold {size:,} bytes; save the field again"
+            f"tensor {name}: its zlib stream does not hold {size:,} bytes; restore the file, or fit again"
         )
     return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))

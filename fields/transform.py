@@ -87,5 +87,5 @@ class ValueTransform:
             f"field spec: transform is {data!r:.200}; expected a function ({', '.join(_FUNCTIONS)}), a clamp "
             f"[low, high] with low < high, both from -{_FUNCTIONS['exp']:g} to {_FUNCTIONS['exp']:g} "
             f"(identity: from -{_FUNCTIONS['identity']:g} to {_FUNCTIONS['identity']:g}), a scale above 0 and an "
-            "offset; save the field again"
+            "offset; restore the file, or fit again"
         )

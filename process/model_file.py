@@ -146,7 +146,8 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
             )
     if options.get("width", 0) % options.get("heads", 1):
         raise PolyfieldError(
-            f"model: option width is {options['width']}; expected a multiple of option heads, {options['heads']}"
+            f"model: the stored option width is {options['width']}; expected a multiple of the stored option heads, which is "
+            f"{options['heads']}; train it again"
         )
     with torch.device("meta"):
         network = made(**options)

@@ -218,7 +218,7 @@ def test_a_missing_occupancy_is_refused(path):
 def test_a_renamed_tensor_is_named_with_the_closest(path, field):
     rewrite(path, {"field.encoding.tables.0": None, "field.encoding.tabels.0": field.encoding.tables[0]})
     assert (
-        "tensor 'field.encoding.tables.0' is missing; found 'field.encoding.tabels.0' instead; save the field"
+        "tensor 'field.encoding.tables.0' is missing; found 'field.encoding.tabels.0' instead; restore the file"
         in refused(path)
     )
 
@@ -226,7 +226,7 @@ def test_a_renamed_tensor_is_named_with_the_closest(path, field):
 def test_missing_extra_and_different_tensors_are_named(path, field):
     data, table = path.read_bytes(), field.encoding.tables[0].detach()
     for tensors, words in [
-        ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; save"),
+        ({"field.encoding.tables.0": None}, "tensor 'field.encoding.tables.0' is missing; restore"),
         ({"field.more": table}, "tensor 'field.more' does not belong to this field; expected field."),
         ({"encoding.tables.0": table}, "tensor 'encoding.tables.0' does not belong to this field"),
         (

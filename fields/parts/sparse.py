@@ -86,7 +86,7 @@ class SparseGrid(Encoding):
         nodes, last = int(self.nodes), int(self.node_of_row.max())
         if not 2 <= nodes <= self._most:
             raise PolyfieldError(
-                f"tensor 'nodes' is {nodes}; expected 2 to {self._most}, the option nodes of the field; save the field again"
+                f"tensor 'nodes' is {nodes}; expected 2 to {self._most}, the option nodes of the field; restore the file, or fit again"
             )
         if int(self.node_of_row.min()) < -1 or last >= nodes**3 or self.node_of_row[0] != -1:
             raise PolyfieldError(
