@@ -210,14 +210,15 @@ def _named(
     import torch
 
     from polyfield.fitting.runs.devices import device_of
+    from polyfield.process.bank import MANIFEST
     from polyfield.process.training import in_batches
 
     model = read_model(path, of_parts=False)
-    bank = None if neighbours is None else bank_in(neighbours)
-    if neighbours is not None and bank is None:
+    if neighbours is not None and not (Path(neighbours) / MANIFEST).is_file():
         raise PolyfieldError(
             f"--neighbours: {shown(neighbours)} is not a bank; expected a folder that `polyfield fit-set` wrote"
         )
+    bank = None if neighbours is None else bank_in(neighbours)
     if bank is not None:
         check_fits(bank, model, path, classes=False)
     _, inputs = open_object(source, model)

@@ -15,6 +15,7 @@ from polyfield.api.notebook import as_html
 from polyfield.api.report import say, showing
 from polyfield.api.sources import absolute, open_task
 from polyfield.api.tasks import open_again
+from polyfield.errors import PolyfieldError, as_stored, shown
 
 if TYPE_CHECKING:
     from polyfield.fitting.fit import Fit
@@ -244,10 +245,19 @@ def resume(
     from polyfield.fitting import session
     from polyfield.fitting.runs import checkpoints
     from polyfield.fitting.runs.config import FitConfig
+    from polyfield.fitting.runs.devices import device_of
     from polyfield.fitting.runs.run import Run
 
     opened = Run.open(run)
-    config = FitConfig.of(opened.config, str(opened.path / "config.json"))
+    where = opened.path / "config.json"
+    config = FitConfig.of(opened.config, str(where))
+    try:
+        device_of(config.device)
+    except PolyfieldError as error:
+        raise PolyfieldError(
+            f"{shown(where)}: {as_stored(error)}; resume the run on a machine with this device, or change "
+            "the option in config.json"
+        ) from None
     task = open_again(opened, config, source)
     placed = generation is not None or checkpoints.begun(opened.path)
     fitting = _prepare(config, task, resumed=placed)

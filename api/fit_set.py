@@ -125,6 +125,11 @@ def fit_set(
         raise PolyfieldError(f"--shard-size {shard_size}: expected at least 1")
     signal = signal or _signal(objects)
     made, spec = _made(recipe, signal, steps, dict(options or {}))
+    if (signal == "radiance") != (objects.kind == "scene"):
+        expected = "sdf, udf or occupancy" if objects.kind == "mesh" else _SIGNALS[objects.kind]
+        raise PolyfieldError(
+            f"--signal {signal}: each object of {shown(source)} is a {objects.kind}; expected {expected}"
+        )
     job = Job(spec, made, seed, device_of(device), limit)
     size = shard_size or (8 if objects.kind == "scene" else SHARD_SIZE)
     bank = Path(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -142,8 +143,10 @@ def box_of(numbers: Any, view: RadianceView, where: str) -> Box:
     from polyfield.distill.edited import Box
 
     x, y, z, *half = _numbers(numbers, 6, where)
-    if not min(half) > 0:
-        raise PolyfieldError(f"{where} is {numbers}; expected a centre x y z and three half sizes above 0")
+    if not all(map(math.isfinite, (x, y, z, *half))) or min(half) <= 0:
+        raise PolyfieldError(
+            f"{where} is {numbers}; expected a centre x y z and three half sizes above 0, all finite"
+        )
     origin = view.meaning.domain.origin
     return Box((x - origin[0], y - origin[1], z - origin[2]), (half[0], half[1], half[2]))
 
@@ -170,9 +173,11 @@ def _applied(view: RadianceView, operation: Any, device: str, depth: int, where:
             pasted = whole(*other)
         return Pasted(view, box, pasted)
     key = "colour" if kind == "recolour" else "by"
-    x, y, z = _numbers(operation.get(key), 3, f"{where}: {key}")
+    what = "colour" if kind == "recolour" else "the vector 'by'"
+    x, y, z = _numbers(operation.get(key), 3, f"{where}: {what}")
     if kind == "recolour":
-        return Recoloured(view, box, (x, y, z))
+        with naming(where):
+            return Recoloured(view, box, (x, y, z))
     return (moved if kind == "move" else copied)(view, box, (x, y, z))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from polyfield.api.opening import EDIT, cropped, open_any, sha256_of
 from polyfield.api.report import say
 from polyfield.api.sources import BUILT_IN, open_task
-from polyfield.errors import PolyfieldError, shown
+from polyfield.errors import PolyfieldError, as_stored, shown
 from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
@@ -48,7 +48,14 @@ def open_again(
     if taught:
         task: Task = open_conversion(place, config)
     else:
-        task = open_task(place, config.signal, config.downscale, kind=config.kind, box=config.centre_and_half)
+        try:
+            task = open_task(
+                place, config.signal, config.downscale, kind=config.kind, box=config.centre_and_half
+            )
+        except PolyfieldError as error:
+            if (text := as_stored(error)) is None:
+                raise
+            raise PolyfieldError(f"{shown(run.path / 'config.json')}: {text}") from None
     now, then = task.summary(), run.scene
     for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
         if now[key] != then.get(key):

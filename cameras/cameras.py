@@ -175,14 +175,19 @@ class Cameras:
             raise PolyfieldError(f"cameras: the lists do not match ({error!s:.120}); {_EXPECTED}") from None
         tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion)
         if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in tensors):
-            raise PolyfieldError("cameras: c2w, intrinsics and distortion must be finite numbers")
+            raise PolyfieldError(
+                "cameras: c2w, intrinsics and distortion must be finite floats; restore the file, or fit again"
+            )
         if cameras.sizes.dtype != torch.int64 or not bool(
             ((cameras.sizes > 0) & (cameras.sizes <= 1 << 16)).all()
         ):
-            raise PolyfieldError("cameras: sizes must be whole numbers from 1 to 65536")
+            raise PolyfieldError(
+                "cameras: sizes must be whole numbers from 1 to 65536; restore the file, or fit again"
+            )
         if len(cameras.lens) != count or not all(lens in lenses.LENSES for lens in cameras.lens):
             raise PolyfieldError(
-                f"cameras: lens is {cameras.lens!s:.80}; expected {count} names, each one of {', '.join(lenses.LENSES)}"
+                f"cameras: lens is {cameras.lens!s:.80}; expected {count} names, each one of {', '.join(lenses.LENSES)}; "
+                "restore the file, or fit again"
             )
         return cameras
 

@@ -75,6 +75,6 @@ def _folder(path: Path) -> Path:
 
 def _looks_captured(key: str) -> str:
     return (
-        f"{TRAIN} has the key {key}, which Blender scenes do not have, but is read as a Blender scene: an object on white;"
-        " if the photographs show a real place, put all frames into one transforms.json"
+        f"{TRAIN} has the key {key}, which Blender scenes do not have, but is read as a Blender scene: an object on a white "
+        "background; if the photographs show a real place, put all frames into one transforms.json"
     )

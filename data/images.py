@@ -25,6 +25,7 @@ ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 # EXIF orientation -> (quarter turns anticlockwise, then mirrored left to right)
 TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 UPRIGHT = (0, False)
+FORMATS = "PNG, JPEG, WebP, GIF or BMP"  # for messages
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -105,9 +106,10 @@ def downscale_mask(mask: np.ndarray, k: int) -> np.ndarray:
     return mask[: height * k, : width * k].reshape(height, k, width, k).min(axis=(1, 3))
 
 
-def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
+def open_image(file: IO[bytes], start: bytes, label: str, formats: str = FORMATS) -> ImageFile:
     """Return the picture, not yet decoded. `start` holds the file's first bytes.
 
+    `formats` are those that the caller reads, for errors.
     Pillow's classes are called directly because `Image.open` refuses more than 179 megapixels.
     """
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -128,9 +130,7 @@ def open_image(file: IO[bytes], start: bytes, label: str) -> ImageFile:
     elif start.startswith(b"BM"):
         kind = BmpImagePlugin.BmpImageFile
     else:
-        raise PolyfieldError(
-            f"{label} is not a picture: it starts with {start!r}; expected PNG, JPEG, WebP, GIF or BMP"
-        )
+        raise PolyfieldError(f"{label} is not a picture: it starts with {start!r}; expected {formats}")
     try:
         image = kind(file)
     except DecompressionBombError:

@@ -173,14 +173,15 @@ def _array_kind(path: Path) -> Kind:
         raise PolyfieldError(
             f"{shown(path)} has the arrays {', '.join(['points', *of_points])}, so its points may not lie on a surface;"
             " fit the mesh they were sampled from; if they do lie on a surface, save 'points' alone in a file,"
-            " or use `polyfield fit --as cloud`"
+            f" or use `polyfield fit {shown(path)} --as cloud`"
         )
     if head.key == "points" or (len(head.shape) == 2 and head.shape[1] == 3):
         return Kind("cloud", f"{head.called} has shape {head.shape}")
     if len(head.shape) == 3 and head.shape[2] in (1, 3, 4):
         raise PolyfieldError(
             f"{shown(path)}: {head.called} has shape {head.shape}, which fits a picture (H, W, C) and a volume (Z, Y, X);"
-            " save a picture as PNG or EXR; save a volume with shape (Z, Y, X, 1), or use `polyfield fit --as volume`"
+            " save a picture as PNG or EXR; save a volume with shape (Z, Y, X, 1), or use "
+            f"`polyfield fit {shown(path)} --as volume`"
         )
     if len(head.shape) in (3, 4):
         return Kind("volume", f"{head.called} has shape {head.shape}")

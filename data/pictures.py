@@ -92,7 +92,7 @@ def _image(file: IO[bytes], start: bytes, label: str) -> _Decoded:
     """Return a picture that Pillow reads, or a PNG of 16 bits a channel."""
     if start.startswith(images.PNG):
         images.open_image(file, start, label).verify()  # every chunk's checksum, to the very end
-    image = images.open_image(file, start, label)
+    image = images.open_image(file, start, label, "PNG, JPEG, WebP, GIF, BMP or EXR")
     turns, mirrored = images.turn_of(image)
     if images.is_deep(start):
         return _deep(file, image.size, turns, mirrored, label)

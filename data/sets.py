@@ -167,7 +167,7 @@ def _folder(root: Path) -> ObjectSet:
     if not paths:
         raise PolyfieldError(
             f"{shown(root)}: no objects found; expected CLASS/OBJECT or CLASS/SPLIT/OBJECT, where an object is a file "
-            f"({', '.join(sorted(_SUFFIXES))}) or a folder with {TRAIN}"
+            f"({', '.join(sorted(_SUFFIXES))}, .nii.gz) or a folder with {TRAIN}"
         )
     listed = _labels_file(root / LABELS) if (root / LABELS).is_file() else None
     entries = []
@@ -268,6 +268,6 @@ def _checked_set(found: ObjectSet) -> ObjectSet:
         if thing.split not in ("", *SPLITS):
             raise PolyfieldError(
                 f"{shown(found.root)}: the split of {thing.name!r:.80} is {thing.split!r:.40}; "
-                f"expected one of {', '.join(SPLITS)}"
+                f"expected one of {', '.join(SPLITS)}, or an empty text"
             )
     return found

@@ -199,7 +199,7 @@ class Recoloured(RadianceView):
     def __init__(self, base: RadianceView, box: Box, colour: tuple[float, float, float]) -> None:
         super().__init__(base)
         if not all(0 <= c <= 1 for c in colour):
-            raise PolyfieldError(f"colour {colour}: expected three numbers from 0 to 1")
+            raise PolyfieldError(f"colour is {colour}; expected three numbers from 0 to 1")
         self._base, self._box, self._colour = base, box, colour
 
     def look(self, points: Points, coloured: bool) -> tuple[Tensor, Tensor | None]:

@@ -82,9 +82,10 @@ class FunctionField(Field):
         if found.dim() == 1:
             found = found[:, None]
         if found.shape != (count, channels):
+            flat = f" or ({count},)" if channels == 1 else ""
             raise PolyfieldError(
                 f"{self._name} returned an array of shape {tuple(found.shape)} for {count} points; "
-                f"expected ({count}, {channels})"
+                f"expected ({count}, {channels}){flat}"
             )
         if not torch.isfinite(found).all():
             raise PolyfieldError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from polyfield.errors import PolyfieldError
+from polyfield.errors import PolyfieldError, as_stored
 
 LEVELS = ("poses", "rays", "points")
 
@@ -47,7 +47,12 @@ class Conversion:
                 "init_head": bool(init_head),
                 **rest,
             } if not rest and all(isinstance(level, str) for level in hard):
-                return Conversion(None if stages is None else (stages[0], stages[1]), tuple(hard), init_head)
+                try:
+                    return Conversion(
+                        None if stages is None else (stages[0], stages[1]), tuple(hard), init_head
+                    )
+                except PolyfieldError as error:
+                    raise PolyfieldError(f"config.json: conversion: {as_stored(error)}") from None
         raise PolyfieldError(
             f"config.json: conversion is {data!r:.200}; expected an object with the keys stages, hard and init_head"
         )

@@ -29,7 +29,7 @@ def write_cloud(path: Path, points: np.ndarray, parts: np.ndarray, names: Sequen
     The npz has points, parts and names. Raises PolyfieldError for another suffix.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise PolyfieldError(f"{shown(path)}: expected a name that ends in {' or '.join(SUFFIXES)}")
+        raise PolyfieldError(f"--out {shown(path)}: expected a name that ends in {' or '.join(SUFFIXES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".npz":
         buffer = io.BytesIO()

@@ -25,7 +25,7 @@ def write_frames(folder: Path, pictures: Iterable[Tensor], rendered: dict[str, A
     """
     if folder.exists() and not (folder / MARK).is_file() and not _is_empty(folder):
         raise PolyfieldError(
-            f"{shown(folder)} already exists and does not hold rendered frames; choose another name"
+            f"{shown(folder)} already exists and does not hold rendered frames; choose another name with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARK, rendered)

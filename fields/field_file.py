@@ -121,7 +121,7 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
         raise PolyfieldError(f"tensor {name!r} is missing; restore the file, or fit again")
     for name in sorted(extra):
         raise PolyfieldError(
-            f"tensor {name!r:.80} does not belong to this field; expected {', '.join(expected)}"
+            f"tensor {name!r:.80} does not belong to this field; expected {', '.join(expected)}; restore the file, or fit again"
         )
     for name, tensor in expected.items():
         ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
@@ -192,13 +192,17 @@ def _unpack(packed: Tensor | None, shape: Any, *, deflated: bool) -> Tensor | No
     if packed is None and shape is None:
         return None
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-        raise nonsense("occupancy", shape, f"the shape of the tensor {_OCCUPANCY}")
+        raise nonsense(
+            "occupancy", shape, f"the shape of the tensor {_OCCUPANCY}; restore the file, or fit again"
+        )
     size = -(-math.prod(shape) // 8)
     if deflated and packed is not None and packed.dtype == torch.uint8:
         packed = _inflated(packed, size)
     if packed is None or packed.dtype != torch.uint8 or packed.shape != (size,):
         found = "nothing" if packed is None else f"{packed.dtype} {tuple(packed.shape)}"
-        raise PolyfieldError(f"tensor {_OCCUPANCY}: found {found}; expected torch.uint8 ({size},)")
+        raise PolyfieldError(
+            f"tensor {_OCCUPANCY}: found {found}; expected torch.uint8 ({size},); restore the file, or fit again"
+        )
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape), bitorder="little")
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
 

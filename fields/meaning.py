@@ -88,7 +88,8 @@ class Meaning:
         if not isinstance(data, dict) or set(data) != keys:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise PolyfieldError(
-                f"field spec: meaning: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}"
+                f"field spec: meaning: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}; "
+                "restore the file, or fit again"
             )
         if not isinstance(data["signal"], str):
             raise PolyfieldError(f"field spec: signal is {data['signal']!r:.80}; expected a name")

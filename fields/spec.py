@@ -53,7 +53,8 @@ class FieldSpec:
         if not isinstance(data, dict) or set(data) - {"bits"} != keys:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise PolyfieldError(
-                f"field spec: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}"
+                f"field spec: found {found!s:.200}; expected an object with the keys {', '.join(sorted(keys))}; "
+                "restore the file, or fit again"
             )
         if not isinstance(data["architecture"], str):
             raise PolyfieldError(f"field spec: architecture is {data['architecture']!r:.80}; expected a name")

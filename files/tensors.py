@@ -124,7 +124,10 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> dict[str, str]:
         )
     length = int.from_bytes(start[:8], "little")
     if length > LONGEST_HEADER:
-        raise _damaged(where, f"it states a header of {length:,} bytes; expected at most {LONGEST_HEADER:,}")
+        raise PolyfieldError(
+            f"{where}: its first 8 bytes state a header of {length:,} bytes; expected at most {LONGEST_HEADER:,}; "
+            "polyfield did not write this file, or the file is damaged; use another file"
+        )
     if size < 8 + length:
         raise _damaged(where, f"it is cut short: {size:,} bytes, and the header alone needs {8 + length:,}")
     stream.seek(8)

@@ -130,8 +130,8 @@ class Term:
         weight: Any = self.weight
         if not (_is_ramp(weight) if isinstance(weight, tuple) else _finite(weight) and weight >= 0):
             raise PolyfieldError(
-                f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or a ramp "
-                "[from, start, to, end]: from the share `from` of the fit to the share `to`, the weight changes linearly "
+                f"loss: weight of {self.part} is {self.weight!r:.80}; expected a number of at least 0, or a ramp, "
+                "the tuple (from, start, to, end): from the share `from` of the fit to the share `to`, the weight changes linearly "
                 "from `start` to `end`, with 0 <= from <= to <= 1, and start and end of at least 0"
             )
 

@@ -310,5 +310,6 @@ def _entry(data: Any, where: str) -> Entry:
                 name, label, split, (float(x), float(y), float(z)), float(half), quality, flagged, context
             )
     raise PolyfieldError(
-        f"{where}: objects: found {data!r:.200}; expected an object with name, label, split, centre, half_size, quality, flagged and context"
+        f"{where}: objects: found {data!r:.200}; expected an object with name, label, split, centre, half_size, quality, flagged "
+        f"and context; {_AGAIN}"
     )

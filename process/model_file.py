@@ -122,11 +122,15 @@ def _model(plain: Any, tensors: dict[str, Tensor]) -> Model:
 def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
     """Return the network of these options and tensors."""
     if kind not in NETWORKS:
-        raise PolyfieldError(f"model: kind {kind!r:.80} is unknown; expected one of {', '.join(NETWORKS)}")
+        raise PolyfieldError(
+            f"model: kind {kind!r:.80} is unknown; expected one of {', '.join(NETWORKS)}; train it again"
+        )
     made = NETWORKS[kind]
     wanted = inspect.signature(made, eval_str=True).parameters
     if set(options) != set(wanted):
-        raise PolyfieldError(f"model: options are {sorted(options)!s:.200}; expected {', '.join(wanted)}")
+        raise PolyfieldError(
+            f"model: options are {sorted(options)!s:.200}; expected {', '.join(wanted)}; train it again"
+        )
     for name, value in options.items():
         most = _MOST_LAYERS if "layers" in name or name == "frequencies" else _MOST
         known = type(value) is wanted[name].annotation
@@ -156,7 +160,7 @@ def _network(kind: str, options: dict[str, Any], tensors: dict[str, Tensor]) -> 
         if found is None or (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
             seen = "absent" if found is None else f"{found.dtype} {tuple(found.shape)}"
             raise PolyfieldError(
-                f"model: tensor {name} is {seen}; expected {tensor.dtype} {tuple(tensor.shape)}"
+                f"model: tensor {name} is {seen}; expected {tensor.dtype} {tuple(tensor.shape)}; train it again"
             )
     if extra := sorted(set(tensors) - set(network.state_dict())):
         raise PolyfieldError(

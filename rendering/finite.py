@@ -18,5 +18,5 @@ def not_finite() -> PolyfieldError:
     """Return the error about a field with such values."""
     return PolyfieldError(
         "rendering: the field has values that are NaN or infinite; "
-        "resume its run from an earlier checkpoint with --generation STEP"
+        "continue the fit from an earlier checkpoint with `polyfield resume RUN --generation STEP`"
     )

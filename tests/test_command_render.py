@@ -45,7 +45,10 @@ def test_a_rendering_replaces_an_earlier_one_and_nothing_else(fitted, tmp_path, 
     (tmp_path / "file").touch()
     for name in ("photographs", "file"):
         message = mistake(capsys, "render", field, "--out", name, *size)
-        assert message == f"{name} already exists and does not hold rendered frames; choose another name"
+        assert (
+            message
+            == f"{name} already exists and does not hold rendered frames; choose another name with --out"
+        )
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["0001.png"]
 
 
@@ -138,7 +141,8 @@ def test_values_beyond_float32_are_an_error_in_pictures(tmp_path, capsys, monkey
         save_field("a.field", field, FieldContext())
         message = mistake(capsys, "render", "a.field", "--size", 16, 16, "--frames", 1)
         assert message.endswith(
-            "the field has values that are NaN or infinite; resume its run from an earlier checkpoint with --generation STEP"
+            "the field has values that are NaN or infinite; continue the fit from an earlier checkpoint with "
+            "`polyfield resume RUN --generation STEP`"
         )
 
 

@@ -177,7 +177,7 @@ def test_a_source_is_read_as_asked(capsys):
     assert "a volume is read from .npy" in fit("--as", "volume")
     assert "--as movie: expected one of scene, picture, video, mesh, cloud, volume" in fit("--as", "movie")
     assert "--box: open.obj is a mesh; --box is for scenes only; omit it" in fit("--box", 0, 0, 0, 1)
-    assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z and a half size above 0" in fit(
+    assert "--box [0.0, 0.0, 0.0, -1.0]: expected x, y, z from -1e9 to 1e9 and a half size from 1e-9" in fit(
         "--box", 0, 0, 0, -1
     )
     result, said = run(capsys, "fit", "ball.ply", "--as", "cloud", "--steps", "2", *OPTIONS, "--out", "run")

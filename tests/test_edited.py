@@ -202,7 +202,10 @@ class TestRuns:
                 {"kind": "erase", "box": [0, 1]},
                 "operations\\[0\\] \\(erase\\): box is \\[0, 1\\]; expected 6 numbers",
             ),
-            ({"kind": "move", "box": [0, 0, 0, 1, 1, 1], "by": "up"}, "by is up; expected 3 numbers"),
+            (
+                {"kind": "move", "box": [0, 0, 0, 1, 1, 1], "by": "up"},
+                "the vector 'by' is up; expected 3 numbers",
+            ),
             ("erase", "kind is None"),
         ],
     )
@@ -220,6 +223,8 @@ class TestRuns:
             polyfield.edit(stored, out=tmp_path / "none")
         with pytest.raises(PolyfieldError, match="three half sizes above 0"), polyfield.quiet():
             polyfield.edit(stored, erase=(0, 0, 0, 0, 1, 1), out=tmp_path / "none")
+        with pytest.raises(PolyfieldError, match=r"^edit \(recolour\): colour is \(255.0, 0.0, 0.0\)"):
+            polyfield.edit(stored, recolour=(0, 0, 0, 1, 1, 1, 255, 0, 0), out=tmp_path / "none")
         assert not (tmp_path / "none").exists()
 
     def test_only_radiance_is_edited(self, tmp_path):

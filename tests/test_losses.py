@@ -98,7 +98,7 @@ def test_terms_are_plain_data(weight):
         ({"part": "colour", "measure": "huber", "weight": "1"}, "weight of colour is '1'"),
         (
             {"part": "colour", "measure": "huber", "weight": [1, 2]},
-            "[from, start, to, end]",
+            "(from, start, to, end)",
         ),
         ({"part": "colour", "measure": "huber", "weight": float("nan")}, "weight of colour is nan"),
         ({"part": "colour", "measure": "huber", "options": {"delta": "x"}}, "delta of huber is 'x'"),
@@ -114,11 +114,11 @@ def test_terms_are_plain_data(weight):
         ),
         (
             {"part": "raw", "measure": "squares", "weight": [0.5, 1, 0.2, 1]},
-            "expected a number of at least 0, or a ramp [from",
+            "expected a number of at least 0, or a ramp, the tuple (from",
         ),
         (
             {"part": "raw", "measure": "squares", "weight": [0, -1, 1, 1]},
-            "expected a number of at least 0, or a ramp [from",
+            "expected a number of at least 0, or a ramp, the tuple (from",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_only_a_new_or_an_empty_folder_is_taken(tmp_path, run):
         (
             "config.json",
             '{"schema": 5, "version": "9.1"}',
-            "schema is 5; expected 4; if another version of polyfield wrote this run, use that one (version is '9.1')",
+            "schema is 5; expected 4; if another version of polyfield wrote this run, use that version ('9.1')",
         ),
         ("config.json", "{}", "schema is None"),
         ("config.json", "[]", "is not a JSON object"),

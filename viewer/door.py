@@ -148,6 +148,6 @@ def _free_port(host: str, port: int) -> int:
         except (ValueError, OSError) as error:
             refused = error
     raise PolyfieldError(
-        f"--host {host[:80]}, --port {port}: this address cannot be used ({refused}); expected an address of this "
+        f"--host {host[:80]}, --port {port}: this address cannot be used ({refused}); expected an IP address of this "
         f"machine, such as {LOOPBACK}, and a free port"
     )

@@ -92,7 +92,7 @@ class SparseGrid(Encoding):
             raise PolyfieldError(
                 f"tensor 'node_of_row' begins with {int(self.node_of_row[0])} and has values from "
                 f"{int(self.node_of_row.min())} to {last}; expected -1 in the first row and "
-                f"-1 to {nodes**3 - 1} in the others"
+                f"-1 to {nodes**3 - 1} in the others; restore the file, or fit again"
             )
         self._nodes = nodes
         self._index()

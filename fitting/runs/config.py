@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from polyfield.errors import PolyfieldError, naming
+from polyfield.errors import PolyfieldError, as_stored, shown
 from polyfield.fields.registry import architecture
 from polyfield.fields.signals import signal
 from polyfield.fields.spec import FieldSpec
@@ -46,7 +46,8 @@ class FitConfig:
         for key, kinds in _TYPES.items():
             value = getattr(self, key)
             if not isinstance(value, kinds) or isinstance(value, bool):
-                raise PolyfieldError(f"option {key} is {value!r}; expected {kinds[0].__name__}")
+                expected = kinds[0].__name__ + " or None" * (type(None) in kinds)
+                raise PolyfieldError(f"option {key} is {value!r:.80}; expected {expected}")
         architecture(self.field).parse(self.options)
         signal(self.signal)
         for term in self.loss:
@@ -62,7 +63,9 @@ class FitConfig:
         _within("downscale", self.downscale, 1, 1 << 16)
         _within("seed", self.seed, 0, (1 << 63) - 1)
         if self.box is not None and not _is_box(self.box):
-            raise PolyfieldError(f"--box {self.box!s:.80}: expected x, y, z and a half size above 0")
+            raise PolyfieldError(
+                f"--box {self.box!s:.80}: expected x, y, z from -1e9 to 1e9 and a half size from 1e-9 to 1e9"
+            )
         _within("bytes", self.bytes, 1, 1 << 50)
         _within("save-seconds", self.save_seconds, 1e-3, 10**9)
 
@@ -88,8 +91,17 @@ class FitConfig:
             raise PolyfieldError(
                 f"{where}: the keys {', '.join(missing)} are missing; restore config.json, or begin a new run"
             )
-        with naming(where):
+        if (config["steps"] is None) == (config["seconds"] is None):
+            raise PolyfieldError(
+                f"{where}: expected a number for one of the stored options steps and seconds, and null for the other; "
+                "restore config.json, or begin a new run"
+            )
+        try:
             return FitConfig(**{name: config[name] for name in names})
+        except PolyfieldError as error:
+            stored = as_stored(error)
+            text = f"{stored}; restore config.json, or begin a new run" if stored else str(error)
+            raise PolyfieldError(f"{shown(where)}: {text}") from None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

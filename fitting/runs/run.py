@@ -68,7 +68,7 @@ class Run:
         if config.get("schema") != SCHEMA:
             raise PolyfieldError(
                 f"{shown(path / 'config.json')}: schema is {config.get('schema')!r:.80}; expected {SCHEMA}; if another "
-                f"version of polyfield wrote this run, use that one (version is {config.get('version')!r:.80})"
+                f"version of polyfield wrote this run, use that version ({config.get('version')!r:.80})"
             )
         return Run(path, config, _read_object(path / "scene.json"))
 
@@ -188,8 +188,8 @@ def claim(path: Path) -> Path:
     with _refusals(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise PolyfieldError(
-                f"{shown(path)} already exists and is not an empty folder; choose another name, "
-                "or `polyfield resume` it if it is a run"
+                f"{shown(path)} already exists and is not an empty folder; choose another name "
+                f"with --out, or, if it is the run of an unfinished fit, continue it with `polyfield resume {shown(path)}`"
             )
         path.mkdir(parents=True, exist_ok=True)
     return path

@@ -24,6 +24,14 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise PolyfieldError(f"{shown(path)}: {error}") from None
 
 
+def as_stored(error: PolyfieldError) -> str | None:
+    """Return the text of an error about an option, for an option that a file stores; None for any other error."""
+    text = str(error)
+    if text.startswith("option "):
+        return f"the stored {text.replace('or None', 'or null', 1)}"
+    return f"the stored option {text}" if text.startswith("--") else None
+
+
 def shown(path: str | os.PathLike[str]) -> str:
     """Return a path for a one-line message, quoted if it holds line breaks or other unprintable characters."""
     text = os.fspath(path)
