@@ -137,7 +137,7 @@ def _path(renderer: Renderer, path: str | None, time: float | None) -> str:
         raise PolyfieldError(f"--time {time:g}: the field does not move; omit --time")
     if not 0 <= time <= 1:
         raise PolyfieldError(f"--time is {time:g}; expected 0 to 1")
-    if path == "video":
+    if path == "video" and "picture" in renderer.paths:
         raise PolyfieldError(f"--time {time:g}: a video shows all times; use --path picture for one frame")
     return path or ("picture" if "picture" in renderer.paths else renderer.paths[0])
 
