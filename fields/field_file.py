@@ -172,7 +172,7 @@ def _context(data: Any, packed: Tensor | None, *, deflated: bool) -> FieldContex
             )
     raise PolyfieldError(
         f"context is {data!r:.100}; expected an object with background (three numbers), step_size, cone, near "
-        "(numbers), occupancy (a shape or null), cameras and source (objects); restore the file, or fit again"
+        "(numbers), occupancy (the sizes of the occupancy grid, or null), cameras and source (objects); restore the file, or fit again"
     )
 
 

@@ -70,7 +70,7 @@ def _cube(points: np.ndarray, name: str) -> tuple[np.ndarray, float]:
     radius = float(np.linalg.norm(points - centre, axis=1).max())
     if not radius > 0:
         raise PolyfieldError(
-            f"{name}: all {len(points)} points have the same position; expected at least two positions"
+            f"object {name}: all points or filled voxels ({len(points)}) have the same position; expected at least two positions"
         )
     return centre, radius * _MARGIN
 
