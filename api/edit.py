@@ -79,6 +79,11 @@ def edit(
         operations.append({"kind": "erase", "box": [*erase]})
     for kind, numbers, key in (("move", move, "by"), ("copy", copy, "by"), ("recolour", recolour, "colour")):
         if numbers is not None:
+            if len(numbers) != 9:
+                what = "an RGB colour" if kind == "recolour" else "a displacement"
+                raise PolyfieldError(
+                    f"edit ({kind}): found {len(numbers)} numbers; expected 9: the centre and the half sizes of a box, and {what}"
+                )
             operations.append({"kind": kind, "box": [*numbers[:6]], key: [*numbers[6:]]})
     if paste is not None:
         other = Path(paste[0])

@@ -106,7 +106,8 @@ class Fit:
         self._round()
         if self._bad_in_a_row >= PATIENCE:
             raise Diverged(
-                f"step {self.steps}: the fit was stopped, because {PATIENCE} steps in a row had no samples or no finite loss"
+                f"step {self.steps}: the fit was stopped, because {PATIENCE} steps in a row had no samples, or a loss or "
+                "gradients that are not finite"
             )
         counts = {name: count // outcome.steps for name, count in outcome.counts.items()}
         return Step(self.steps, outcome.figures, counts)

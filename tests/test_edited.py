@@ -337,3 +337,9 @@ def test_edited_fields_by_the_fused_kernel_are_those_by_the_general_path():
     assert seen.float().mean() > 0.3
     torch.testing.assert_close(fused[1][seen], general[1][seen], atol=1e-2, rtol=0)
     assert empty[0].shape == (0,) and empty[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize("edit", ["move", "copy", "recolour"])
+def test_an_edit_says_how_many_numbers_it_takes(edit):
+    with pytest.raises(PolyfieldError, match=rf"edit \({edit}\): found 7 numbers; expected 9: the centre"):
+        polyfield.edit("run", **{edit: (0.0,) * 7})
