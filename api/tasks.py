@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from polyfield.api.opening import EDIT, cropped, open_any, sha256_of
 from polyfield.api.report import say
 from polyfield.api.sources import BUILT_IN, open_task
-from polyfield.errors import PolyfieldError, as_stored, shown
+from polyfield.errors import PolyfieldError, shown
 from polyfield.fitting.runs.run import Run
 
 if TYPE_CHECKING:
@@ -53,9 +53,12 @@ def open_again(
                 place, config.signal, config.downscale, kind=config.kind, box=config.centre_and_half
             )
         except PolyfieldError as error:
-            if (text := as_stored(error)) is None:
+            if not str(error).startswith("--"):
                 raise
-            raise PolyfieldError(f"{shown(run.path / 'config.json')}: {text}") from None
+            reason = str(error).partition(";")[0]
+            raise PolyfieldError(
+                f"{shown(place)} does not suit the stored options of {shown(run.path)} ({reason}); restore the source; {missing}"
+            ) from None
     now, then = task.summary(), run.scene
     for key in now.keys() - {"root", "name", "format", "near", "skipped"}:
         if now[key] != then.get(key):

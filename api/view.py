@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def view(
             f"{shown(str(other))} has the signal {signals[1]!r}; expected {signals[0]!r}, the signal of the first field"
         )
     viewer = Viewer(subjects, host=host, port=port)
-    if (read := _photographs(Path(source))) is not None:
+    if (read := _photographs(Path(source), device)) is not None:
         viewer.photographs_from(read)
     _announce(viewer)
     try:
@@ -85,7 +86,7 @@ def _subject(path: Path, device: str) -> Subject:
     return Subject(path.resolve().name.removesuffix(".field"), field, lambda: context)
 
 
-def _photographs(path: Path) -> Callable[[], Photographs | None] | None:
+def _photographs(path: Path, device: str) -> Callable[[], Photographs | None] | None:
     """Return what reads the photographs of a run's own scene, or None if it has none."""
     from polyfield.fitting.runs.config import FitConfig
     from polyfield.fitting.runs.run import Run
@@ -98,7 +99,7 @@ def _photographs(path: Path) -> Callable[[], Photographs | None] | None:
     config = FitConfig.of(run.config, str(path / "config.json"))
     if config.signal != "radiance":
         return None
-    return lambda: _taken(open_again(run, config, None))
+    return lambda: _taken(open_again(run, replace(config, device=device), None))
 
 
 def _taken(task: Task) -> Photographs | None:

@@ -28,7 +28,7 @@ VERSION = "2"
 
 _FIELD = "field."  # begins the names of the field's own tensors
 _OCCUPANCY = "context.occupancy"
-_LARGEST_INFLATED = 1 << 28  # bytes of a zlib stream
+_LARGEST_INFLATED = 1 << 28  # bytes of a file's zlib streams, inflated
 
 
 def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldContext) -> None:
@@ -39,8 +39,12 @@ def save_field(path: str | os.PathLike[str], field: StoredField, context: FieldC
     where = shown(path)
     tensors = {_FIELD + name: tensor for name, tensor in field.stored().items()}
     if field.spec.bits is not None:
-        deflated = {name: _deflated(tensor) for name, tensor in tensors.items() if _may_deflate(tensor)}
-        tensors |= {name: data for name, data in deflated.items() if data.nbytes < tensors[name].nbytes}
+        left = _LARGEST_INFLATED
+        for name, tensor in sorted(tensors.items()):
+            if _may_deflate(tensor) and tensor.nbytes <= left:
+                data = _deflated(tensor)
+                if data.nbytes < tensor.nbytes:
+                    tensors[name], left = data, left - tensor.nbytes
     shape = None
     if context.occupancy is not None:
         shape = list(context.occupancy.shape)
@@ -96,12 +100,16 @@ def _json(metadata: dict[str, str], key: str) -> Any:
 def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
     with torch.device("meta"):
         expected = {_FIELD + name: tensor for name, tensor in build(spec).stored().items()}
+    _compare_names(tensors, expected)
     if spec.bits is not None:
-        tensors |= {
-            name: _whole_numbers(name, tensors[name], tensor)
-            for name, tensor in expected.items()
-            if name in tensors and _may_deflate(tensor)
-        }
+        streams = {name: tensor for name, tensor in expected.items() if _is_stream(tensors[name], tensor)}
+        size = sum(tensor.nbytes for tensor in streams.values())
+        if size > _LARGEST_INFLATED:
+            raise PolyfieldError(
+                f"its zlib streams hold {size:,} bytes; expected at most {_LARGEST_INFLATED:,}; restore the file, or fit again"
+            )
+        _compare({name: tensors[name] for name in expected.keys() - streams.keys()}, expected)
+        tensors |= {name: _whole_numbers(name, tensors[name], tensor) for name, tensor in streams.items()}
     _compare(tensors, expected)
     if spec.bits is not None:
         _check_quantised(tensors)
@@ -110,8 +118,8 @@ def _field(spec: FieldSpec, tensors: dict[str, Tensor]) -> StoredField:
     return built
 
 
-def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are not those of the spec: first by name, then by shape and type."""
+def _compare_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors whose names are not those of the spec."""
     extra = found.keys() - expected.keys()
     for name in sorted(expected.keys() - found.keys()):
         for closest in difflib.get_close_matches(name, extra, n=1, cutoff=0):
@@ -123,8 +131,13 @@ def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Non
         raise PolyfieldError(
             f"tensor {name!r:.80} does not belong to this field; expected {', '.join(expected)}; restore the file, or fit again"
         )
-    for name, tensor in expected.items():
-        ours, theirs = (tensor.dtype, tuple(tensor.shape)), (found[name].dtype, tuple(found[name].shape))
+
+
+def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors whose types and shapes are not those of the spec."""
+    for name, tensor in found.items():
+        ours = expected[name].dtype, tuple(expected[name].shape)
+        theirs = tensor.dtype, tuple(tensor.shape)
         if ours != theirs:
             raise PolyfieldError(
                 f"tensor {name!r} is {theirs[0]} {theirs[1]}; expected {ours[0]} {ours[1]} by the description of the field in "
@@ -209,8 +222,12 @@ def _unpack(packed: Tensor | None, shape: Any, *, deflated: bool) -> Tensor | No
 
 def _may_deflate(tensor: Tensor) -> bool:
     """Whether a file of a field with 8 bits holds a tensor as a zlib stream if that is smaller: whole numbers."""
-    whole = tensor.dtype == torch.int8 or (tensor.dtype == torch.int32 and tensor.dim() > 0)
-    return whole and tensor.nbytes <= _LARGEST_INFLATED
+    return tensor.dtype == torch.int8 or (tensor.dtype == torch.int32 and tensor.dim() > 0)
+
+
+def _is_stream(found: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor of a file is a zlib stream."""
+    return _may_deflate(expected) and found.dtype == torch.uint8 and found.dim() == 1
 
 
 def _deflated(numbers: Tensor) -> Tensor:
@@ -230,8 +247,6 @@ def _deflated(numbers: Tensor) -> Tensor:
 
 def _whole_numbers(name: str, packed: Tensor, expected: Tensor) -> Tensor:
     """Return the inverse of `_deflated`, of the expected type and shape."""
-    if packed.dtype != torch.uint8 or packed.dim() != 1:
-        return packed  # refused by type and shape
     data = _inflated(packed, expected.nbytes, name).numpy()
     if expected.dtype == torch.int8:
         columns = data.view(np.int8).reshape(tuple(expected.shape)[::-1])

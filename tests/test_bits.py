@@ -262,6 +262,25 @@ def test_whole_numbers_are_compressed(tmp_path):
     assert "field.encoding.tables.0: its zlib stream does not hold" in refused(tmp_path / "a.field")
 
 
+def test_streams_inflate_to_a_bounded_size(tmp_path, monkeypatch):
+    """Tables of zeros are compressed until the bound is reached; a file with more is refused before anything is inflated."""
+    field = eight("triplane")
+    for parameter in field.parameters():
+        torch.nn.init.zeros_(parameter)
+    save_field(tmp_path / "all.field", field, FieldContext())
+    table = field.encoding.tables[0].numel()
+    monkeypatch.setattr("polyfield.fields.field_file._LARGEST_INFLATED", 2 * table)
+    save_field(tmp_path / "some.field", field, FieldContext())
+    kinds = [
+        tensor.dtype
+        for name, tensor in read_tensors(tmp_path / "some.field")[0].items()
+        if name.startswith("field.encoding.tables") and not name.endswith("scale")
+    ]
+    assert set(kinds) == {torch.int8, torch.uint8}
+    assert load_field(tmp_path / "some.field")[0].spec == field.spec
+    assert "its zlib streams hold" in refused(tmp_path / "all.field")
+
+
 def test_a_stream_of_differences_that_is_too_short_is_refused(tmp_path):
     field = create(dataclasses.replace(FieldSpec.of("voxels", "radiance", BOX, rows=5000), bits=8))
     save_field(tmp_path / "a.field", field, FieldContext())

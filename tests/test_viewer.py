@@ -101,6 +101,18 @@ class TestPainter:
         assert painter.paint()
         assert shown == [128, 128, 240]
 
+    def test_orders_wait_until_the_windows_are_finished(self, subject, monkeypatch):
+        monkeypatch.setattr("polyfield.viewer.painter._SETTLED", 60.0)
+        painter, order = Painter([subject]), Order(look_of(subject), 16)
+        canvas = Canvas(lambda picture, finished: None, lambda line: None)
+        painter.add(canvas)
+        painter.ask(canvas, look_of(subject))
+        painter.order(order)
+        assert painter.paint() and not painter.paint() and not order.done.is_set()
+        monkeypatch.setattr("polyfield.viewer.painter._SETTLED", -1.0)
+        assert painter.paint() and not order.done.is_set()
+        assert painter.paint() and order.done.is_set()
+
     def test_coarse_pictures_take_fewer_samples(self, subject):
         look = look_of(subject)
         camera = look.camera(64)

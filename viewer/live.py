@@ -11,6 +11,7 @@ from polyfield.viewer.painter import Painter
 # Shares of the time that drawing takes: while somebody looks around, and otherwise. A browser without a GPU takes more
 # to display a picture than the fit takes to draw it.
 MOVING, RESTING = 0.14, 0.003
+_LONGEST_REST = 30.0  # seconds between pictures, however slow they are
 _FOLLOW = 2.0  # seconds between updates of the curve
 _MOST = 400  # numbers of a curve
 
@@ -71,7 +72,7 @@ class Live:
 
     def __init__(self, painter: Painter, training: Training, fit: Fit, save: Callable[[], None]) -> None:
         self._painter, self._training, self._fit, self._save = painter, training, fit, save
-        self._ended, self._cost = 0.0, 0.0  # when the last picture was finished, and the seconds that it took
+        self._due = {MOVING: 0.0, RESTING: 0.0}  # when the next picture may be drawn
         self._followed = 0.0
         self._values: list[float] = []
 
@@ -85,7 +86,7 @@ class Live:
         while self._painter.expecting and not stopped():
             if not self._painter.paint():
                 self._painter.wait()
-        if self._painter.watched and time.monotonic() >= self._ended + self._cost * (1 / self._share - 1):
+        if self._painter.watched and time.monotonic() >= self._due[self._share]:
             self._draw()
         if self._training.paused:
             self._painter.outdate()
@@ -117,6 +118,12 @@ class Live:
         start = time.monotonic()
         self._painter.outdate(brief=True)  # a coarse picture of the present field comes first
         self._painter.paint()
+        painted = time.monotonic()
         self._painter.fill()  # a still, a section or a frame of a film, for which no window need be at rest
-        self._ended = time.monotonic()
-        self._cost = self._ended - start
+        now = time.monotonic()
+        ordered = (now - painted) * (1 / MOVING - 1)
+        rest = min((painted - start) * (1 / RESTING - 1), _LONGEST_REST)
+        self._due = {
+            MOVING: now + (painted - start) * (1 / MOVING - 1) + ordered,
+            RESTING: now + max(rest, ordered),
+        }

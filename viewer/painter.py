@@ -94,7 +94,8 @@ class Painter:
         self._wanted = threading.Condition()
         self._closed = False
         self._expected = -math.inf  # when a browser that has no picture yet loaded the page
-        self._speeds: dict[str, float] = {}  # rows times columns a second, of each layer
+        # Rows times columns a second, of each layer, at full height (which takes all samples) and below.
+        self._speeds: dict[tuple[str, bool], float] = {}
 
     # -- asking
 
@@ -165,8 +166,8 @@ class Painter:
     def wait(self) -> None:
         """Wait until there is something to draw, but not for long."""
         with self._wanted:
-            if not self._orders and not any(canvas.due for canvas in self._canvases):
-                settled = all(canvas.finished for canvas in self._canvases)
+            settled = all(canvas.finished for canvas in self._canvases)
+            if not any(canvas.due for canvas in self._canvases) and not (settled and self._orders):
                 self._wanted.wait(_LONGEST_WAIT if settled else _SETTLED / 2)
 
     # -- drawing
@@ -175,6 +176,7 @@ class Painter:
         """Draw one picture for whom it is most urgent. Return whether there was anything to draw."""
         with self._wanted:
             waiting = [canvas for canvas in self._canvases if canvas.due]
+            settled = all(canvas.finished for canvas in self._canvases)
             waiting.sort(key=lambda canvas: (canvas.drawn == canvas.version, canvas.turn))
             canvas = waiting[0] if waiting else None
             version = canvas.version if canvas else 0
@@ -182,7 +184,7 @@ class Painter:
         if canvas is not None and look is not None:
             self._paint(canvas, look, version)
             return True
-        return self.fill()
+        return settled and self.fill()
 
     def fill(self) -> bool:
         """Draw one picture that is not for a window. Return whether there was one to draw."""
@@ -218,7 +220,7 @@ class Painter:
         except _Stale:
             return
         except Exception as error:  # noqa: BLE001 - such as values that are not finite: others go on
-            canvas.drawn, canvas.height = version, look.full
+            canvas.drawn, canvas.height, canvas.turn = version, look.full, time.monotonic()
             canvas.tell(_words(error))
 
     def _fill(self, order: Order | Sections) -> None:
@@ -238,13 +240,18 @@ class Painter:
     def _rows(self, look: Look) -> int:
         """Return how many rows can be drawn while the camera moves."""
         width, height = look.size(look.full)
-        rows = math.sqrt(_FRAME * self._speeds.get(look.layer, 0.0) * height / width)
-        return min(max(int(rows), _COARSEST), look.full)
+        below, full = (
+            int(math.sqrt(_FRAME * self._speeds.get((look.layer, whole), 0.0) * height / width))
+            for whole in (False, True)
+        )
+        if below >= look.full and 0 < full < look.full:
+            return look.full - 1
+        return min(max(below, _COARSEST), look.full)
 
     def _learn(self, look: Look, rows: int, seconds: float) -> None:
         width, height = look.size(rows)
-        speed = width * height / max(seconds, 1e-6)
-        self._speeds[look.layer] = 0.5 * (self._speeds.get(look.layer, speed) + speed)
+        speed, kind = width * height / max(seconds, 1e-6), (look.layer, rows >= look.full)
+        self._speeds[kind] = 0.5 * (self._speeds.get(kind, speed) + speed)
 
     def _compose(self, look: Look, rows: int, progress: Progress, *, coarse: bool = False) -> Tensor:
         """Return the picture (rows, W, 3) of a look."""
