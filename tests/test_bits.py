@@ -268,15 +268,11 @@ def test_streams_inflate_to_a_bounded_size(tmp_path, monkeypatch):
     for parameter in field.parameters():
         torch.nn.init.zeros_(parameter)
     save_field(tmp_path / "all.field", field, FieldContext())
-    table = field.encoding.tables[0].numel()
-    monkeypatch.setattr("polyfield.fields.field_file._LARGEST_INFLATED", 2 * table)
+    streams = sum(t.dtype == torch.uint8 for t in read_tensors(tmp_path / "all.field")[0].values())
+    monkeypatch.setattr("polyfield.fields.field_file._LARGEST_INFLATED", field.encoding.tables[0].numel())
     save_field(tmp_path / "some.field", field, FieldContext())
-    kinds = [
-        tensor.dtype
-        for name, tensor in read_tensors(tmp_path / "some.field")[0].items()
-        if name.startswith("field.encoding.tables") and not name.endswith("scale")
-    ]
-    assert set(kinds) == {torch.int8, torch.uint8}
+    fewer = sum(t.dtype == torch.uint8 for t in read_tensors(tmp_path / "some.field")[0].values())
+    assert 0 < fewer < streams
     assert load_field(tmp_path / "some.field")[0].spec == field.spec
     assert "its zlib streams hold" in refused(tmp_path / "all.field")
 
