@@ -17,7 +17,7 @@ from polyfield.progress import Progress, silent
 from polyfield.viewer.look import ALONE, DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
 from polyfield.viewer.subject import Photographs, Subject
 
-_FRAME = 0.105  # seconds that a picture may take while the camera moves, or a field is fitted
+_FRAME = 0.1  # seconds that a picture may take while the camera moves, or a field is fitted
 _RECENT = 3.0  # seconds after a browser's wish during which its pictures are urgent
 _NEW = 15.0  # and after it has come
 _LOADING = 4.0  # seconds at most from a browser's loading of the page to its first picture
