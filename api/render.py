@@ -70,14 +70,15 @@ def render(
         The number of frames of an orbit, a spiral, a path through the training cameras, or a video. If None, 60, or the
         number of frames of the video that the field was fitted to.
     fps
-        Frames per second. A camera path file has its own rate. If None, 30, or the rate of the video that the field was
+        Frames per second, except for a camera path file, which gives the rate. If None, 30, or the rate of the video that the field was
         fitted to.
     size
-        Width and height in pixels. Test views and camera path files have their own sizes. If None, the size of the first
-        training view, picture or video; 512 x 512 for shapes and volumes.
+        Width and height in pixels, except for test views and for a camera path file, which give the size. If None, the size
+        of the first training view, picture or video; 512 x 512 for shapes and volumes.
     time
         For moving fields and videos: render the field at this time, from 0 to 1. If None, the time changes along the path,
-        and test views have their own times. In a video of F frames, frame k (from 0) is at the time (k + 0.5) / F.
+        and each test view is rendered at the time of its photograph. In a video of F frames, frame k (from 0) is at the
+        time (k + 0.5) / F.
     device
         "cpu", "cuda", or "auto". With "auto", "cuda" if there is a GPU, else "cpu".
 

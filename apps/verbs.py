@@ -313,12 +313,12 @@ def render(
             If not given, the output is in the folder renders of the run or, for a .field file, of the current folder.
         frames: The number of frames of an orbit, a spiral, a path through the training cameras, or a video.
             If not given, 60, or the number of frames of the video that the field was fitted to.
-        fps: Frames per second. A camera path file has its own rate.
+        fps: Frames per second, except for a camera path file, which gives the rate.
             If not given, 30, or the rate of the video that the field was fitted to.
-        size: Width and height in pixels. Test views and camera path files have their own sizes.
+        size: Width and height in pixels, except for test views and for a camera path file, which give the size.
             If not given, the size of the first training view, picture or video; 512 x 512 for shapes and volumes.
         time: For moving fields and videos: render the field at this time, from 0 to 1.
-            If not given, the time changes along the path, and test views have their own times.
+            If not given, the time changes along the path, and each test view is rendered at its photograph's time.
             In a video of F frames, frame k (from 0) is at the time (k + 0.5) / F.
         device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
     """

@@ -1,6 +1,7 @@
 """The viewer without a browser: the painter, paths, layers, and a fit that is watched."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,12 +17,14 @@ from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain
 from polyfield.fields.context import FieldContext
 from polyfield.files.strict_json import write_json
+from polyfield.fitting.fit import Step
 from polyfield.fitting.metrics.images import psnr
 from polyfield.rendering.colour_maps import COLOUR_MAPS, coloured
 from polyfield.rendering.radiance.layers import Scale
 from polyfield.rendering.renderers import renderer_of
 from polyfield.viewer import time_panel
 from polyfield.viewer.film import Film, pictures
+from polyfield.viewer.live import MOVING, RESTING, Live, Training
 from polyfield.viewer.look import DIFFERENCE, FIELD, PHOTOGRAPH, Look, columns
 from polyfield.viewer.painter import Canvas, Order, Painter
 from polyfield.viewer.subject import Photographs, Subject
@@ -499,3 +502,43 @@ def test_a_watched_fit_has_the_bytes_of_one_that_is_not(scene, tmp_path, monkeyp
         ).run
     assert "picture" in asked
     assert (plain / "field.field").read_bytes() == (watched / "field.field").read_bytes()
+
+
+class TestLive:
+    """Draws between the steps of a fit, by a clock that only drawing moves."""
+
+    @pytest.fixture
+    def drawn(self, monkeypatch) -> Callable[..., float]:
+        """Return how long a picture and an order of these seconds keep the next picture waiting."""
+
+        def waits(picture: float, order: float, *, urgent: bool) -> float:
+            clock, count = [100.0], [0]
+
+            def paint() -> None:
+                count[0] += 1
+                clock[0] += picture
+
+            def fill() -> None:
+                clock[0] += order if count[0] == 1 else 0.0
+
+            monkeypatch.setattr("polyfield.viewer.live.time", SimpleNamespace(monotonic=lambda: clock[0]))
+            painter = SimpleNamespace(expecting=False, watched=True, urgent=urgent, outdate=lambda **_: None)
+            painter.paint, painter.fill = paint, fill
+            fit = SimpleNamespace(rate="", progress=0.0, seconds=0.0, steps=0)
+            live = Live(painter, Training("run"), fit, lambda: None)
+            live.between(Step(1, {"psnr": 20.0}, {}), lambda: False)
+            ended = clock[0]
+            while count[0] == 1:
+                clock[0] += 0.25
+                live.between(Step(1, {"psnr": 20.0}, {}), lambda: False)
+            return clock[0] - picture - ended
+
+        return waits
+
+    def test_drawing_takes_its_share_of_the_time(self, drawn):
+        assert drawn(0.1, 0.0, urgent=True) == pytest.approx(0.1 / MOVING - 0.1, abs=0.26)
+        assert drawn(0.03, 0.0, urgent=False) == pytest.approx(0.03 / RESTING - 0.03, abs=0.26)
+
+    def test_a_slow_picture_or_order_does_not_keep_the_next_picture_for_minutes(self, drawn):
+        assert drawn(2.0, 0.0, urgent=False) == pytest.approx(30.0, abs=0.26)
+        assert drawn(0.03, 6.0, urgent=False) == pytest.approx(6.0 / MOVING - 6.0, abs=0.26)
