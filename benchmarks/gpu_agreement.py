@@ -20,6 +20,7 @@ from polyfield.kernels import (
     composite,
     interpolate,
     march,
+    muon,
     random_bits,
     uniform,
     weighted,
@@ -116,6 +117,15 @@ def moved(count: int) -> Callable[[str], list[Tensor]]:
     return work
 
 
+def turned(count: int) -> Callable[[str], list[Tensor]]:
+    def work(device: str) -> list[Tensor]:
+        tensors = [uniform((count // 4096 + 1, 64, 48), seed=4, stream=str(n)).to(device) for n in range(3)]
+        muon(*tensors, learning_rate=0.1, momentum=0.95)
+        return tensors
+
+    return work
+
+
 def drawn(count: int) -> Callable[[str], list[Tensor]]:
     def work(device: str) -> list[Tensor]:
         weights = (random_bits((4096,), seed=5, stream="weights", device=device) % 256).to(torch.uint8)
@@ -169,6 +179,7 @@ def agreement(device: str, points: int, rays: int) -> dict[str, Any]:
         "march, cascades": (marched(rays, 3), 1e-2),
         "composite": (composited(points // 8 * 8), 1e-4),
         "adam": (moved(points), 1e-5),
+        "muon": (turned(points), 1e-3),
         "random numbers": (drawn(points), 0.0),
     }
     cases: dict[str, tuple[Callable[[], float], float]] = {

@@ -33,6 +33,7 @@ class Group:
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
+    orthogonal: bool = False  # matrices whose steps are made orthogonal
     half: bool = False  # tables: files hold them in half precision, or in 8 bits with scales of each column
 
     def inside(self, module: str) -> Group:

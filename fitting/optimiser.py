@@ -1,4 +1,4 @@
-"""The optimiser: Adam over a field's parameter groups, its moments by parameter name."""
+"""The optimiser: Adam and Muon over a field's parameter groups, their moments by parameter name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from polyfield.fields import Group
-from polyfield.kernels import adam
+from polyfield.kernels import adam, muon
 
 BETAS = (0.9, 0.95)
+MOMENTUM = 0.95  # of Muon
 EPS = 1e-12  # table rows that are seldom touched have tiny gradients that must still count
 
 
 class Optimiser:
-    """Adam (Kingma and Ba 2015). Learning rate and decay of a group are multiples of the run's."""
+    """Adam (Kingma and Ba 2015), and Muon (Jordan et al. 2024) for groups of orthogonal steps.
+
+    Learning rate and decay of a group are multiples of the run's.
+    """
 
     def __init__(self, groups: Sequence[Group], *, decay: float) -> None:
         """decay is L2, added to gradients."""
@@ -24,12 +28,14 @@ class Optimiser:
         self.step_count = 0
         self._adopt(groups)
         self._means = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
-        self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
+        self._squares = {
+            name: torch.zeros_like(p) for name, p, group in self._places.values() if not group.orthogonal
+        }
 
     def _adopt(self, groups: Sequence[Group]) -> None:
         pairs = [(name, p, group) for group in groups for name, p in group.parameters.items()]
         self._parameters = {name: p for name, p, _ in pairs}
-        self._places = {id(p): (name, group) for name, p, group in pairs}
+        self._places = {id(p): (name, p, group) for name, p, group in pairs}
         if len(self._places) < len(pairs) or len(self._parameters) < len(pairs):
             raise ValueError("parameter groups hold a parameter or a name more than once; expected each once")
 
@@ -37,7 +43,7 @@ class Optimiser:
         """Take over the parameters of a field that changed its structure; moments go through the same maps."""
         self._adopt(groups)
         for moments in (self._means, self._squares):
-            moments.update({name: change(moments[name]) for name, change in maps.items()})
+            moments.update({name: change(moments[name]) for name, change in maps.items() if name in moments})
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -52,11 +58,17 @@ class Optimiser:
     def arguments(
         self, parameter: Tensor, learning_rate: float | Tensor, step: int | Tensor | None = None
     ) -> dict[str, Any]:
-        """Return what `kernels.adam` takes beside a parameter and its gradient, in the next step or in another.
+        """Return what `kernels.adam` or `muon` takes beside a parameter and its gradient, in the next step or in another.
 
         For queued steps, learning rate and step may be tensors on the device.
         """
-        name, group = self._places[id(parameter)]
+        name, _, group = self._places[id(parameter)]
+        if group.orthogonal:
+            return {
+                "mean": self._means[name],
+                "learning_rate": learning_rate * group.learning_rate,
+                "momentum": MOMENTUM,
+            }
         return {
             "mean": self._means[name],
             "square": self._squares[name],
@@ -75,8 +87,12 @@ class Optimiser:
         """
         for parameter in self._parameters.values():
             if parameter.grad is not None:
-                half = (halves or {}).get(id(parameter))
-                adam(parameter.data, parameter.grad, half=half, **self.arguments(parameter, learning_rate))
+                arguments = self.arguments(parameter, learning_rate)
+                if "momentum" in arguments:
+                    muon(parameter.data, parameter.grad, **arguments)
+                else:
+                    half = (halves or {}).get(id(parameter))
+                    adam(parameter.data, parameter.grad, half=half, **arguments)
         self.step_count += 1
 
     def tensors(self) -> dict[str, Tensor]:
@@ -86,7 +102,8 @@ class Optimiser:
 
     def restore(self, tensors: dict[str, Tensor], step_count: int) -> None:
         """Take back what `tensors` and `step_count` were."""
-        for name in self._parameters:
-            self._means[name].copy_(tensors[f"mean.{name}"])
-            self._squares[name].copy_(tensors[f"square.{name}"])
+        for name, mean in self._means.items():
+            mean.copy_(tensors[f"mean.{name}"])
+        for name, square in self._squares.items():
+            square.copy_(tensors[f"square.{name}"])
         self.step_count = step_count

@@ -132,6 +132,13 @@ def adam(
         raise PolyfieldError(f"adam: step is {step}; expected 1 or more")
 
 
+def muon(parameter: Tensor, gradient: Tensor, mean: Tensor) -> None:
+    bank = _bank("muon: parameter", parameter, "(O, I)")
+    _shape("muon: parameter", parameter, (*bank, None, None))
+    for name, tensor in (("gradient", gradient), ("mean", mean)):
+        _shape(f"muon: {name}", tensor, parameter.shape)
+
+
 def gather(parts: Sequence[Tensor], index: Tensor) -> None:
     _shape("gather: index", index, (None,))
     if index.dtype != torch.int64:
@@ -220,7 +227,8 @@ def points_and_targets(
             raise PolyfieldError(f"fused_field: {name} has dtype {tensor.dtype}; expected torch.float32")
 
 
-def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | None]) -> None:
+def field_steps(tensors: Sequence[Tensor], tables: int, steps: Sequence[Mapping[str, Any] | None]) -> None:
+    """Check a step for each tensor, of which the first are tables."""
     if len(steps) != len(tensors):
         raise PolyfieldError(
             f"fused_field: steps has {len(steps)} entries; expected {len(tensors)}, one for each table and each layer"
@@ -228,9 +236,10 @@ def field_steps(tensors: Sequence[Tensor], steps: Sequence[Mapping[str, Any] | N
     for place, (tensor, step) in enumerate(zip(tensors, steps)):
         if step is None:
             continue
-        for name in ("mean", "square"):
+        moments = ("mean",) if "momentum" in step and place >= tables else ("mean", "square")
+        for name in moments:
             _lies_plain(f"fused_field: steps[{place}]: {name}", step[name], tensor.shape, torch.float32)
-        if isinstance(step["step"], int) and step["step"] < 1:
+        if isinstance(step.get("step"), int) and step["step"] < 1:
             raise PolyfieldError(f"fused_field: steps[{place}]: step is {step['step']}; expected 1 or more")
 
 

@@ -150,6 +150,27 @@ def adam(
     )
 
 
+def muon(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    *,
+    learning_rate: float,
+    momentum: float,
+) -> None:
+    """Take one step of Muon (Jordan et al. 2024), in place, on matrices ([B,] O, I).
+
+    The gradient g moves the mean: mean = momentum * mean + (1 - momentum) * g. The step is
+    along momentum * mean + (1 - momentum) * g (Nesterov). Five iterations of Newton and Schulz bring its singular values
+    near 1. Then it is multiplied by 0.2 sqrt(max(O, I)), so that its numbers are about as large as those of a step of Adam
+    (Liu et al. 2025), and by the learning rate.
+    """
+    checks.muon(parameter, gradient, mean)
+    implementation("muon", parameter, gradient, mean)(
+        parameter, gradient, mean, learning_rate=learning_rate, momentum=momentum
+    )
+
+
 def gather(parts: Sequence[Tensor], index: Tensor) -> Tensor:
     """Return rows index (R,) int64 of tensors (N_k, ...), as if these were concatenated: (R, ...).
 

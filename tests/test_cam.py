@@ -131,7 +131,7 @@ class TestModulation:
         assert (moved > 0).all()
         # Adam's first step is the learning rate: ten times the network's.
         torch.testing.assert_close(moved.median(), torch.tensor(1e-2), rtol=1e-2, atol=0)
-        weights = "trunk.layers.weights.1"
+        weights = f"trunk.layers.weights.{len(field.trunk.layers.weights) - 1}"
         network = (field.get_parameter(weights).detach() - before[weights]).abs()
         torch.testing.assert_close(network.median(), torch.tensor(1e-3), rtol=1e-2, atol=0)
 

@@ -16,6 +16,7 @@ from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.rays.lattice import lattice
 from polyfield.fitting.runs.interrupt import Interruption, Stopped, stoppable
 from polyfield.fitting.schedule import Length, learning_rate
+from polyfield.kernels import uniform
 
 
 class TestMetrics:
@@ -94,7 +95,7 @@ def test_moments_follow_a_field_that_changes_its_structure():
     assert not torch.equal(field.encoding.tables[0].detach(), moved)
 
 
-def test_decay_pulls_on_networks_only():
+def test_decay_pulls_on_the_last_layers_of_networks_only():
     field = create(SPEC)
     optimiser = Optimiser(field.parameter_groups(), decay=1.0)
     before = {name: p.detach().clone() for name, p in field.named_parameters()}
@@ -102,7 +103,24 @@ def test_decay_pulls_on_networks_only():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step(1e-3)
     for name, parameter in field.named_parameters():
-        assert torch.equal(parameter, before[name]) == (name == "encoding.tables.0")
+        decays = name in ("trunk.layers.weights.1", "colour.weights.2")
+        assert torch.equal(parameter, before[name]) != decays
+
+
+def test_steps_of_hidden_layers_of_radiance_are_orthogonal():
+    """Of other signals Adam moves all, each number by the learning rate at first."""
+    for kind, orthogonal in (("radiance", True), ("sdf", False)):
+        field = create(FieldSpec.of("mlp", kind, BOX, width=32))
+        optimiser = Optimiser(field.parameter_groups(), decay=0.0)
+        before = {name: p.detach().clone() for name, p in field.named_parameters()}
+        for name, parameter in field.named_parameters():
+            parameter.grad = uniform(parameter.shape, seed=1, stream=name) - 0.5
+        optimiser.step(1e-3)
+        moved = {name: p.detach() - before[name] for name, p in field.named_parameters()}
+        values = torch.linalg.svdvals(moved["trunk.layers.weights.1"])
+        assert (values.max() < 2 * values.min()) == orthogonal
+        last = moved[max(name for name in moved if name.startswith("trunk"))].abs()
+        torch.testing.assert_close(last.median(), torch.tensor(1e-3), rtol=1e-2, atol=0)
 
 
 class TestFit:

@@ -125,7 +125,7 @@ class ModulatedTrunk(Trunk):
         """Raises PolyfieldError for an index or a norm that fields of this meaning do not have."""
         super().__init__()
         _refuse(options, meaning)
-        self._norm = options.norm
+        self._norm, self._orthogonal = options.norm, meaning.kind.directional
         self.pointwise = "direction" not in options.index and options.norm != "ray"
         self.layers = Layers(
             [inputs, *[options.width] * options.layers, outputs], options.activation, biases=True
@@ -158,7 +158,7 @@ class ModulatedTrunk(Trunk):
 
     def parameter_groups(self) -> list[Group]:
         grids = Group({"grid": self.modulation.grid}, _RATE, 0.0)
-        return [self.layers.group().inside("layers"), grids.inside("modulation")]
+        return [*self.layers.groups("layers", orthogonal=self._orthogonal), grids.inside("modulation")]
 
 
 def ray_norm(x: Tensor, rays: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class LatentRadiance(EncodedField):
         self.colour.initialise(seed, "colour")
 
     def parameter_groups(self) -> list[Group]:
-        return [*super().parameter_groups(), self.colour.group().inside("colour")]
+        return [*super().parameter_groups(), *self.colour.groups("colour", orthogonal=True)]
 
     def plan_head(self) -> ColourNetwork:
         return ColourNetwork(tuple(self.colour.weights), DIRECTION_DEGREE)

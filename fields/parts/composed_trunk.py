@@ -35,4 +35,4 @@ class ComposedTrunk(Trunk):
         self.layers.initialise(seed, name)
 
     def parameter_groups(self) -> list[Group]:
-        return [self.layers.group().inside("layers")]
+        return self.layers.groups("layers", orthogonal=False)

@@ -14,6 +14,7 @@ from polyfield.kernels import mlp
 
 # SIREN takes sines of 30 times a layer's output (Sitzmann et al. 2020); here the weights include that factor.
 _SINE = 30.0
+_ORTHOGONAL = 2.0  # learning rate of orthogonal steps
 
 
 class Layers(nn.Module):
@@ -50,6 +51,17 @@ class Layers(nn.Module):
             bound = self.weights[layer].shape[-1] ** -0.5
             uniform_init(bias, bound, seed=seed, name=f"{name}.bias.{layer}")
 
-    def group(self) -> Group:
-        """Return all weights and biases."""
-        return Group(dict(self.named_parameters()), 1.0, 1.0)
+    def groups(self, module: str, *, orthogonal: bool) -> list[Group]:
+        """Return groups of all weights and biases, with their names in a parent of which they are the named module.
+
+        If orthogonal, steps of the weights of all layers but the last are (Jordan et al. 2024, Muon). These layers have
+        ReLU. The fits of radiance gain 0.4 to 2 dB, those of pictures and distances gain less, or lose.
+        """
+        named = dict(self.named_parameters())
+        if not orthogonal or self.sine:
+            return [Group(named, 1.0, 1.0).inside(module)]
+        hidden = {
+            name: named.pop(name) for name in [f"weights.{layer}" for layer in range(len(self.weights) - 1)]
+        }
+        groups = [Group(hidden, _ORTHOGONAL, 0.0, orthogonal=True), Group(named, 1.0, 1.0)]
+        return [group.inside(module) for group in groups if group.parameters]

@@ -61,6 +61,7 @@ class NetworkTrunk(Trunk):
         super().__init__()
         self.layers = Layers([inputs, *[options.width] * options.layers, outputs], options.activation)
         self.numbers_per_point = (options.layers + 2) * options.width
+        self._orthogonal = meaning.kind.directional
 
     def forward(self, code: Tensor, points: Points) -> Tensor:
         return self.layers(code)
@@ -69,7 +70,7 @@ class NetworkTrunk(Trunk):
         self.layers.initialise(seed, name)
 
     def parameter_groups(self) -> list[Group]:
-        return [self.layers.group().inside("layers")]
+        return self.layers.groups("layers", orthogonal=self._orthogonal)
 
     def plain_layers(self) -> tuple[Tensor, ...] | None:
         return None if self.layers.sine else tuple(self.layers.weights)

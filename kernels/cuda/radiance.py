@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polyfield.kernels import checks
 from polyfield.kernels.checks import Groups
+from polyfield.kernels.cuda import muon
 from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.compared import compared
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
@@ -87,7 +88,7 @@ class FusedKernel:
             points, directions, {name: (t, widths[name]) for name, t in targets.items()}
         )
         if steps:
-            checks.field_steps([self._table, *passes.weights], steps)
+            checks.field_steps([self._table, *passes.weights], 1, steps)
         layers = torch.cat([weight.flatten() for weight in passes.weights])
         total = torch.full((1,), count, device=points.device)
         unit, codes, vector, inputs, colour = passes.points(points, directions, layers, total)
@@ -138,7 +139,7 @@ class FusedKernel:
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         checks.radiance_rays(rays, occupied, target=(target, 4), background=(background, 3))
         if steps:
-            checks.field_steps([self._table, *self._passes.weights], steps)
+            checks.field_steps([self._table, *self._passes.weights], 1, steps)
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
         kept = self._passes.keep(marched, weights, capacity and capacity[1])
@@ -239,11 +240,22 @@ class FusedKernel:
         scale: Tensor,
         moves: Tensor,
     ) -> None:
-        """Take Adam's step for the table, which clears its gradients, and for every layer that has one."""
+        """Take the steps of the table, which clear its gradients, and of every layer that has one."""
         tensors = [self._table, *self._passes.weights]
         found, number = None, None
         for place, (tensor, gradient, step) in enumerate(zip(tensors, gradients, steps, strict=True)):
             if step is None:
+                continue
+            if "momentum" in step:
+                muon.move(
+                    tensor,
+                    gradient,
+                    step["mean"],
+                    rate=step["learning_rate"],
+                    momentum=step["momentum"],
+                    scale=scale,
+                    moves=moves,
+                )
                 continue
             if found is None or step["step"] is not number:
                 found, number = corrections(step["betas"], step["step"]), step["step"]

@@ -17,6 +17,7 @@ from polyfield.kernels.native.gather import gather
 from polyfield.kernels.native.interpolate import interpolate
 from polyfield.kernels.native.march import march
 from polyfield.kernels.native.mlp import mlp
+from polyfield.kernels.native.muon import muon
 from polyfield.kernels.native.philox import random_bits, weighted
 from polyfield.kernels.native.rbf import nearest, rbf
 
@@ -28,6 +29,7 @@ __all__ = [
     "interpolate",
     "march",
     "mlp",
+    "muon",
     "nearest",
     "random_bits",
     "rbf",

@@ -184,6 +184,15 @@ NB_MODULE(_core, m) {
                       half ? half->data() : nullptr);
     }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
        nb::arg().noconvert().none());
+    nb::class_<Muon>(m, "Muon").def("__init__", [](Muon* self, double learning_rate, double momentum) {
+        new (self) Muon{float(learning_rate), float(momentum)};
+    }, "learning_rate"_a, "momentum"_a);
+    m.def("muon", [](const Muon& muon, Floats parameter, Floats gradient, Floats mean) {
+        Call call;
+        const int64_t rows = int64_t(parameter.shape(parameter.ndim() - 2)), columns = int64_t(parameter.shape(parameter.ndim() - 1));
+        const int64_t bank = parameter.size() ? int64_t(parameter.size()) / (rows * columns) : 0;
+        kernels->muon(muon, bank, int(rows), int(columns), gradient.data(), parameter.data(), mean.data());
+    }, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
     m.def("random_bits", [](uint64_t seed, uint32_t name, uint32_t step, Integers32 bits) {
         Call call;
         Stream stream{{uint32_t(seed), uint32_t(seed >> 32)}, name, step};

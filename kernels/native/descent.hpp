@@ -1,5 +1,6 @@
 // One step of a field: tiles in training, and what becomes of their gradients.
 #pragma once
+#include "muon.hpp"
 #include "table_step.hpp"
 #include "tile_training.hpp"
 
@@ -8,9 +9,21 @@ namespace POLYFIELD_VARIANT {
 
 constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number, and the floats of all chunks beyond it
 
-static inline void move_layer(const TensorStep& step, const Network& network, int l, const float* gradient) {
-    move_range(step.adam, int64_t(network.sizes[l]) * network.sizes[l + 1], gradient, step.parameter, step.mean, step.square,
-               nullptr);
+// Moves the layers of both networks, of which `steps` has the density network's first.
+template <class P> static void move_layers(const FusedField& field, const TensorStep* steps, const Descent& descent) {
+    const int densities = field.density.layers;
+    parallel(densities + field.colour.layers, [&](int64_t task, int worker) {
+        const TensorStep& step = steps[task];
+        if (!step.parameter) return;
+        const bool coloured = task >= densities;
+        const int l = int(task) - (coloured ? densities : 0);
+        const Network& network = coloured ? field.colour : field.density;
+        const int rows = network.sizes[l + 1], columns = network.sizes[l];
+        const float* gradient = coloured ? descent.to_colour[l] : descent.to_density[l];
+        if (step.square)
+            move_range(step.adam, int64_t(rows) * columns, gradient, step.parameter, step.mean, step.square, nullptr);
+        else muon<P>(step.muon, rows, columns, gradient, step.parameter, step.mean, scratch_of(worker).work);
+    });
 }
 
 // Copies gradients, and returns 0, or NaN if one is not finite.
@@ -80,10 +93,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
     traces_to_tables(field, traces, descent, moves);
     if (!descent.steps || !moves) return sums;
-    const TensorStep* step = descent.steps + field.factors;
-    for (int l = 0; l < field.density.layers; ++l, ++step) move_layer(*step, field.density, l, descent.to_density[l]);
-    for (int l = 0; l < field.colour.layers; ++l, ++step)
-        if (step->parameter) move_layer(*step, field.colour, l, descent.to_colour[l]);
+    move_layers<P>(field, descent.steps + field.factors, descent);
     return sums;
 }
 

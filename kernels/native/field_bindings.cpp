@@ -97,7 +97,8 @@ struct Moves {
     std::vector<float*> tables;
     std::vector<TensorStep> steps;
 
-    typedef std::vector<std::optional<std::tuple<const Adam*, Floats, Floats>>> Given;  // none where a tensor stays
+    // Settings and moments of Adam, or of Muon without the second; none where a tensor stays.
+    typedef std::vector<std::optional<std::tuple<const Adam*, const Muon*, Floats, std::optional<Floats>>>> Given;
 
     Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_colour,
           Descent& descent) {
@@ -107,8 +108,9 @@ struct Moves {
                 steps.push_back({});
                 continue;
             }
-            const auto& [adam, mean, square] = *step;
-            steps.push_back({*adam, field.tensor(steps.size()), mean.data(), square.data()});
+            const auto& [adam, muon, mean, square] = *step;
+            steps.push_back({adam ? *adam : Adam{}, field.tensor(steps.size()), mean.data(), square ? square->data() : nullptr,
+                             muon ? *muon : Muon{}});
         }
         descent.to_table = tables.data();
         descent.steps = steps.empty() ? nullptr : steps.data();

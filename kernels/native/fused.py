@@ -134,7 +134,7 @@ class FusedKernel:
     def _descent(self, steps: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         """Return where a step's gradients go."""
         if steps:
-            checks.field_steps(self._tensors, steps)
+            checks.field_steps(self._tensors, len(self._tables), steps)
             self._settle(steps)
         elif not self._to_tables:
             self._to_tables = [like(table) for table in self._tables]
@@ -190,8 +190,11 @@ class FusedKernel:
         return self._occupied[2]
 
 
-def _step(mean: Tensor, square: Tensor, **numbers: Any) -> tuple[_core.Adam, Any, Any]:
-    return adam_settings(**numbers), array(mean), array(square)
+def _step(mean: Tensor, square: Tensor | None = None, **numbers: Any) -> tuple[Any, Any, Any, Any]:
+    """Return a step of Adam, or of Muon if there is no second moment."""
+    if square is None:
+        return None, _core.Muon(**numbers), array(mean), None
+    return adam_settings(**numbers), None, array(mean), array(square)
 
 
 def _limits(options: Mapping[str, float]) -> tuple[float, float]:

@@ -149,10 +149,15 @@ struct Adam {
     bool sparse;  // numbers whose gradient is zero stay as they are
 };
 
+struct Muon {
+    float learning_rate, momentum;
+};
+
 // How a tensor moves, and what of it does.
 struct TensorStep {
     Adam adam;
     float *parameter, *mean, *square;
+    Muon muon;  // of a matrix without `square`
 };
 
 // Where gradients go.
@@ -234,6 +239,8 @@ struct Kernels {
     // half: where the parameters go in half precision too, or null.
     void (*adam)(const Adam&, int64_t count, const float* gradient, float* parameter, float* mean, float* square,
                  uint16_t* half);
+    // Matrices (bank, rows, columns).
+    void (*muon)(const Muon&, int64_t bank, int rows, int columns, const float* gradient, float* parameter, float* mean);
     void (*random_bits)(const Stream&, int64_t count, uint32_t* bits);
     // Writes the accepted of `tries` (a multiple of 4) random rows, at most `most` of them; returns how many were accepted.
     int64_t (*weighted)(const Stream&, const uint8_t* weights, int64_t rows, int64_t tries, int64_t most, int64_t* index,

@@ -5,6 +5,7 @@
 #include "interpolate.hpp"
 #include "limits.hpp"
 #include "march.hpp"
+#include "muon.hpp"
 #include "network.hpp"
 #include "points.hpp"
 #include "radiance.hpp"
@@ -75,6 +76,7 @@ const Kernels NAMED(kernels_, POLYFIELD_VARIANT) = {
     POLYFIELD_VARIANT::composite,
     POLYFIELD_VARIANT::composite_backward,
     POLYFIELD_VARIANT::adam,
+    POLYFIELD_VARIANT::muon_bank<POLYFIELD_VARIANT::Networks>,
     POLYFIELD_VARIANT::random_bits,
     POLYFIELD_VARIANT::weighted,
     POLYFIELD_VARIANT::gather,

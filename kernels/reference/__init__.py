@@ -6,6 +6,7 @@ from polyfield.kernels.reference.gather import gather
 from polyfield.kernels.reference.interpolate import interpolate
 from polyfield.kernels.reference.march import march
 from polyfield.kernels.reference.mlp import mlp
+from polyfield.kernels.reference.muon import muon
 from polyfield.kernels.reference.nearest import nearest
 from polyfield.kernels.reference.rbf import rbf
 
@@ -16,6 +17,7 @@ __all__ = [
     "interpolate",
     "march",
     "mlp",
+    "muon",
     "nearest",
     "rbf",
     "transmittance",

@@ -7,7 +7,17 @@ import pytest
 import torch
 from agreement import cases, oracles
 
-from polyfield.kernels import RaySamples, adam, composite, gather, interpolate, march, mlp, transmittance
+from polyfield.kernels import (
+    RaySamples,
+    adam,
+    composite,
+    gather,
+    interpolate,
+    march,
+    mlp,
+    muon,
+    transmittance,
+)
 from polyfield.kernels import reference as definition
 
 
@@ -265,6 +275,38 @@ def test_adam(form, shape):
         theirs.grad = gradient.clone()
         optimiser.step()
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (64, 27), (16, 80), (3, 1, 7), (2, 33, 20), (5, 1)])
+def test_muon(form, shape):
+    """Forms agree, in bfloat16 to a few per cent of a step."""
+    rng = cases.generator(2)
+    start = torch.randn(shape, generator=rng)
+    ours, theirs = [start.clone(), torch.zeros(shape)], [start.clone(), torch.zeros(shape)]
+    for _ in range(3):
+        gradient = torch.randn(shape, generator=rng) * 1e-4
+        muon(ours[0], gradient, ours[1], learning_rate=0.02, momentum=0.9)
+        definition.muon(theirs[0], gradient, theirs[1], learning_rate=0.02, momentum=0.9)
+    torch.testing.assert_close(ours[1], theirs[1], atol=1e-10, rtol=1e-5)
+    step = (theirs[0] - start).norm()
+    assert step > 0 and (ours[0] - theirs[0]).norm() < 0.03 * step
+
+
+def test_muon_moves_every_direction_alike(form):
+    """The first step has the gradient's singular vectors. Its singular values are about equal, its numbers about 0.2 rates."""
+    rng = cases.generator(3)
+    gradient = torch.randn(96, 40, generator=rng) * torch.logspace(0, -1, 40)
+    moved, mean = torch.zeros(96, 40), torch.zeros(96, 40)
+    muon(moved, gradient, mean, learning_rate=0.5, momentum=0.95)
+    u, s, v = torch.linalg.svd(gradient, full_matrices=False)
+    turned = -(u.T @ moved @ v.T) / (0.5 * 0.2 * 96**0.5)
+    values = turned.diagonal()
+    assert s[0] > 10 * s[-1] and values.min() > 0.6 and values.max() < 1.3
+    assert (turned - torch.diag(values)).abs().max() < 0.05
+    torch.testing.assert_close(mean, gradient * 0.05, rtol=1e-5, atol=1e-9)
+    before = moved.clone()
+    muon(moved, torch.zeros(96, 40), torch.zeros(96, 40), learning_rate=0.5, momentum=0.95)
+    assert torch.equal(moved, before)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

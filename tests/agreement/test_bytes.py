@@ -21,6 +21,7 @@ from polyfield.kernels import (
     interpolate,
     march,
     mlp,
+    muon,
     random_bits,
     transmittance,
     uniform,
@@ -37,6 +38,8 @@ def inputs(operation: str) -> list[torch.Tensor]:
         x, weights, biases = cases.mlp_inputs((19, 40, 40, 5), 3500, True, None)
         modulation = torch.randn(3500, 2, 2, 40, generator=rng)
         return [x, *weights, *biases, *([modulation] if "modulated" in operation else [])]
+    if operation == "muon":
+        return [torch.randn(5, 70, 33, generator=rng) for _ in range(3)]
     if operation == "adam":
         return [torch.randn(70_001, generator=rng).abs() for _ in range(4)]
     if operation == "march":
@@ -63,13 +66,14 @@ OPERATIONS = [
     "march",
     "composite",
     "adam",
+    "muon",
     "random numbers",
 ]
 
 
 def outputs(operation: str, given: list[torch.Tensor]) -> list[torch.Tensor]:
     """An operation's values, and the gradients of their weighted sum where it has some."""
-    given = [x.detach().requires_grad_() if operation != "adam" else x for x in given]
+    given = [x.detach().requires_grad_() if operation not in ("adam", "muon") else x for x in given]
     if operation in LEVELS:
         values = [interpolate(given[0], given[1], LEVELS[operation][0])]
     elif operation.startswith("mlp"):
@@ -94,6 +98,10 @@ def outputs(operation: str, given: list[torch.Tensor]) -> list[torch.Tensor]:
         state = [given[0].clone(), *(x.clone() for x in given[2:])]
         options = {"step": 3, "learning_rate": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "decay": 0.01}
         adam(state[0], given[1], *state[1:], **options)
+        return state
+    elif operation == "muon":
+        state = [given[0].clone(), given[2].clone()]
+        muon(state[0], given[1], state[1], learning_rate=0.1, momentum=0.9)
         return state
     elif operation == "random numbers":
         return [draw((70_001,), seed=1, stream="a", step=2) for draw in (random_bits, uniform)]
@@ -232,7 +240,9 @@ def test_threads_change_no_byte_of_a_fused_step_or_picture(native_form, name):
 
 @fused_fields
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(native_form, name, threads):
+def test_a_fused_step_moves_its_tensors_as_their_gradients_and_the_optimisers_would(
+    native_form, name, threads
+):
     from polyfield import _core
 
     _core.set_threads(threads)
@@ -251,19 +261,25 @@ def test_a_fused_step_moves_its_tensors_as_their_gradients_and_adam_would(native
         | {"sparse": x is tensors[0]}  # of other tables every number moves
         for x in tensors
     ]
-    moved = [*tensors, *(step[part] for step in steps for part in ("mean", "square")), *kernel.halves]
+    for place in range(len(kernel.halves), len(tensors) - 1, 2):  # every other layer
+        steps[place] = {"mean": steps[place]["mean"], "learning_rate": 0.01, "momentum": 0.9}
+    parts = [(place, part) for place, step in enumerate(steps) for part in ("mean", "square") if part in step]
+    moved = [*tensors, *(steps[place][part] for place, part in parts), *kernel.halves]
     for _ in range(2):  # the second finds what the first left
         expected = copy.deepcopy([*zip(tensors, steps)])
         halves = [half.clone() for half in kernel.halves]
         figures, errors, gradients = kernel.train(*walk, **compared, huber=0.1)
         errors = errors.clone()
         for (tensor, step), gradient, half in zip_longest(expected, gradients, halves):
-            adam(tensor, gradient, **step, half=half)
+            if "momentum" in step:
+                muon(tensor, gradient, **step)
+            else:
+                adam(tensor, gradient, **step, half=half)
         again, found, none = kernel.train(*walk, **compared, huber=0.1, steps=steps)
         assert again == figures and torch.equal(found, errors) and not none
         wanted = [
             *(tensor for tensor, _ in expected),
-            *(step[part] for _, step in expected for part in ("mean", "square")),
+            *(expected[place][1][part] for place, part in parts),
             *halves,
         ]
         assert all(torch.equal(x, y) for x, y in zip(moved, wanted, strict=True))

@@ -22,7 +22,7 @@ from polyfield.fitting.rays.photographs import Photographs
 from polyfield.fitting.rays.queued import QueuedSteps
 from polyfield.fitting.rays.ray_objective import RayObjective
 from polyfield.fitting.schedule import Length
-from polyfield.kernels import adam, fused_field, uniform
+from polyfield.kernels import adam, fused_field, muon, uniform
 from polyfield.rendering.radiance import queued
 from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.rendering import render_rays
@@ -142,9 +142,10 @@ def steps_of(tensors):
 
 
 @pytest.mark.parametrize("standing, deterministic", [(False, False), (True, True)])
-def test_a_step_moves_tensors_as_their_gradients_and_adam_would(standing, deterministic):
+def test_a_step_moves_tensors_as_their_gradients_and_the_optimisers_would(standing, deterministic):
     tensors, kernel, rays, occupied, compared = problem()
     steps = steps_of(tensors)
+    steps[1] = {"mean": steps[1]["mean"], "learning_rate": 0.01, "momentum": 0.9}
     options = {"live": torch.tensor([RAYS]), "deterministic": deterministic}
     for _ in range(2):  # the second finds the gradients cleared
         expected = [
@@ -153,17 +154,18 @@ def test_a_step_moves_tensors_as_their_gradients_and_adam_would(standing, determ
         ]
         _, _, gradients = kernel.train(rays, occupied, **compared)
         for (tensor, step), gradient in zip(expected, gradients, strict=True):
-            adam(tensor, gradient, **step)
+            (muon if "momentum" in step else adam)(tensor, gradient, **step)
         given = steps
         if standing:
             rate, step = torch.tensor([0.01]), torch.tensor([3.0], dtype=torch.float64)
-            given = [s | {"learning_rate": rate, "step": step} for s in steps]
+            given = [s | {"learning_rate": rate} | ({"step": step} if "step" in s else {}) for s in steps]
         figures, _, none = kernel.queue(rays, occupied, **compared, **options, steps=given)
         assert figures["moved"].item() and not none
         for tensor, step, (wanted, moments) in zip(tensors, steps, expected, strict=True):
             # A gradient in fixed point differs by 2^-32 of a ray's loss, and its first steps by no more than the rate.
             torch.testing.assert_close(tensor, wanted, rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(step["square"], moments["square"], rtol=1e-3, atol=1e-9)
+            for part in {"mean", "square"} & step.keys():
+                torch.testing.assert_close(step[part], moments[part], rtol=1e-3, atol=1e-9)
     before = [x.clone() for x in tensors]
     compared["target"][0] = math.nan
     figures, *_ = kernel.queue(rays, occupied, **compared, **options, steps=steps)

@@ -17,6 +17,7 @@ from polyfield.kernels import (
     interpolate,
     march,
     mlp,
+    muon,
     random_bits,
     transmittance,
     uniform,
@@ -49,6 +50,11 @@ def adam_of(step: int = 1, **changes: torch.Tensor):
     names = ("parameter", "gradient", "mean", "square")
     tensors = {name: torch.ones(4) for name in names} | changes
     adam(**tensors, step=step, learning_rate=0.1, betas=(0.9, 0.99), eps=1e-8, decay=0.0)
+
+
+def muon_of(**changes: torch.Tensor):
+    tensors = {name: torch.ones(3, 4) for name in ("parameter", "gradient", "mean")} | changes
+    muon(**tensors, learning_rate=0.1, momentum=0.9)
 
 
 def packed(**changes) -> Composite:
@@ -151,6 +157,11 @@ REFUSED = {
     "adam: gradient has shape (3,); expected (4,)": lambda: adam_of(gradient=zeros(3)),
     "adam: square has shape (4, 1); expected (4,)": lambda: adam_of(square=zeros(4, 1)),
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
+    "muon: mean has shape (4, 3); expected (3, 4)": lambda: muon_of(mean=zeros(4, 3)),
+    "muon: gradient has shape (4,); expected (3, 4)": lambda: muon_of(gradient=zeros(4)),
+    "muon: parameter has shape (4,); expected (O, I), or (B, O, I) for a bank of B fields, with B at least 1": lambda: (
+        muon_of(parameter=zeros(4))
+    ),
     "adam: half has shape (3,); expected (4,)": lambda: adam_of(half=zeros(3).half()),
     "adam: half is a contiguous tensor of torch.float32; expected a contiguous tensor of torch.float16": lambda: (
         adam_of(half=zeros(4))
@@ -248,6 +259,10 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
                 "fused_field: steps[0]: square is a contiguous tensor of torch.float64; "
                 "expected a contiguous tensor of torch.float32"
             ),
+        ),
+        (
+            {"momentum": 0.9, "square": zeros(8)},
+            "fused_field: steps[0]: square has shape (8,); expected (8, 4)",
         ),
         ({"step": 0}, "fused_field: steps[0]: step is 0; expected 1 or more"),
         (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),

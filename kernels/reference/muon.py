@@ -1,0 +1,42 @@
+"""Muon, one tensor at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_ITERATIONS = 5
+# Coefficients of Newton and Schulz's iteration, from Jordan et al. 2024: small singular values grow fast, large ones stay near 1.
+_LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
+_SHARE = 0.2  # root mean square of the numbers of a step, about that of Adam's (Liu et al. 2025)
+_LEAST_NORM = 1e-12
+
+
+@torch.no_grad()
+def muon(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    *,
+    learning_rate: float,
+    momentum: float,
+) -> None:
+    mean.lerp_(gradient, 1 - momentum)
+    parameter.add_(direction(gradient.lerp(mean, momentum)), alpha=-learning_rate)
+
+
+def direction(matrix: Tensor) -> Tensor:
+    """Return what a step subtracts from matrices (..., O, I) at a learning rate of 1, from their momentum."""
+    return orthogonal(matrix) * (_SHARE * max(matrix.shape[-2:]) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return matrices (..., O, I) with the same singular vectors, and singular values near 1."""
+    x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + _LEAST_NORM)
+    turned = x.shape[-2] < x.shape[-1]
+    if turned:
+        x = x.mT
+    for _ in range(_ITERATIONS):
+        gram = x.mT @ x
+        x = _LINEAR * x + x @ (_CUBIC * gram + _QUINTIC * gram @ gram)
+    return x.mT if turned else x
