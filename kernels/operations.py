@@ -162,8 +162,7 @@ def muon(
 
     The gradient g moves the mean: mean = momentum * mean + (1 - momentum) * g. The step is
     along momentum * mean + (1 - momentum) * g (Nesterov). Five iterations of Newton and Schulz bring its singular values
-    near 1. Then it is multiplied by 0.2 sqrt(max(O, I)), so that its numbers are about as large as those of a step of Adam
-    (Liu et al. 2025), and by the learning rate.
+    near 1. Then it is multiplied by sqrt(max(1, O / I)) and by the learning rate.
     """
     checks.muon(parameter, gradient, mean)
     implementation("muon", parameter, gradient, mean)(

@@ -11,6 +11,7 @@ from polyfield.kernels.cuda.march import march
 from polyfield.kernels.cuda.philox import random_bits, weighted
 from polyfield.kernels.cuda.radiance import fused_field
 from polyfield.kernels.cuda.rbf import nearest, rbf
+from polyfield.kernels.reference.muon import muon
 
 __all__ = [
     "adam",
@@ -18,6 +19,7 @@ __all__ = [
     "fused_field",
     "interpolate",
     "march",
+    "muon",
     "nearest",
     "random_bits",
     "rbf",

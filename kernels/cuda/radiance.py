@@ -17,13 +17,13 @@ from torch import Tensor
 
 from polyfield.kernels import checks
 from polyfield.kernels.checks import Groups
-from polyfield.kernels.cuda import muon
 from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.compared import compared
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
 from polyfield.kernels.cuda.interpolate import add_to_table
 from polyfield.kernels.cuda.launch import launch
 from polyfield.kernels.cuda.layers import MOST_WEIGHTS, size_of
+from polyfield.kernels.cuda.muon import move as move_matrix
 from polyfield.kernels.cuda.visible import compare_kernel, picture_kernel
 
 _FEATURES = (2, 4, 8)
@@ -247,7 +247,7 @@ class FusedKernel:
             if step is None:
                 continue
             if "momentum" in step:
-                muon.move(
+                move_matrix(
                     tensor,
                     gradient,
                     step["mean"],

@@ -10,7 +10,7 @@ namespace POLYFIELD_VARIANT {
 // As in kernels/reference/muon.py.
 constexpr int ITERATIONS = 5;
 constexpr float LINEAR = 3.4445f, CUBIC = -4.7750f, QUINTIC = 2.0315f;
-constexpr float SHARE = 0.2f, LEAST_NORM = 1e-12f;
+constexpr float LEAST_NORM = 1e-12f;
 
 template <class P> struct ToValues {
     typename P::Value* c;
@@ -85,7 +85,7 @@ static inline void muon(const Muon& o, int rows, int columns, const float* gradi
     for (int k = 0; k < size; k += W) P::store_values(x + k, load(numbers + k) * scale);
     x = orthogonal<P>(x, room<Value>(room_of[6], size), high, wide, room_of);
     for (int k = 0; k < size; k += W) store(numbers + k, P::load_values(x + k));
-    const float step = o.learning_rate * SHARE * sqrtf(float(most(rows, columns)));
+    const float step = o.learning_rate * sqrtf(float(most(rows, columns)) / float(columns));
     for (int i = 0; i < rows; ++i)
         for (int j = 0; j < columns; ++j) parameter[i * columns + j] -= step * numbers[i * row + j * column];
 }

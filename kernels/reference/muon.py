@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 _ITERATIONS = 5
 # Coefficients of Newton and Schulz's iteration, from Jordan et al. 2024: small singular values grow fast, large ones stay near 1.
 _LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
-_SHARE = 0.2  # root mean square of the numbers of a step, about that of Adam's (Liu et al. 2025)
 _LEAST_NORM = 1e-12
 
 
@@ -27,7 +28,8 @@ def muon(
 
 def direction(matrix: Tensor) -> Tensor:
     """Return what a step subtracts from matrices (..., O, I) at a learning rate of 1, from their momentum."""
-    return orthogonal(matrix) * (_SHARE * max(matrix.shape[-2:]) ** 0.5)
+    rows, columns = matrix.shape[-2:]
+    return orthogonal(matrix) * math.sqrt(max(1, rows / columns))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
