@@ -33,7 +33,7 @@ class Group:
     learning_rate: float  # relative to the run's
     decay: float  # L2, relative to the run's
     sparse: bool = False  # most gradients are zero in a step, and such numbers rest
-    orthogonal: bool = False  # matrices whose steps are made orthogonal
+    orthogonal: bool = False  # matrices that Muon trains, without decay
     half: bool = False  # tables: files hold them in half precision, or in 8 bits with scales of each column
 
     def inside(self, module: str) -> Group:
@@ -45,7 +45,7 @@ class Group:
 class StoredField(nn.Module, Field):
     """A field of a spec. Structure that is not trained is a buffer."""
 
-    learning_rate: float  # a good one for Adam; the run's schedule multiplies it
+    learning_rate: float  # a good one; the run's schedule multiplies it
     numbers_per_point: (
         int  # floats that a point's forward pass keeps for backward; the memory forecast needs it
     )

@@ -19,11 +19,11 @@ EPS = 1e-12  # table rows that are seldom touched have tiny gradients that must 
 class Optimiser:
     """Adam (Kingma and Ba 2015), and Muon (Jordan et al. 2024) for groups of orthogonal steps.
 
-    Learning rate and decay of a group are multiples of the run's.
+    Learning rate and decay of a group are multiples of the run's. Groups of orthogonal steps have no decay.
     """
 
     def __init__(self, groups: Sequence[Group], *, decay: float) -> None:
-        """decay is L2, added to gradients."""
+        """decay is L2, added to the gradients of Adam."""
         self._decay = decay
         self.step_count = 0
         self._adopt(groups)
@@ -42,8 +42,10 @@ class Optimiser:
     def follow(self, groups: Sequence[Group], maps: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
         """Take over the parameters of a field that changed its structure; moments go through the same maps."""
         self._adopt(groups)
-        for moments in (self._means, self._squares):
-            moments.update({name: change(moments[name]) for name, change in maps.items() if name in moments})
+        for name, change in maps.items():
+            self._means[name] = change(self._means[name])
+            if name in self._squares:
+                self._squares[name] = change(self._squares[name])
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -58,7 +60,9 @@ class Optimiser:
     def arguments(
         self, parameter: Tensor, learning_rate: float | Tensor, step: int | Tensor | None = None
     ) -> dict[str, Any]:
-        """Return what `kernels.adam` or `muon` takes beside a parameter and its gradient, in the next step or in another.
+        """Return what `kernels.adam` or `kernels.muon` takes beside a parameter and its gradient.
+
+        `step` is the number of the step, if it is not the next one.
 
         For queued steps, learning rate and step may be tensors on the device.
         """

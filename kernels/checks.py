@@ -133,8 +133,12 @@ def adam(
 
 
 def muon(parameter: Tensor, gradient: Tensor, mean: Tensor) -> None:
-    bank = _bank("muon: parameter", parameter, "(O, I)")
-    _shape("muon: parameter", parameter, (*bank, None, None))
+    _bank("muon: parameter", parameter, "(O, I)")
+    *_, rows, columns = parameter.shape
+    if not rows * columns or -(-rows // 16) * -(-columns // 16) >= 1 << 23:
+        raise PolyfieldError(
+            f"muon: parameter has shape {_text(parameter)}; expected at least one row and one column, and fewer than 2^31 numbers"
+        )
     for name, tensor in (("gradient", gradient), ("mean", mean)):
         _shape(f"muon: {name}", tensor, parameter.shape)
 
@@ -236,8 +240,11 @@ def field_steps(tensors: Sequence[Tensor], tables: int, steps: Sequence[Mapping[
     for place, (tensor, step) in enumerate(zip(tensors, steps)):
         if step is None:
             continue
-        moments = ("mean",) if "momentum" in step and place >= tables else ("mean", "square")
-        for name in moments:
+        if "momentum" in step and place < tables:
+            raise PolyfieldError(
+                f"fused_field: steps[{place}] is a step of muon for a table; expected one of adam"
+            )
+        for name in ("mean",) if "momentum" in step else ("mean", "square"):
             _lies_plain(f"fused_field: steps[{place}]: {name}", step[name], tensor.shape, torch.float32)
         if isinstance(step.get("step"), int) and step["step"] < 1:
             raise PolyfieldError(f"fused_field: steps[{place}]: step is {step['step']}; expected 1 or more")

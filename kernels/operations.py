@@ -160,9 +160,10 @@ def muon(
 ) -> None:
     """Take one step of Muon (Jordan et al. 2024), in place, on matrices ([B,] O, I).
 
-    The gradient g moves the mean: mean = momentum * mean + (1 - momentum) * g. The step is
-    along momentum * mean + (1 - momentum) * g (Nesterov). Five iterations of Newton and Schulz bring its singular values
-    near 1. Then it is multiplied by sqrt(max(1, O / I)) and by the learning rate.
+    The gradient g moves the mean: m = momentum * mean + (1 - momentum) * g. The direction is momentum * m +
+    (1 - momentum) * g (Nesterov), divided by its norm. Five iterations of Newton and Schulz bring the singular values of the
+    direction near 1. The step is the direction times learning_rate * sqrt(max(1, O / I)). The native form iterates in bfloat16
+    where networks do.
     """
     checks.muon(parameter, gradient, mean)
     implementation("muon", parameter, gradient, mean)(
@@ -240,7 +241,7 @@ class FusedKernel(Protocol):
         first; they are in the same memory at every call.
 
         steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
-        the same order. With steps, all parameters and their moments are updated, if there are samples, and
+        the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated, if there are samples, and
         loss and gradients are finite. No gradients are returned then.
         """
 

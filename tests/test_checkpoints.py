@@ -319,8 +319,11 @@ def reseal(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"version": 1}, "version 1; this polyfield reads 'polyfield-checkpoint' version 2"),
-        ({"format": "other"}, "is 'other' version 2"),
+        (
+            {"version": 1},
+            "version 1; this polyfield reads 'polyfield-checkpoint' version 3; resume with the polyfield that wrote it, or begin a new run",
+        ),
+        ({"format": "other"}, "is 'other' version 3"),
         ({"step": 999}, "step is 999; the folder's name says 1000"),
         ({"files": {}}, "expected tensors.safetensors and state.json"),
         (

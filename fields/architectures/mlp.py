@@ -44,7 +44,8 @@ class Mlp(Encoding):
     def __init__(self, meaning: Meaning, options: MlpOptions) -> None:
         axes = meaning.axes
         super().__init__()
-        self.learning_rate = 7e-3 if meaning.kind.directional else 5e-3
+        orthogonal = meaning.kind.directional and options.activation != "sine"
+        self.learning_rate = 7e-3 if orthogonal else 5e-3
         self._sigma = float(options.sigma)
         if options.fourier:
             self.register_buffer("fourier", torch.empty(options.fourier, axes))

@@ -18,8 +18,8 @@ class Encoding(nn.Module, ABC):
     Structure that is not trained is a buffer.
     """
 
-    # A good learning rate for Adam in the networks; the run's schedule multiplies it.
-    learning_rate: ClassVar[float] = 1e-2
+    # A good learning rate for the networks; the run's schedule multiplies it.
+    learning_rate: float = 1e-2
     pointwise: bool = True  # as in `Traits`
     settled: bool = False  # the structure stays as it is
     # As in `Plan`.

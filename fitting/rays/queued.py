@@ -1,6 +1,6 @@
 """Queued steps: training steps that the host queues on a GPU without waiting.
 
-All counts that a step depends on are on the device: its number, its rays, the steps that Adam took. Shapes
+All counts that a step depends on are on the device: its number, its rays, the steps that the optimiser took. Shapes
 are fixed, so a step is captured as a CUDA graph, and an update of the occupancy grid as another. Each then
 costs the host one launch. The host reads the counts once for several steps.
 """

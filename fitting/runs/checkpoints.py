@@ -26,7 +26,7 @@ from polyfield.files.strict_json import json_file, parse_json, read_json
 from polyfield.files.tensors import tensors_from_bytes, tensors_to_bytes
 
 FORMAT = "polyfield-checkpoint"
-VERSION = 2
+VERSION = 3
 KEPT = 2  # generations
 
 TENSORS = "tensors.safetensors"
@@ -272,7 +272,8 @@ def _read_manifest(path: Path, step: int) -> dict[str, tuple[int, str]]:
             raise PolyfieldError(f"{where}: expected an object with the keys format, version, step and files")
     if (kind, version) != (FORMAT, VERSION):
         raise PolyfieldError(
-            f"{where} is {kind!r} version {version}; this polyfield reads {FORMAT!r} version {VERSION}"
+            f"{where} is {kind!r} version {version}; this polyfield reads {FORMAT!r} version {VERSION}; "
+            "resume with the polyfield that wrote it, or begin a new run"
         )
     if found != step:
         raise PolyfieldError(f"{where}: step is {found}; the folder's name says {step}")

@@ -71,6 +71,6 @@ inline Modulation modulation_of(const std::optional<Floats>& numbers, bool norme
 }
 
 void bind_rbf(nb::module_& m);
-void bind_field(nb::module_& m);  // after Grid, Occupancy and Adam, which it takes
+void bind_field(nb::module_& m);  // after Grid, Occupancy, Adam and Muon, which it takes
 
 }  // namespace polyfield

@@ -9,22 +9,55 @@ namespace POLYFIELD_VARIANT {
 
 constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number, and the floats of all chunks beyond it
 
-// Moves the layers of both networks, of which `steps` has the density network's first.
-template <class P> static void move_layers(const FusedField& field, const TensorStep* steps, const Descent& descent) {
-    const int densities = field.density.layers;
-    parallel(densities + field.colour.layers, [&](int64_t task, int worker) {
-        const TensorStep& step = steps[task];
-        if (!step.parameter) return;
-        const bool coloured = task >= densities;
-        const int l = int(task) - (coloured ? densities : 0);
+// A layer of either network. The density network's come first.
+struct Layer {
+    Layer(const FusedField& field, const Descent& descent, int64_t index) : step(descent.steps[field.factors + index]) {
+        const bool coloured = index >= field.density.layers;
+        const int l = int(index) - (coloured ? field.density.layers : 0);
         const Network& network = coloured ? field.colour : field.density;
-        const int rows = network.sizes[l + 1], columns = network.sizes[l];
-        const float* gradient = coloured ? descent.to_colour[l] : descent.to_density[l];
-        if (step.square)
-            move_range(step.adam, int64_t(rows) * columns, gradient, step.parameter, step.mean, step.square, nullptr);
-        else muon<P>(step.muon, rows, columns, gradient, step.parameter, step.mean, scratch_of(worker).work);
-    });
-}
+        rows = network.sizes[l + 1], columns = network.sizes[l];
+        gradient = coloured ? descent.to_colour[l] : descent.to_density[l];
+    }
+    bool orthogonal() const { return step.parameter && !step.square; }
+
+    const TensorStep& step;
+    int rows, columns;
+    const float* gradient;
+};
+
+// Moves the layers of both networks. Takes all memory first.
+template <class P> class Layers {
+public:
+    Layers(const FusedField& field, const Descent& descent)
+        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + field.colour.layers : 0) {
+        for (int64_t index = 0; index < count_; ++index) {
+            const Layer layer(field_, descent_, index);
+            if (layer.orthogonal()) reserve_muon<P>(layer.rows, layer.columns, rooms(index));
+        }
+    }
+
+    void move() const {
+        parallel(count_, [&](int64_t index, int) {
+            const Layer layer(field_, descent_, index);
+            const TensorStep& step = layer.step;
+            if (layer.orthogonal())
+                muon<P>(step.muon, layer.rows, layer.columns, layer.gradient, step.parameter, step.mean, rooms(index));
+            else if (step.parameter)
+                move_range(step.adam, int64_t(layer.rows) * layer.columns, layer.gradient, step.parameter, step.mean, step.square,
+                           nullptr);
+        });
+    }
+
+private:
+    static Buffer* rooms(int64_t index) {
+        static Buffer all[2 * MAX_LAYERS][MUON_ROOMS];
+        return all[index];
+    }
+
+    const FusedField& field_;
+    const Descent& descent_;
+    const int64_t count_;
+};
 
 // Copies gradients, and returns 0, or NaN if one is not finite.
 static inline float copy_row(const float* from, int count, float* to) {
@@ -91,9 +124,10 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
                           descent.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0]);
     sums.finite &= worst == 0;
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
+    const Layers<P> layers(field, descent);
     traces_to_tables(field, traces, descent, moves);
     if (!descent.steps || !moves) return sums;
-    move_layers<P>(field, descent.steps + field.factors, descent);
+    layers.move();
     return sums;
 }
 

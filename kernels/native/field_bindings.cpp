@@ -97,7 +97,7 @@ struct Moves {
     std::vector<float*> tables;
     std::vector<TensorStep> steps;
 
-    // Settings and moments of Adam, or of Muon without the second; none where a tensor stays.
+    // Settings and moments. Muon has no second moment. None where a tensor stays.
     typedef std::vector<std::optional<std::tuple<const Adam*, const Muon*, Floats, std::optional<Floats>>>> Given;
 
     Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_colour,

@@ -57,10 +57,22 @@ static inline typename P::Value* orthogonal(typename P::Value* x, typename P::Va
     return x;
 }
 
-// One step of a matrix (rows, columns), on one thread.
+constexpr int MUON_ROOMS = 7;
+
+// Takes the memory for a step of a matrix, so that the step itself cannot fail.
+template <class P> static inline void reserve_muon(int rows, int columns, Buffer* room_of) {
+    const int64_t high = padded(int(most(rows, columns))), wide = padded(int(least(rows, columns)));
+    for (int k = 0; k < 2; ++k) room<typename P::Value>(room_of[k], size_t(wide * wide));
+    room<typename P::Element>(room_of[2], size_t(high * wide));
+    for (int k = 3; k < 5; ++k) room<float>(room_of[k], size_t(high * wide));
+    for (int k = 5; k < MUON_ROOMS; ++k) room<typename P::Value>(room_of[k], size_t(high * wide));
+}
+
+// One step of a matrix (rows, columns) of less than 2^31 numbers when padded, on one thread.
 template <class P>
 static inline void muon(const Muon& o, int rows, int columns, const float* gradient, float* parameter, float* mean, Buffer* room_of) {
     typedef typename P::Value Value;
+    reserve_muon<P>(rows, columns, room_of);
     const int count = rows * columns;
     float* along = room<float>(room_of[3], count);
     vf squares{};
@@ -92,6 +104,7 @@ static inline void muon(const Muon& o, int rows, int columns, const float* gradi
 
 template <class P>
 static void muon_bank(const Muon& o, int64_t bank, int rows, int columns, const float* gradient, float* parameter, float* mean) {
+    if (bank == 1) return muon<P>(o, rows, columns, gradient, parameter, mean, scratch_of(0).work);
     parallel(bank, [&](int64_t i, int worker) {
         const size_t at = size_t(i) * rows * columns;
         muon<P>(o, rows, columns, gradient + at, parameter + at, mean + at, scratch_of(worker).work);

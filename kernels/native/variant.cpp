@@ -16,7 +16,7 @@ namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
 #if defined(__AVX512BF16__)
-typedef Brain Networks;  // of fused radiance; values, and the operation `mlp`, are in single precision
+typedef Brain Networks;  // of fused radiance, and of muon; values, and the operation `mlp`, are in single precision
 #else
 typedef Single Networks;
 #endif

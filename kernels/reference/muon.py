@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _ITERATIONS = 5
-# Coefficients of Newton and Schulz's iteration, from Jordan et al. 2024: small singular values grow fast, large ones stay near 1.
+# Coefficients of Newton and Schulz's iteration, from Jordan et al. 2024. Small singular values grow fast.
 _LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
 _LEAST_NORM = 1e-12
 

@@ -159,6 +159,12 @@ REFUSED = {
     "adam: step is 0; expected 1 or more": lambda: adam_of(step=0),
     "muon: mean has shape (4, 3); expected (3, 4)": lambda: muon_of(mean=zeros(4, 3)),
     "muon: gradient has shape (4,); expected (3, 4)": lambda: muon_of(gradient=zeros(4)),
+    "muon: parameter has shape (3, 0); expected at least one row and one column, and fewer than 2^31 numbers": lambda: (
+        muon_of(parameter=zeros(3, 0))
+    ),
+    "muon: parameter has shape (1, 134217728); expected at least one row and one column, and fewer than 2^31 numbers": lambda: (
+        muon_of(parameter=zeros(1).expand(1, 1 << 27))
+    ),
     "muon: parameter has shape (4,); expected (O, I), or (B, O, I) for a bank of B fields, with B at least 1": lambda: (
         muon_of(parameter=zeros(4))
     ),
@@ -261,8 +267,8 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
             ),
         ),
         (
-            {"momentum": 0.9, "square": zeros(8)},
-            "fused_field: steps[0]: square has shape (8,); expected (8, 4)",
+            {"momentum": 0.9},
+            "fused_field: steps[0] is a step of muon for a table; expected one of adam",
         ),
         ({"step": 0}, "fused_field: steps[0]: step is 0; expected 1 or more"),
         (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),
