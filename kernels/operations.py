@@ -241,8 +241,8 @@ class FusedKernel(Protocol):
         first; they are in the same memory at every call.
 
         steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
-        the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated, if there are samples, and
-        loss and gradients are finite. No gradients are returned then.
+        the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated,
+        if there are samples, and loss and gradients are finite. No gradients are returned then.
         """
 
     def train_points(

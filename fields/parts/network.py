@@ -55,7 +55,7 @@ class Layers(nn.Module):
         """Return groups of all weights and biases. `module` is the name of these layers in their parent.
 
         With `orthogonal`, Muon trains the weights of all layers of a ReLU network but the last (Jordan et al. 2024). Fits of
-        radiance gain 0.4 to 1.7 dB. Fits of other signals would need other rates for each architecture.
+        radiance gain 0.4 to 2.3 dB. Fits of other signals would need other rates for each architecture.
         """
         named = dict(self.named_parameters())
         if not orthogonal or self.sine:
