@@ -49,7 +49,7 @@ class Shape:
             return tuple((weight.shape[0], weight.shape[1]) for weight in layers)
 
         return Shape(
-            density=sizes(plan.trunk),
+            density=sizes(plan.trunk.weights),
             colour=sizes(plan.head.layers),
             harmonics=plan.head.degree**2,
             entries=factor.levels.sizes,

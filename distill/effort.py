@@ -30,9 +30,11 @@ def effort(field: Field) -> float:
     if plan is None:
         stored = sum(p.numel() for p in field.parameters()) if isinstance(field, StoredField) else 0
         return _GENERAL * max(min(stored, 1 << 18), 1 << 15)
-    reads = sum(factor.levels.count << len(factor.axes) for group in plan.groups for factor in group)
+    factors = [factor for group in plan.groups for factor in group]
+    factors += [plan.trunk.modulation] if plan.trunk.modulation else []
+    reads = sum(factor.levels.count << len(factor.axes) for factor in factors)
     colour = getattr(plan.head, "layers", ())
-    return _READ * reads + sum(layer.numel() for layer in (*plan.trunk, *colour))
+    return _READ * reads + sum(layer.numel() for layer in (*plan.trunk.weights, *colour))
 
 
 def uses(teacher: Field, student: Field, samples: float) -> int:

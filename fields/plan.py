@@ -37,12 +37,25 @@ class Harmonics:
 
 
 @dataclass(frozen=True)
+class TrunkPlan:
+    """A trunk as plain data: mlp(code, weights, biases, modulation, normed), as in `kernels.mlp`.
+
+    The modulation is interpolated at the point's unit coordinates. Without weights, the trunk is the code itself.
+    """
+
+    weights: tuple[Tensor, ...] = ()  # (out, in) each, ReLU between
+    biases: tuple[Tensor, ...] = ()  # (out,) each, or none
+    modulation: Factor | None = None  # its code has the shape (hidden layers, 2, channels)
+    normed: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """A field of the form: encode, trunk, head.
 
     unit = domain(x). The code of a group is the product, or the sum, of interpolate(table, unit[:, axes], levels) over
     its factors; code is those of all groups side by side, with frequency_code(unit, frequencies) behind them.
-    latent = mlp(code, trunk), or the code where the trunk has no layers. Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
+    latent = trunk(code), or the code where the trunk has no layers. Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
     they are the raw values. The head is a record that says how colours follow: a form of the fused step serves those
     that it knows.
     """
@@ -50,6 +63,6 @@ class Plan:
     meaning: Meaning
     groups: tuple[tuple[Factor, ...], ...]
     summed: bool
-    trunk: tuple[Tensor, ...]  # (out, in) each, ReLU between
+    trunk: TrunkPlan
     head: object | None  # ColourNetwork, Harmonics, an architecture's own record, or None for values
     frequencies: int | None = None  # octaves; without, there are no sines and cosines

@@ -18,8 +18,10 @@ from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 from polyfield.kernels.tree import LEAF, Tree
 
-# For every factor of every group: its table (E, F), levels and axes.
-Groups = Sequence[Sequence[tuple[Tensor, Levels, Sequence[int]]]]
+# A table (E, F), its levels, and the axes that it is over.
+Table = tuple[Tensor, Levels, Sequence[int]]
+# Every factor of every group.
+Groups = Sequence[Sequence[Table]]
 
 MOST_NEIGHBOURS = 16
 
@@ -42,12 +44,7 @@ def mlp(
     bank = _bank("mlp: x", x, "(N, I)")
     _layers("mlp: weights", weights, bank, x.shape[-1])
     if biases is not None:
-        if len(biases) != len(weights):
-            raise PolyfieldError(
-                f"mlp: {len(biases)} biases for {len(weights)} weights; expected one bias for each weight"
-            )
-        for layer, (weight, bias) in enumerate(zip(weights, biases)):
-            _shape(f"mlp: biases[{layer}]", bias, (*bank, weight.shape[-2]))
+        _biases("mlp", weights, biases, bank)
     if modulation is None:
         if normed:
             raise PolyfieldError(
@@ -219,8 +216,7 @@ def points_and_targets(
 ) -> None:
     """Check the points of a fused kernel. Targets come with the width of their rows."""
     _shape("fused_field: points", points, (None, None))
-    given = {name: pair for name, pair in targets.items()}
-    given["points"] = points, points.shape[1]
+    given = {**targets, "points": (points, points.shape[1])}
     if directions is not None:
         given["directions"] = directions, 3
     elif "colour" in targets:
@@ -240,9 +236,9 @@ def field_steps(tensors: Sequence[Tensor], tables: int, steps: Sequence[Mapping[
     for place, (tensor, step) in enumerate(zip(tensors, steps)):
         if step is None:
             continue
-        if "momentum" in step and place < tables:
+        if "momentum" in step and (place < tables or tensor.dim() == 1):
             raise PolyfieldError(
-                f"fused_field: steps[{place}] is a step of muon for a table; expected one of adam"
+                f"fused_field: steps[{place}] is a step of muon for a table or a bias; expected one of adam"
             )
         for name in ("mean",) if "momentum" in step else ("mean", "square"):
             _lies_plain(f"fused_field: steps[{place}]: {name}", step[name], tensor.shape, torch.float32)
@@ -284,7 +280,38 @@ def fused_field(
         )
 
 
-def _group(name: str, factors: Sequence[tuple[Tensor, Levels, Sequence[int]]], dimensions: int) -> int:
+def network_of_field(
+    density: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    modulation: Table | None,
+    normed: bool,
+    dimensions: int,
+) -> None:
+    """Check what the density network of a fused field has beside its weights."""
+    if biases:
+        _biases("fused_field", density, biases, ())
+    if modulation is None:
+        if normed:
+            raise PolyfieldError("fused_field: normed is set without modulation; give a modulation")
+        return
+    numbers = _group("fused_field: modulation", [modulation], dimensions)
+    hidden, widths = len(density) - 1, {weight.shape[0] for weight in density[:-1]}
+    if numbers not in (2 * hidden, *(2 * hidden * width for width in widths if len(widths) == 1)):
+        raise PolyfieldError(
+            f"fused_field: modulation gives {numbers} numbers; expected 2 for each hidden layer, or 2 for each of its channels"
+        )
+
+
+def _biases(name: str, weights: Sequence[Tensor], biases: Sequence[Tensor], bank: tuple[int, ...]) -> None:
+    if len(biases) != len(weights):
+        raise PolyfieldError(
+            f"{name}: {len(biases)} biases for {len(weights)} weights; expected one bias for each weight"
+        )
+    for layer, (weight, bias) in enumerate(zip(weights, biases)):
+        _shape(f"{name}: biases[{layer}]", bias, (*bank, weight.shape[-2]))
+
+
+def _group(name: str, factors: Sequence[Table], dimensions: int) -> int:
     """Check a group of tables whose codes are multiplied or summed. Return the number of codes."""
     if not factors:
         raise PolyfieldError(f"{name}: no table; expected one or more")

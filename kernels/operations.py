@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups
+from polyfield.kernels.checks import Groups, Table
 from polyfield.kernels.dispatch import implementation, offered
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
@@ -238,7 +238,8 @@ class FusedKernel(Protocol):
         The loss is the Huber loss against premultiplied RGBA target (R, 4). The figures are loss (the mean),
         evaluated and shaded (numbers of samples), and finite (whether the gradients are). The squared errors
         (R,) are means over the channels. The gradients are to the tables and the weights, density network
-        first; they are in the same memory at every call.
+        first, with its biases behind its weights; they are in the same memory at every call. The table of the modulation is the
+        last of the tables.
 
         steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
         the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated,
@@ -335,6 +336,9 @@ def fused_field(
     per_length: float,
     least_transmittance: float,
     least_share: float,
+    biases: Sequence[Tensor] = (),
+    modulation: Table | None = None,
+    normed: bool = False,
 ) -> FusedKernel | None:
     """Return the field as one kernel, or None if the form in use has no kernel for it.
 
@@ -353,11 +357,16 @@ def fused_field(
     Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Density is
     exp(clamp(latent_0, low, high)) * per_length.
 
+    The layers of the density network may have biases (out,). Its modulation is a table whose codes at the unit coordinates
+    have the shape (hidden layers, 2, channels) of `mlp`, where `normed` is explained too.
+
     Samples with a transmittance below least_transmittance are left out. Samples that weigh less than
     least_share of their ray's mean have no colour, but still absorb light.
     """
     checks.fused_field(groups, frequencies, density, colour, degree, centre, axes)
-    make = offered("fused_field", *(table for group in groups for table, _, _ in group), *density, *colour)
+    checks.network_of_field(density, biases, modulation, normed, len(centre))
+    tables = [table for group in groups for table, _, _ in group] + ([modulation[0]] if modulation else [])
+    make = offered("fused_field", *tables, *density, *biases, *colour)
     return make and make(
         groups,
         density,
@@ -373,4 +382,7 @@ def fused_field(
         per_length=per_length,
         least_transmittance=least_transmittance,
         least_share=least_share,
+        biases=biases,
+        modulation=modulation,
+        normed=normed,
     )

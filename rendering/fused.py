@@ -56,10 +56,15 @@ class FusedField:
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
         moving, domain, (low, high) = plan.meaning.moving, plan.meaning.domain, plan.meaning.transform.clamp
         axes = torch.block_diag(domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * moving)
+        trunk, table = plan.trunk, plan.trunk.modulation
+        modulation = None if table is None else (table.table, table.levels, table.axes)
         kernel = fused_field(
             tables,
-            plan.trunk,
+            trunk.weights,
             colour,
+            biases=trunk.biases,
+            modulation=modulation,
+            normed=trunk.normed,
             summed=plan.summed,
             frequencies=plan.frequencies,
             degree=degree,
@@ -73,7 +78,8 @@ class FusedField:
             least_share=LEAST_SHARE,
         )
         flat = [table for group in tables for table, _, _ in group]
-        tensors = [*flat, *plan.trunk, *colour]
+        flat += [] if modulation is None else [modulation[0]]
+        tensors = [*flat, *trunk.weights, *trunk.biases, *colour]
         return FusedField(tensors, len(flat), len(colour), kernel, moving) if kernel else None
 
     def train(

@@ -64,7 +64,7 @@ class WaveTrunk(NetworkTrunk):
     def parameter_groups(self):
         return [*super().parameter_groups(), Group({"wave": self.wave}, 1.0, 0.0)]
 
-    def plain_layers(self):
+    def plan(self):
         return None
 
 

@@ -19,9 +19,11 @@ from polyfield.fields.architectures.mlp import suited as suited_mlp
 from polyfield.fields.domain import Domain
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import choice, option
+from polyfield.fields.parts.factor import Factor
 from polyfield.fields.parts.network import Layers
 from polyfield.fields.parts.tables import TIME
 from polyfield.fields.parts.trunk import Trunk
+from polyfield.fields.plan import TrunkPlan
 from polyfield.fields.points import Points
 from polyfield.fields.stored import Group
 from polyfield.kernels import Levels, interpolate, mlp
@@ -88,6 +90,14 @@ class Modulation(nn.Module):
         levels = Levels(((first, *others),), table.shape[-2])
         return interpolate(table, self.coordinates(points), levels)
 
+    def factor(self) -> Factor | None:
+        """Return the grid as a table over axes of the unit cube, or None if it is over the direction."""
+        if "direction" in self._index:
+            return None
+        space = len(self._nodes) - ("time" in self._index)
+        axes = [*range(space), *([self._domain.dimensions] if "time" in self._index else [])]
+        return Factor(self.grid, Levels((self._nodes,), self.grid.shape[-2]), tuple(axes))
+
     def coordinates(self, points: Points) -> Tensor:
         """Return the coordinates ([B,] N, D) of points, in [0, 1] each."""
         return torch.cat([self._part(part, points) for part in self._index], -1)
@@ -151,6 +161,13 @@ class ModulatedTrunk(Trunk):
             code = torch.addcmul(beta, 1 + change, normed)
             code = code.sin() if sine else code.relu_()
         return mlp(code, weights[-1:], biases[-1:])
+
+    def plan(self) -> TrunkPlan | None:
+        table = self.modulation.factor()
+        if table is None or self.layers.sine or self._norm == "ray":
+            return None
+        layers = self.layers
+        return TrunkPlan(tuple(layers.weights), tuple(layers.biases), table, self._norm == "point")
 
     def initialise(self, seed: int, name: str) -> None:
         self.layers.initialise(seed, name)

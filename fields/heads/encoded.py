@@ -95,7 +95,7 @@ class EncodedField(StoredField):
         return None
 
     def plan(self) -> Plan | None:
-        groups, trunk = self.encoding.factors(), self.trunk.plain_layers()
+        groups, trunk = self.encoding.factors(), self.trunk.plan()
         if groups is None or trunk is None:
             return None
         return Plan(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.options import NetworkOptions
 from polyfield.fields.parts.network import Layers
+from polyfield.fields.plan import TrunkPlan
 from polyfield.fields.points import Points
 from polyfield.fields.stored import Group
 
@@ -30,8 +31,8 @@ class Trunk(nn.Module, ABC):
     def parameter_groups(self) -> list[Group]:
         """Return groups that hold every parameter exactly once, by its name in this module."""
 
-    def plain_layers(self) -> tuple[Tensor, ...] | None:
-        """Return the weights of a ReLU network without biases, none for the code itself, or None for any other trunk."""
+    def plan(self) -> TrunkPlan | None:
+        """Return the trunk as plain data, or None if it has another form."""
         return None
 
 
@@ -50,8 +51,8 @@ class CodeTrunk(Trunk):
     def parameter_groups(self) -> list[Group]:
         return []
 
-    def plain_layers(self) -> tuple[Tensor, ...]:
-        return ()
+    def plan(self) -> TrunkPlan:
+        return TrunkPlan()
 
 
 class NetworkTrunk(Trunk):
@@ -72,5 +73,5 @@ class NetworkTrunk(Trunk):
     def parameter_groups(self) -> list[Group]:
         return self.layers.groups("layers", orthogonal=self._orthogonal)
 
-    def plain_layers(self) -> tuple[Tensor, ...] | None:
-        return None if self.layers.sine else tuple(self.layers.weights)
+    def plan(self) -> TrunkPlan | None:
+        return None if self.layers.sine else TrunkPlan(tuple(self.layers.weights))

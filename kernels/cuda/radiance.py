@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups
+from polyfield.kernels.checks import Groups, Table
 from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.compared import compared
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
@@ -284,10 +284,19 @@ def fused_field(
     *,
     summed: bool,
     frequencies: int | None,
+    biases: Sequence[Tensor],
+    modulation: Table | None,
+    normed: bool,
     **settings: Any,
 ) -> FusedKernel | None:
-    """Return the fused form of one table over all three axes, or None for other groups, frequencies or no network."""
-    if [len(group) for group in groups] != [1] or frequencies is not None or not density:
+    """Return the fused form of one table over all three axes and plain networks, or None for any other field."""
+    if (
+        [len(group) for group in groups] != [1]
+        or frequencies is not None
+        or not density
+        or biases
+        or modulation
+    ):
         return None
     table, levels, axes = groups[0][0]
     if levels.index is not None:

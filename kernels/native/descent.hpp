@@ -9,27 +9,41 @@ namespace POLYFIELD_VARIANT {
 
 constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number, and the floats of all chunks beyond it
 
-// A layer of either network. The density network's come first.
+// Biases of the density network.
+static inline int biases_of(const FusedField& field) { return field.density.bias[0] ? field.density.layers : 0; }
+
+// A layer of either network. The density network's come first, then its biases.
 struct Layer {
     Layer(const FusedField& field, const Descent& descent, int64_t index) : step(descent.steps[field.factors + index]) {
-        const bool coloured = index >= field.density.layers;
-        const int l = int(index) - (coloured ? field.density.layers : 0);
-        const Network& network = coloured ? field.colour : field.density;
-        rows = network.sizes[l + 1], columns = network.sizes[l];
-        gradient = coloured ? descent.to_colour[l] : descent.to_density[l];
+        const int layers = field.density.layers, biases = biases_of(field);
+        int l = int(index);
+        if (l < layers) {
+            take(field.density, l, descent.to_density[l]);
+        } else if ((l -= layers) < biases) {
+            take(field.density, l, descent.to_bias[l]);
+            columns = 1;
+        } else {
+            l -= biases;
+            take(field.colour, l, descent.to_colour[l]);
+        }
     }
     bool orthogonal() const { return step.parameter && !step.square; }
 
     const TensorStep& step;
     int rows, columns;
     const float* gradient;
+
+private:
+    void take(const Network& network, int l, const float* from) {
+        rows = network.sizes[l + 1], columns = network.sizes[l], gradient = from;
+    }
 };
 
 // Moves the layers of both networks. Takes all memory first.
 template <class P> class Layers {
 public:
     Layers(const FusedField& field, const Descent& descent)
-        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + field.colour.layers : 0) {
+        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + biases_of(field) + field.colour.layers : 0) {
         for (int64_t index = 0; index < count_; ++index) {
             const Layer layer(field_, descent_, index);
             if (layer.orthogonal()) reserve_muon<P>(layer.rows, layer.columns, rooms(index));
@@ -50,7 +64,7 @@ public:
 
 private:
     static Buffer* rooms(int64_t index) {
-        static Buffer all[2 * MAX_LAYERS][MUON_ROOMS];
+        static Buffer all[3 * MAX_LAYERS][MUON_ROOMS];
         return all[index];
     }
 
@@ -84,7 +98,8 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     const FusedField& field = packed.field;
     const int harmonic_rows = packed.colour.count ? packed.colour.out[0] : 0;
     const size_t density_size = packed.density.gradient_size, colour_size = packed.colour.gradient_size;
-    const size_t numbers = density_size + colour_size + size_t(harmonic_rows) * field.harmonics();
+    const size_t bias_size = packed.density.bias_size;
+    const size_t numbers = density_size + bias_size + colour_size + size_t(harmonic_rows) * field.harmonics();
     static Buffer gradients_buffer;  // calls take turns, so what a step needs can be kept for the next
     static Arena arenas[CHUNKS];
     float* gradients = room<float>(gradients_buffer, numbers * CHUNKS);
@@ -97,7 +112,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
         Losses& sums = losses[chunk];
         sums = Losses{0, 0, 0, true};
         float* to_density = gradients + chunk * numbers;
-        float *to_colour = to_density + density_size, *to_harmonic = to_colour + colour_size;
+        float *to_bias = to_density + density_size, *to_colour = to_bias + bias_size, *to_harmonic = to_colour + colour_size;
         memset(to_density, 0, numbers * 4);
         arenas[chunk].clear();
         Trace** trace = &traces[chunk];
@@ -106,7 +121,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
             const int64_t first = i * size;
             own(tile, first, int(least(size, count - first)), scratch_of(worker), sums);
             sums.shaded += tile.rows();
-            sums.finite &= tile.backward(to_density, to_colour, to_harmonic, arenas[chunk], trace) && tile.finite();
+            sums.finite &= tile.backward(to_density, to_bias, to_colour, to_harmonic, arenas[chunk], trace) && tile.finite();
         }
     });
     Losses sums{0, 0, 0, true};
@@ -117,10 +132,13 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
         sums.finite &= part.finite;
     }
     add_parts(gradients, chunks, numbers);
+    const float *of_biases = gradients + density_size, *of_colour = of_biases + bias_size, *of_harmonics = of_colour + colour_size;
     float worst = copy_gradients(packed.density, field.density, gradients, descent.to_density) +
-                  copy_gradients(packed.colour, field.colour, gradients + density_size, descent.to_colour);
+                  copy_gradients(packed.colour, field.colour, of_colour, descent.to_colour);
+    for (int l = 0; l < biases_of(field); ++l)
+        worst += copy_row(of_biases + packed.density.bias_offset[l], packed.density.out[l], descent.to_bias[l]);
     for (int j = 0; j < harmonic_rows; ++j)
-        worst += copy_row(gradients + density_size + colour_size + size_t(j) * field.harmonics(), field.harmonics(),
+        worst += copy_row(of_harmonics + size_t(j) * field.harmonics(), field.harmonics(),
                           descent.to_colour[0] + size_t(j) * field.colour.sizes[0] + packed.colour.in[0]);
     sums.finite &= worst == 0;
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);

@@ -21,12 +21,14 @@ WorldRays world_rays_of(const Floats& origins, const Floats& directions, const F
 
 // Of every factor of a group its grid, its table, the table in half precision, which whoever changes the table keeps true,
 // and its axes.
-typedef std::vector<std::tuple<const GridOf*, Floats, Halves, std::vector<int>>> GroupOf;
+typedef std::tuple<const GridOf*, Floats, Halves, std::vector<int>> TableOf;
+typedef std::vector<TableOf> GroupOf;
 
 // A field whose tensors live elsewhere and may change between calls.
 struct FieldOf {
     std::vector<GroupOf> given;  // keeps the arrays
-    Layers density, colour;
+    std::optional<TableOf> modulated;
+    Layers density, biases, colour;
     std::vector<std::vector<Level>> levels;
     std::vector<Group> groups;
     std::vector<Factor> factors;
@@ -34,23 +36,18 @@ struct FieldOf {
     std::vector<uint16_t*> halves;
     FusedField field{};
 
-    FieldOf(const std::vector<GroupOf>& given, bool summed, int frequencies, Layers density, Layers colour, int degree,
+    FieldOf(const std::vector<GroupOf>& given, const std::optional<TableOf>& modulated, bool normed, bool summed,
+            int frequencies, Layers density, Layers biases, Layers colour, int degree,
                const std::vector<float>& centre, const std::vector<float>& axes, bool contraction, float low, float high,
                float per_length, float least_transmittance, float least_share)
-        : given(given), density(density), colour(colour) {
+        : given(given), modulated(modulated), density(density), biases(biases), colour(colour) {
         int column = 0;
         for (const GroupOf& group : given) {
             groups.push_back({int(factors.size()), int(group.size()), column});
             int width = 0;
-            for (const auto& [grid, table, half, axis] : group) {
-                levels.push_back(grid->levels);
-                Factor factor{grid->grid, table.data(), nullptr, {}, field.kept};
-                factor.grid.level = levels.back().data();
-                std::copy(axis.begin(), axis.end(), factor.axis);
-                width = grid->grid.levels * grid->grid.features;
+            for (const TableOf& each : group) {
+                width = add_factor(each);
                 if (!summed) field.kept += width;
-                factors.push_back(factor);
-                tables.push_back(const_cast<float*>(table.data())), halves.push_back(const_cast<uint16_t*>(half.data()));
             }
             if (summed) field.kept += width;
             column += width;
@@ -59,8 +56,11 @@ struct FieldOf {
         field.codes = column + (frequencies < 0 ? 0 : int(centre.size()) * (1 + 2 * frequencies));
         field.late = density.empty() && degree ? int(given.size()) - 1 : 0;
         field.groups = int(groups.size()), field.group = groups.data(), field.summed = summed;
+        if (modulated) field.kept += add_factor(*modulated);
         field.factors = int(factors.size()), field.factor = factors.data();
-        field.density = network_of(density, {}, false), field.colour = network_of(colour, {}, false);
+        field.density = network_of(density, biases, false), field.colour = network_of(colour, {}, false);
+        field.modulated = modulated ? &factors.back() : nullptr;
+        field.modulation = {nullptr, modulated ? field.modulations() / (2 * (field.density.layers - 1)) : 1, normed};
         field.dimensions = int(centre.size());
         field.degree = degree, field.contraction = contraction;
         for (int i = 0; i < field.dimensions; ++i) {
@@ -71,17 +71,33 @@ struct FieldOf {
         field.least_transmittance = least_transmittance, field.least_share = least_share;
     }
 
+    // Returns the numbers of its code.
+    int add_factor(const TableOf& from) {
+        const auto& [grid, table, half, axis] = from;
+        levels.push_back(grid->levels);
+        Factor factor{grid->grid, table.data(), nullptr, {}, field.kept};
+        factor.grid.level = levels.back().data();
+        std::copy(axis.begin(), axis.end(), factor.axis);
+        factors.push_back(factor);
+        tables.push_back(const_cast<float*>(table.data())), halves.push_back(const_cast<uint16_t*>(half.data()));
+        return grid->grid.levels * grid->grid.features;
+    }
+
     // The field as it is read now: in half precision only if the instruction set in use does.
     const FusedField& now() {
         for (size_t f = 0; f < factors.size(); ++f) factors[f].half_table = kernels->reads_half ? halves[f] : nullptr;
         return field;
     }
 
-    // Of the tables and the layers, density network first.
+    // Of the tables and the layers, density network first, with its biases behind its weights.
     float* tensor(size_t index) {
         if (index < tables.size()) return tables[index];
         index -= tables.size();
-        return index < density.size() ? density[index].data() : colour[index - density.size()].data();
+        for (Layers* part : {&density, &biases}) {
+            if (index < part->size()) return (*part)[index].data();
+            index -= part->size();
+        }
+        return colour[index].data();
     }
 
     void refresh() {
@@ -100,8 +116,8 @@ struct Moves {
     // Settings and moments. Muon has no second moment. None where a tensor stays.
     typedef std::vector<std::optional<std::tuple<const Adam*, const Muon*, Floats, std::optional<Floats>>>> Given;
 
-    Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_colour,
-          Descent& descent) {
+    Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_biases,
+          const Layers& to_colour, Descent& descent) {
         for (const Floats& each : to_tables) tables.push_back(const_cast<float*>(each.data()));
         for (const auto& step : given) {
             if (!step) {
@@ -116,6 +132,7 @@ struct Moves {
         descent.steps = steps.empty() ? nullptr : steps.data();
         descent.half = field.halves.data();
         for (size_t l = 0; l < to_density.size(); ++l) descent.to_density[l] = to_density[l].data();
+        for (size_t l = 0; l < to_biases.size(); ++l) descent.to_bias[l] = to_biases[l].data();
         for (size_t l = 0; l < to_colour.size(); ++l) descent.to_colour[l] = to_colour[l].data();
     }
 };
@@ -135,15 +152,16 @@ nb::dict figures(const Losses& losses) {
 
 void bind_field(nb::module_& m) {
     nb::class_<FieldOf>(m, "Field")
-        .def(nb::init<const std::vector<GroupOf>&, bool, int, Layers, Layers, int, const std::vector<float>&,
-                      const std::vector<float>&, bool, float, float, float, float, float>(),
-             "groups"_a.noconvert(), "summed"_a, "frequencies"_a, "density"_a.noconvert(), "colour"_a.noconvert(),
+        .def(nb::init<const std::vector<GroupOf>&, const std::optional<TableOf>&, bool, bool, int, Layers, Layers, Layers, int,
+                      const std::vector<float>&, const std::vector<float>&, bool, float, float, float, float, float>(),
+             "groups"_a.noconvert(), "modulation"_a.noconvert().none(), "normed"_a, "summed"_a, "frequencies"_a,
+             "density"_a.noconvert(), "biases"_a.noconvert(), "colour"_a.noconvert(),
              "degree"_a, "centre"_a, "axes"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
         .def("train", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
                          float cone, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, const Layers& to_tables,
-                         const Moves::Given& steps, const Layers& to_density,
+                         const Moves::Given& steps, const Layers& to_density, const Layers& to_biases,
                          const Layers& to_colour) {
             Losses losses;
             {
@@ -151,7 +169,7 @@ void bind_field(nb::module_& m) {
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
-                Moves moves(self, to_tables, steps, to_density, to_colour, training);
+                Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
                 losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
                                         training);
             }
@@ -159,13 +177,13 @@ void bind_field(nb::module_& m) {
         }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
            "grid"_a, "target"_a.noconvert(),
            "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_tables"_a.noconvert(),
-           "steps"_a.noconvert(), "to_density"_a.noconvert(),
+           "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
            "to_colour"_a.noconvert())
         .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions,
                                 const std::vector<std::optional<Floats>>& targets,
                                 const std::vector<std::tuple<int, int, float, float, float>>& terms, Floats errors,
                                 const Layers& to_tables, const Moves::Given& steps, const Layers& to_density,
-                                const Layers& to_colour) {
+                                const Layers& to_biases, const Layers& to_colour) {
             Losses losses;
             {
                 Call call;
@@ -176,12 +194,13 @@ void bind_field(nb::module_& m) {
                     given.push_back({Part(part), Measure(measure), weight, low, high});
                 training.terms = int(given.size()), training.term = given.data();
                 training.errors = errors.data();
-                Moves moves(self, to_tables, steps, to_density, to_colour, training);
+                Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
                 losses = kernels->train_points(self.now(), points_of(points, directions), training);
             }
             return figures(losses);
         }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
-           "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_colour"_a.noconvert())
+           "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
+           "to_colour"_a.noconvert())
         .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, Floats latent, Floats colour) {
             Call call;
             kernels->evaluate(self.now(), points_of(points, directions), latent.data(), colour.data());

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups
+from polyfield.kernels.checks import Groups, Table
+from polyfield.kernels.levels import Levels
 from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
 from polyfield.kernels.native.interpolate import grid
@@ -35,33 +37,35 @@ class FusedKernel:
         colour: Sequence[Tensor],
         axes: Sequence[Sequence[float]],
         frequencies: int | None,
+        biases: Sequence[Tensor],
+        modulation: Table | None,
         **settings: Any,
     ) -> None:
-        self._groups = groups  # keeps the indices
-        self._tables = [table for group in groups for table, _, _ in group]
+        self._groups, self._modulation = groups, modulation  # keeps the indices
+        self._tables = _tables(groups, modulation)
         self.halves = [torch.empty(table.shape, dtype=torch.float16) for table in self._tables]
         halves = iter(self.halves)
+
+        def factor(table: Tensor, levels: Levels, own: Sequence[int]) -> tuple[Any, ...]:
+            return grid(levels, table.shape[1]), plain(table), next(halves).view(torch.uint16), list(own)
+
         self._native = _core.Field(
-            [
-                [
-                    (grid(levels, table.shape[1]), plain(table), next(halves).view(torch.uint16), list(own))
-                    for table, levels, own in group
-                ]
-                for group in groups
-            ],
+            [[factor(*each) for each in group] for group in groups],
+            modulation=factor(*modulation) if modulation else None,
+            biases=[plain(bias) for bias in biases],
             frequencies=-1 if frequencies is None else frequencies,
             density=[plain(weight) for weight in density],
             colour=[plain(weight) for weight in colour],
             axes=[number for row in axes for number in row],
             **settings,
         )
-        self._tensors = [*self._tables, *density, *colour]
+        self._tensors = [*self._tables, *density, *biases, *colour]
         self._settled = False
         self.refresh()
         self._latent = len(density[-1]) if density else _codes(groups)
         self._radiance = settings["degree"] > 0
         self._to_tables: list[Tensor] = []
-        self._to_networks = [[like(weight) for weight in weights] for weights in (density, colour)]
+        self._to_networks = [[like(tensor) for tensor in part] for part in (density, biases, colour)]
         self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
 
     def train(
@@ -138,17 +142,17 @@ class FusedKernel:
             self._settle(steps)
         elif not self._to_tables:
             self._to_tables = [like(table) for table in self._tables]
-        to_density, to_colour = self._to_networks
+        to_density, to_biases, to_colour = self._to_networks
         return {
             "to_tables": [array(gradient) for gradient in self._to_tables],
             "steps": [step and _step(**step) for step in steps],
             "to_density": [array(gradient) for gradient in to_density],
+            "to_biases": [array(gradient) for gradient in to_biases],
             "to_colour": [array(gradient) for gradient in to_colour],
         }
 
     def _gradients(self) -> list[Tensor]:
-        to_density, to_colour = self._to_networks
-        return [*self._to_tables, *to_density, *to_colour]
+        return [*self._to_tables, *chain.from_iterable(self._to_networks)]
 
     def _settle(self, steps: Sequence[Mapping[str, Any] | None]) -> None:
         """Prepare tables and moments for random access."""
@@ -208,6 +212,11 @@ def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
     return {name: array(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
 
 
+def _tables(groups: Groups, modulation: Table | None) -> list[Tensor]:
+    """Return all tables, that of the modulation last."""
+    return [table for group in groups for table, _, _ in group] + ([modulation[0]] if modulation else [])
+
+
 def _codes(groups: Groups) -> int:
     return sum(group[0][1].count * group[0][0].shape[1] for group in groups)
 
@@ -220,10 +229,22 @@ def _has_form(groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor
     return not colour and (not degree or _codes(groups[:1]) == 1)
 
 
+def _takes(modulation: Table, density: Sequence[Tensor]) -> bool:
+    """Return whether there is a kernel for a modulation: hidden layers are whole vectors."""
+    _, levels, _ = modulation
+    return levels.count == 1 and all(len(weight) % 16 == 0 for weight in density[:-1])
+
+
 def fused_field(
-    groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], **settings: Any
+    groups: Groups,
+    density: Sequence[Tensor],
+    colour: Sequence[Tensor],
+    *,
+    biases: Sequence[Tensor],
+    modulation: Table | None,
+    **settings: Any,
 ) -> FusedKernel | None:
-    tables = [table for group in groups for table, _, _ in group]
+    tables = _tables(groups, modulation)
     alike = all(
         (levels.count, table.shape[1]) == (group[0][1].count, group[0][0].shape[1])
         for group in groups
@@ -236,6 +257,9 @@ def fused_field(
         and (density[0].shape[1] if density else _codes(groups)) <= _MOST_CODES
         and max(len(density), len(colour)) <= _core.MAX_LAYERS
         and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
-        and all(tensor.is_contiguous() for tensor in (*tables, *density, *colour))
+        and (modulation is None or _takes(modulation, density))
+        and all(tensor.is_contiguous() for tensor in (*tables, *density, *biases, *colour))
     )
-    return FusedKernel(groups, density, colour, **settings) if fits else None
+    if not fits:
+        return None
+    return FusedKernel(groups, density, colour, biases=biases, modulation=modulation, **settings)

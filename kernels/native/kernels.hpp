@@ -126,6 +126,9 @@ struct FusedField {
     int dimensions;   // of a point, 2 or 3
     int frequencies;  // octaves of sines and cosines of the point, behind all groups' codes; below 0 for no such code
     int frequency_column;
+    const Factor* modulated;  // its codes are the modulation of the density network's hidden layers; null if there is none
+    Modulation modulation;    // without numbers
+    int modulations() const { return modulated ? modulated->grid.features : 0; }
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics; of values, it is empty
     int degree;  // of the harmonics, degree^2 numbers
     int harmonics() const { return degree * degree; }
@@ -162,12 +165,13 @@ struct TensorStep {
 
 // Where gradients go.
 struct Descent {
-    // Of the tables and the layers, density network first; null where they stay. Taken if there are samples, and loss and
-    // gradients are finite.
+    // Of the tables and the layers, density network first, with its biases behind its weights; null where they stay. Taken if
+    // there are samples, and loss and gradients are finite.
     const TensorStep* steps;
     uint16_t* const* half;    // the tables' copies, which then move along
     float* const* to_table;   // (entries, features) of each, overwritten unless the tables move
     float* to_density[MAX_LAYERS];
+    float* to_bias[MAX_LAYERS];
     float* to_colour[MAX_LAYERS];
 };
 

@@ -25,15 +25,17 @@ public:
         }
         Element* at = static_cast<Element*>(elements_.reserve(elements * sizeof(Element)));
         float* bias_at = static_cast<float*>(biases_.reserve(biases * 4));
-        gradient_size = 0;
+        gradient_size = bias_size = 0;
         for (int l = 0; l < count; ++l) {
             forward_[l] = at, at += size_t(padded(in[l])) * padded(out[l]);
             backward_[l] = at, at += size_t(padded(in[l])) * padded(out[l]);
             bias[l] = nullptr;
             if (network.bias[l]) {
                 memcpy(bias_at, network.bias[l], out[l] * 4);
+                for (int j = out[l]; j < padded(out[l]); ++j) bias_at[j] = 0;
                 bias[l] = bias_at;
                 bias_at += padded(out[l]);
+                bias_offset[l] = bias_size, bias_size += padded(out[l]);
             }
             gradient_offset[l] = gradient_size;
             gradient_size += size_t(out[l]) * padded(in[l]);
@@ -49,7 +51,13 @@ public:
         else for (int task = 0; task < 2 * count; ++task) fill(task, 0);
     }
 
-    // One layer of rows x, of padded width, to whatever `end` does with the sums.
+    // One layer of rows x, of padded width, to whatever `end` does with the sums with their biases.
+    template <class End> void layer(int l, const Value* x, int rows, const End& end) const {
+        if (bias[l]) layer(l, x, rows, FromBias{bias[l]}, end);
+        else layer(l, x, rows, FromZero{}, end);
+    }
+
+    // One layer, whose sums begin with `start`.
     template <class Start, class End>
     void layer(int l, const Value* x, int rows, const Start& start, const End& end) const {
         Operand<P> a{reinterpret_cast<const Element*>(x), padded(in[l]) / P::group, 1};
@@ -74,6 +82,14 @@ public:
                    AddToFloats{gradient, padded(in[l])});
     }
 
+    // Adds the rows' part of the gradient to a layer's bias, of padded width.
+    void layer_to_bias(int l, const Value* to_out, int rows, float* gradient) const {
+        const int width = padded(out[l]);
+        for (int r = 0; r < rows; ++r)
+            for (int k = 0; k < width; k += W)
+                store(gradient + k, load(gradient + k) + P::load_values(to_out + size_t(r) * width + k));
+    }
+
     // Elements that layer_to_weights needs room for.
     size_t pair_room(int rows) const {
         int widest = 0;
@@ -86,6 +102,7 @@ public:
     int in[MAX_LAYERS], out[MAX_LAYERS];
     const float* bias[MAX_LAYERS];
     size_t gradient_offset[MAX_LAYERS], gradient_size;
+    size_t bias_offset[MAX_LAYERS], bias_size;  // of gradients to biases; of a layer without one, nothing
 
 private:
     template <class Weight> static void pack(Element* to, int in, int out, const Weight& weight) {
@@ -132,8 +149,8 @@ public:
         int last = network_.count - 1;
         for (int l = 0; l <= last; ++l) {
             int width = padded(network_.out[l]);
-            if (l == last || network_.sine || modulation_.numbers) run(l, rows, ToFloats{sum[l], width});
-            else run(l, rows, ToRelu<Single>{input[l + 1], width});
+            if (l == last || network_.sine || modulation_.numbers) network_.layer(l, input[l], rows, ToFloats{sum[l], width});
+            else network_.layer(l, input[l], rows, ToRelu<Single>{input[l + 1], width});
             if (l < last && modulation_.numbers)
                 for (int r = 0; r < rows; ++r)
                     factor_[l][r] = modulate(modulation_, modulation_.numbers + of(first + r, l), network_.sine, network_.out[l],
@@ -158,11 +175,6 @@ public:
     float *input[MAX_LAYERS], *sum[MAX_LAYERS];
 
 private:
-    template <class End> void run(int l, int rows, const End& end) {
-        if (network_.bias[l]) network_.layer(l, input[l], rows, FromBias{network_.bias[l]}, end);
-        else network_.layer(l, input[l], rows, FromZero{}, end);
-    }
-
     // Where the modulation's numbers of a point and a layer are.
     size_t of(int64_t point, int l) const {
         return (size_t(point) * (network_.count - 1) + l) * 2 * modulation_.channels;
@@ -232,9 +244,7 @@ static void mlp_backward(const Network& network, const Modulation& modulation, c
                 int width = padded(packed.out[l]), below = padded(packed.in[l]);
                 packed.layer_to_weights(l, tile.input[l], to_out, rows, nullptr, part + packed.gradient_offset[l]);
                 bias_part -= width;
-                for (int r = 0; r < rows; ++r)
-                    for (int k = 0; k < width; k += W)
-                        store(bias_part + k, load(bias_part + k) + load(to_out + size_t(r) * width + k));
+                packed.layer_to_bias(l, to_out, rows, bias_part);
                 if (!l && !to_x) break;
                 if (l && !network.sine && !modulation.numbers) {
                     packed.layer_to_inputs(l, to_out, rows, ToMasked<Single>{to_in, tile.input[l], below});

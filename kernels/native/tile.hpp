@@ -1,7 +1,7 @@
 // Some rays and their samples, as rows of arrays: marched, looked up, evaluated and shaded.
 //
 // A tile is what one thread works on, and its rows go through the networks in blocks that stay in cache. What training adds
-// to it is in tile_training.hpp.
+// to it is in tile_training.hpp, and modulated layers are in tile_modulation.hpp.
 #pragma once
 #include <cmath>
 #include <new>
@@ -164,7 +164,7 @@ public:
     void compare(const Training& training, float scale, Losses& losses);
 
     // Adds the weights' gradients to a chunk's, and leaves gradients to codes in the arena. False if not finite.
-    bool backward(float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena,
+    bool backward(float* to_density, float* to_bias, float* to_colour, float* to_harmonic_weights, Arena& arena,
                   Trace**& trace);
 
 private:
@@ -192,6 +192,10 @@ private:
         latent_ = room<Value>(*b++, n * latent_width_);
         latent_floats_ = room<float>(*b++, size_t(BLOCK) * latent_width_);
         for (int l = 0; l + 1 < density.count; ++l) hidden_[l] = room<Value>(*b++, n * padded(density.out[l]));
+        if (!packed_->field.modulated) return;
+        modulation_ = room<float>(*b++, n * packed_->field.modulations());
+        norm_factor_ = room<float>(*b++, n * density.count);
+        for (int l = 0; l + 1 < density.count; ++l) normed_[l] = room<Value>(*b++, n * density.out[l]);
     }
 
     void add_row(int i, int r, const Walk& walk) {
@@ -212,6 +216,10 @@ private:
         const float* x[3] = {x_[0] + begin, x_[1] + begin, x_[2] + begin};
         look_up_codes<P>(packed_->field, first, last, x, end - begin, code_ + size_t(begin) * code_width_, code_width_,
                          scratch_->strip);
+        const Factor* modulated = packed_->field.modulated;
+        if (first || !modulated) return;
+        const int numbers = packed_->field.modulations();
+        polyfield::POLYFIELD_VARIANT::look_up<Single>(*modulated, 0, x, end - begin, modulation_ + size_t(begin) * numbers, numbers);
     }
 
     void evaluate_rows(int begin, int end) {
@@ -242,10 +250,11 @@ private:
             for (int l = 0; l < last; ++l) {
                 int width = padded(density_.out[l]);
                 Value* y = hidden_[l] + size_t(i) * width;
-                density_.layer(l, x, rows, FromZero{}, ToRelu<P>{y, width});
+                if (packed_->field.modulated) run_modulated_layer(l, x, i, rows);
+                else density_.layer(l, x, rows, ToRelu<P>{y, width});
                 x = y;
             }
-            density_.layer(last, x, rows, FromZero{}, ToFloats{latent_floats_, latent_width_});
+            density_.layer(last, x, rows, ToFloats{latent_floats_, latent_width_});
             for (int r = 0; r < rows; ++r) {
                 const float* latent = latent_floats_ + size_t(r) * latent_width_;
                 take_raw(i + r, latent[0]);
@@ -254,6 +263,10 @@ private:
             }
         }
     }
+
+    void run_modulated_layer(int l, const Value* x, int begin, int rows);
+    const float* modulation_of(size_t i, int l) const;
+    void move_modulation(int from, int to);
 
     // Weights of all rows, and the light that is left behind each.
     void weigh() {
@@ -287,6 +300,7 @@ private:
         copy(latent_, latent_width_, from, to);
         const PackedNetwork<P>& density = packed_->density;
         for (int l = 0; l + 1 < density.count; ++l) copy(hidden_[l], padded(density.out[l]), from, to);
+        if (packed_->field.modulated) move_modulation(from, to);
     }
 
     static void copy(Value* rows, int width, int from, int to) {  // widths are multiples of 16
@@ -355,7 +369,9 @@ private:
     }
 
     // Returns 0, or NaN if a gradient is not finite.
-    float block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace);
+    float block_backward(int begin, int rows, float* to_density, float* to_bias, float* to_colour, float* ray_sums, Trace& trace);
+
+    void unmodulate(int l, int begin, int rows, float* to_hidden, float* to_modulation, Value* to_out);
 
     float plain_backward(int begin, int rows, Buffer& room_of, Trace& trace);
     float keep(const float* to_codes, int begin, int rows, Trace& trace);
@@ -373,8 +389,9 @@ private:
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
     float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *to_latent_, *harmonics_, *colour_start_rows_;
+    float *modulation_, *norm_factor_;
     int32_t *ray_, *next_row_;
-    Value *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
+    Value *normed_[MAX_LAYERS], *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
 };
 
 }  // namespace POLYFIELD_VARIANT

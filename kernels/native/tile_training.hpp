@@ -1,6 +1,6 @@
 // A tile in training: it compares its rays with what is wanted, and takes gradients back through its networks.
 #pragma once
-#include "tile.hpp"
+#include "tile_modulation.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
@@ -43,7 +43,8 @@ inline void Tile<P>::compare(const Training& training, float scale, Losses& loss
 }
 
 template <class P>
-inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_harmonic_weights, Arena& arena, Trace**& trace) {
+inline bool Tile<P>::backward(float* to_density, float* to_bias, float* to_colour, float* to_harmonic_weights, Arena& arena,
+                              Trace**& trace) {
     if (!rows_) return true;
     const FusedField& field_ = packed_->field;
     const PackedNetwork<P>& colour_ = packed_->colour;
@@ -60,7 +61,7 @@ inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_har
     memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
     float worst = 0;
     for (int i = 0; i < rows_; i += BLOCK)
-        worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_colour, ray_sums, *here);
+        worst += block_backward(i, int(least(BLOCK, rows_ - i)), to_density, to_bias, to_colour, ray_sums, *here);
     *trace = here;
     trace = &here->next;
     if (!to_rgb_ || !colour_.count) return worst == 0;
@@ -72,7 +73,8 @@ inline bool Tile<P>::backward(float* to_density, float* to_colour, float* to_har
 }
 
 template <class P>
-inline float Tile<P>::block_backward(int begin, int rows, float* to_density, float* to_colour, float* ray_sums, Trace& trace) {
+inline float Tile<P>::block_backward(int begin, int rows, float* to_density, float* to_bias, float* to_colour, float* ray_sums,
+                                     Trace& trace) {
     const PackedNetwork<P>&density_ = packed_->density, &colour_ = packed_->colour;
     Buffer* room_of = scratch_->work + 6;
     if (packed_->field.plain()) return plain_backward(begin, rows, room_of[3], trace);
@@ -104,17 +106,28 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
                 store(row + k, load(row + k) + load(to_latent_ + size_t(begin + r) * latent_width_ + k));
         for (int k = 0; k < latent_width_; k += W) P::store_values(to_out + size_t(r) * latent_width_ + k, load(row + k));
     }
+    const int numbers = packed_->field.modulations();
+    float* to_hidden = numbers ? room<float>(scratch_->work[10 + MAX_LAYERS], size_t(BLOCK) * (widest + numbers)) : nullptr;
+    float* to_modulation = to_hidden + (numbers ? size_t(BLOCK) * widest : 0);
     for (int l = density_.count - 1; l >= 0; --l) {
         const Value* x = l ? hidden_[l - 1] + size_t(begin) * padded(density_.in[l])
                            : code_ + size_t(begin) * code_width_;
         density_.layer_to_weights(l, x, to_out, rows, pairs, to_density + density_.gradient_offset[l]);
-        if (l) density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
-        else if (!packed_->field.kept) return 0;  // no table wants them, and what is not finite is in the weights' gradients
-        else density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
+        if (density_.bias[l]) density_.layer_to_bias(l, to_out, rows, to_bias + density_.bias_offset[l]);
+        if (l && numbers) {
+            density_.layer_to_inputs(l, to_out, rows, ToFloats{to_hidden, density_.in[l]});
+            unmodulate(l - 1, begin, rows, to_hidden, to_modulation, to_in);
+        } else if (l) {
+            density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
+        } else if (packed_->field.groups) {
+            density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
+        }
         Value* swap = to_out;
         to_out = to_in, to_in = swap;
     }
-    return keep(floats, begin, rows, trace);
+    if (numbers) keep_rows(to_modulation, numbers, numbers, packed_->field.modulated->kept, begin, rows, trace);
+    // Where no table wants gradients to codes, what is not finite is in the weights' gradients.
+    return packed_->field.groups ? keep(floats, begin, rows, trace) : 0;
 }
 
 // Without networks, gradients to densities and through the harmonics are those to codes.

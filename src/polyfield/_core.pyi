@@ -167,7 +167,9 @@ class Field:
         self,
         groups: Sequence[Sequence[tuple[Grid, Tensor, Tensor, Sequence[int]]]],
         *,
+        modulation: tuple[Grid, Tensor, Tensor, Sequence[int]] | None,
         density: Sequence[Tensor],
+        biases: Sequence[Tensor],
         colour: Sequence[Tensor],
         **settings: Any,
     ) -> None: ...

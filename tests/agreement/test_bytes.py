@@ -138,10 +138,13 @@ Groups = list[
 ]  # of every table of every group its levels and its axes
 
 
-def fused(groups: Groups, features: int, summed: bool, contraction: bool):
+def fused(
+    groups: Groups, features: int, summed: bool, contraction: bool, modulated: cases.Levels | None = None
+):
     """A fused kernel over a random field with empty and dense parts, a batch of rays, and an occupancy grid."""
     rng = cases.generator(12)
-    sizes = [(sum(group[0][0].count for group in groups) * features, 40, 16), (32, 40, 3)]
+    hidden = 48 if modulated else 40
+    sizes = [(sum(group[0][0].count for group in groups) * features, hidden, 16), (32, 40, 3)]
     density, colour = (
         [torch.randn(b, a, generator=rng) / a**0.5 for a, b in itertools.pairwise(each)] for each in sizes
     )
@@ -149,6 +152,10 @@ def fused(groups: Groups, features: int, summed: bool, contraction: bool):
         [(torch.randn(levels.entries, features, generator=rng) * 2, levels, axes) for levels, axes in group]
         for group in groups
     ]
+    biases, modulation = [], None
+    if modulated:
+        biases = [torch.randn(len(weight), generator=rng) for weight in density]
+        modulation = torch.randn(modulated.entries, 2, generator=rng), modulated, (2, 0)
     kernel = fused_field(
         filled,
         density,
@@ -163,6 +170,9 @@ def fused(groups: Groups, features: int, summed: bool, contraction: bool):
         per_length=4.0,
         least_transmittance=1e-3,
         least_share=0.1,
+        biases=biases,
+        modulation=modulation,
+        normed=modulated is not None,
     )
     count = 900
     origins = torch.randn(count, 3, generator=rng) * 1.5
@@ -181,8 +191,9 @@ def fused(groups: Groups, features: int, summed: bool, contraction: bool):
         "target": torch.rand(count, 4, generator=rng),
         "background": torch.rand(count, 3, generator=rng),
     }
+    tables = [table for group in filled for table, _, _ in group] + ([modulation[0]] if modulation else [])
     return (
-        [*(table for group in filled for table, _, _ in group), *density, *colour],
+        [*tables, *density, *biases, *colour],
         kernel,
         (rays, occupied),
         compared,
@@ -213,6 +224,7 @@ FUSED = {  # groups, features, whether summed, whether contracted
         False,
     ),
     "lines": ([[(LINE, (axis,)) for axis in (2, 0, 1)]], 96, False, False),
+    "modulated": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, True, SQUARE),
 }
 fused_fields = pytest.mark.parametrize("name", FUSED)
 
@@ -262,7 +274,8 @@ def test_a_fused_step_moves_its_tensors_as_their_gradients_and_the_optimisers_wo
         for x in tensors
     ]
     for place in range(len(kernel.halves), len(tensors) - 1, 2):  # every other layer
-        steps[place] = {"mean": steps[place]["mean"], "learning_rate": 0.01, "momentum": 0.9}
+        if tensors[place].dim() == 2:
+            steps[place] = {"mean": steps[place]["mean"], "learning_rate": 0.01, "momentum": 0.9}
     parts = [(place, part) for place, step in enumerate(steps) for part in ("mean", "square") if part in step]
     moved = [*tensors, *(steps[place][part] for place, part in parts), *kernel.halves]
     for _ in range(2):  # the second finds what the first left

@@ -41,6 +41,12 @@ TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
     "vm": ("vm", BOX, {"resolution": 24, "rank": 12, "layers": 0}),
     "cp": ("cp", BOX, {"resolution": 24, "rank": 96, "width": 32}),
     "mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
+    "cam": ("cam", BOX, {"frequencies": 3, "width": 64, "nodes": 9}),
+    "cam of vectors, not normed": (
+        "cam",
+        ALL_OF_SPACE,
+        {"frequencies": 3, "width": 32, "layers": 2, "nodes": 6, "channels": "vector", "norm": "none"},
+    ),
     "voxels": ("voxels", BOX, {"rows": 4000, "nodes": 32}),
     "voxels of all of space": ("voxels", ALL_OF_SPACE, {"rows": 3000, "nodes": 32, "degree": 2}),
 }
@@ -77,7 +83,7 @@ def made(name: str) -> StoredField:
                 if key.startswith(start):
                     stream = fixed + key.removeprefix(start)
             numbers = uniform(parameter.shape, seed=1, stream=stream) * 2 - 1
-            parameter.copy_(numbers * (2.0 if table else 2.2 / parameter.shape[1] ** 0.5))
+            parameter.copy_(numbers * (2.0 if table else 2.2 / parameter.shape[-1] ** 0.5))
         if architecture == "voxels":
             field.encoding.tables[0] *= 2
         else:
@@ -208,6 +214,10 @@ def test_groups_that_a_form_does_not_take(name, monkeypatch):
         ("vm", {"rank": 86, "resolution": 8}),
         ("mlp", {"activation": "sine"}),
         ("mlp", {"width": 512, "layers": 6}),
+        ("cam", {"activation": "sine"}),
+        ("cam", {"norm": "ray"}),
+        ("cam", {"index": "direction"}),
+        ("cam", {"width": 40}),
     ],
 )
 def test_fields_that_native_kernels_do_not_take(architecture, options, native_form):

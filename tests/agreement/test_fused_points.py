@@ -37,6 +37,15 @@ FIELDS = {
         {"frequencies": 4, "width": 32},
         (Term("raw", "squares"),),
     ),
+    "modulated picture": (
+        "image",
+        "cam",
+        SQUARE,
+        3,
+        {"frequencies": 3, "width": 32, "nodes": 7},
+        (Term("raw", "squares"),),
+    ),
+    "modulated radiance": ("radiance", "cam", BOX, 3, {"frequencies": 3, "width": 48, "nodes": 6}, COLOURED),
     "distance in a hash grid": ("sdf", "hashgrid", BOX, 1, SMALL, (Term("raw", "relative"),)),
     "distance": ("sdf", "triplane", BOX, 1, {"resolution": 20, "features": 8}, (Term("raw", "relative"),)),
     "occupancy": (
@@ -78,7 +87,7 @@ def made(name: str) -> tuple[StoredField, tuple[Term, ...]]:
     with torch.no_grad():
         for key, parameter in field.named_parameters():
             numbers = uniform(parameter.shape, seed=1, stream=key) * 2 - 1
-            parameter.copy_(numbers * (1.0 if "tables" in key else 2.2 / parameter.shape[1] ** 0.5))
+            parameter.copy_(numbers * (1.0 if "tables" in key else 2.2 / parameter.shape[-1] ** 0.5))
     return field, loss
 
 

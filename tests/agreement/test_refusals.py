@@ -66,7 +66,11 @@ TABLE = (zeros(8, 4), CUBE, (0, 1, 2))
 
 
 def radiance(
-    groups=((TABLE,),), density=((32, 4), (16, 32)), colour=((32, 32), (3, 32)), centre=(0.0, 0.0, 0.0)
+    groups=((TABLE,),),
+    density=((32, 4), (16, 32)),
+    colour=((32, 32), (3, 32)),
+    centre=(0.0, 0.0, 0.0),
+    **modulated,
 ):
     return fused_field(
         groups,
@@ -82,6 +86,7 @@ def radiance(
         per_length=1.0,
         least_transmittance=0.0,
         least_share=0.0,
+        **modulated,
     )
 
 
@@ -198,6 +203,14 @@ REFUSED = {
     ),
     "fused_field: the latent vector has 16 numbers, and the colour network has 4 outputs; expected at least 1 number "
     "and exactly 3 outputs": lambda: radiance(colour=((32, 32), (4, 32))),
+    "fused_field: 1 biases for 2 weights; expected one bias for each weight": lambda: radiance(
+        biases=[zeros(32)]
+    ),
+    "fused_field: biases[1] has shape (15,); expected (16,)": lambda: radiance(biases=[zeros(32), zeros(15)]),
+    "fused_field: normed is set without modulation; give a modulation": lambda: radiance(normed=True),
+    "fused_field: modulation gives 4 numbers; expected 2 for each hidden layer, or 2 for each of its channels": lambda: (
+        radiance(modulation=TABLE)
+    ),
 }
 
 
@@ -268,7 +281,7 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
         ),
         (
             {"momentum": 0.9},
-            "fused_field: steps[0] is a step of muon for a table; expected one of adam",
+            "fused_field: steps[0] is a step of muon for a table or a bias; expected one of adam",
         ),
         ({"step": 0}, "fused_field: steps[0]: step is 0; expected 1 or more"),
         (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),
