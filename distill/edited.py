@@ -113,7 +113,7 @@ class Whole(RadianceView):
             occupied = self.occupied(points.x)
             everywhere = bool(occupied.all())
             some = points if everywhere else points[occupied]
-            vector, colour = self._fused.evaluate(some if coloured else Points(some.x))
+            vector, colour = self._fused.evaluate(some if coloured else Points(some.x, times=some.times))
             if everywhere:
                 return vector[:, 0], colour
             return _spread(occupied, vector[:, 0], colour, self.lowest)

@@ -106,7 +106,7 @@ class Teacher:
 
     def _raw(self, points: Points) -> Tensor:
         if self._fused:
-            return self._fused.evaluate(Points(points.x))[0][:, 0]
+            return self._fused.evaluate(Points(points.x, times=points.times))[0][:, 0]
         return self.field.raw_in_chunks(points)
 
     def _values(self, points: Points) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups, Table
+from polyfield.kernels import checks, field_checks
 from polyfield.kernels.dispatch import implementation, offered
+from polyfield.kernels.field_checks import Groups, Table
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 from polyfield.kernels.spans import within
@@ -219,7 +219,8 @@ class FusedKernel(Protocol):
     """A field whose training step, values and pictures are one call each.
 
     rays hold origins and unit directions (R, 3) in the world, jitter (R,), the distance `near` from which
-    they are sampled, and `step` and `cone` as in `march`. occupied (K, G, G, G) bool is in the domain's local
+    they are sampled, and `step` and `cone` as in `march`. Of a timed field, they hold times (R,) in [0, 1], else None.
+    Points of a timed field have times (N,) too. occupied (K, G, G, G) bool is in the domain's local
     frame. Rays end where it ends.
     """
 
@@ -250,6 +251,7 @@ class FusedKernel(Protocol):
         self,
         points: Tensor,
         directions: Tensor | None,
+        times: Tensor | None = None,
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
@@ -263,7 +265,9 @@ class FusedKernel(Protocol):
         probabilities. Figures, gradients and steps are as in `train`. A step of None leaves its layer as it is.
         """
 
-    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def evaluate(
+        self, points: Tensor, directions: Tensor | None = None, times: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return latent vectors (N, L) at world points (N, D), and with directions (N, 3) colours (N, 3)."""
 
     # float16 copies (E, F) of the tables, read by the kernel. Code that changes a table must update its copy.
@@ -272,7 +276,7 @@ class FusedKernel(Protocol):
     def refresh(self) -> None:
         """Update `halves` from the tables."""
 
-    def density(self, points: Tensor) -> Tensor:
+    def density(self, points: Tensor, times: Tensor | None = None) -> Tensor:
         """Return densities (N,) at points (N, 3) of the domain's local frame."""
 
     def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
@@ -339,6 +343,7 @@ def fused_field(
     biases: Sequence[Tensor] = (),
     modulation: Table | None = None,
     normed: bool = False,
+    timed: bool = False,
 ) -> FusedKernel | None:
     """Return the field as one kernel, or None if the form in use has no kernel for it.
 
@@ -354,7 +359,8 @@ def fused_field(
     at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
 
     A world point x is at p = axes (x - centre) in the domain's local frame, with centre (D,) and axes (D, D).
-    Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Density is
+    Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Of a `timed` field, the time is one more
+    coordinate behind them. Density is
     exp(clamp(latent_0, low, high)) * per_length.
 
     The layers of the density network may have biases (out,). Its modulation is a table whose codes at the unit coordinates
@@ -363,8 +369,8 @@ def fused_field(
     Samples with a transmittance below least_transmittance are left out. Samples that weigh less than
     least_share of their ray's mean have no colour, but still absorb light.
     """
-    checks.fused_field(groups, frequencies, density, colour, degree, centre, axes)
-    checks.network_of_field(density, biases, modulation, normed, len(centre))
+    field_checks.fused_field(groups, frequencies, density, colour, degree, centre, axes, timed)
+    field_checks.network_of_field(density, biases, modulation, normed, len(centre) + timed)
     tables = [table for group in groups for table, _, _ in group] + ([modulation[0]] if modulation else [])
     make = offered("fused_field", *tables, *density, *biases, *colour)
     return make and make(
@@ -385,4 +391,5 @@ def fused_field(
         biases=biases,
         modulation=modulation,
         normed=normed,
+        timed=timed,
     )

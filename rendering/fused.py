@@ -26,10 +26,20 @@ class FusedField:
     """A field's fused kernel. It reads the field's own tensors, so it follows them while they are trained."""
 
     def __init__(
-        self, tensors: Sequence[Tensor], tables: int, colours: int, kernel: FusedKernel, moving: bool
+        self,
+        tensors: Sequence[Tensor],
+        tables: int,
+        colours: int,
+        kernel: FusedKernel,
+        *,
+        timed: bool,
+        one_more: bool,
     ) -> None:
-        """Take the kernel's tensors: tables first, the layers of the colour network last."""
-        self._kernel, self._moving = kernel, moving
+        """Take the kernel's tensors: tables first, the layers of the colour network last.
+
+        The times of a moving field are an argument of the kernel (`timed`), or one more axis of its points (`one_more`).
+        """
+        self._kernel, self._timed, self._one_more = kernel, timed, one_more
         self.tensors = tuple(tensors)
         self._colours = colours
         self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
@@ -38,7 +48,7 @@ class FusedField:
     def of(field: Field) -> FusedField | None:
         """Return the fused form of a field, or None if there is no kernel for its plan on its device.
 
-        To the kernel, the time of a moving field of values is one more axis of its box. Moving radiance has no kernel.
+        To the kernel, the time of a moving field of values is one more axis of its box.
         """
         plan = field.plan() if isinstance(field, StoredField) else None
         if plan is None or not may_fuse(plan.meaning):
@@ -54,8 +64,10 @@ class FusedField:
             case _:
                 return None
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
-        moving, domain, (low, high) = plan.meaning.moving, plan.meaning.domain, plan.meaning.transform.clamp
-        axes = torch.block_diag(domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * moving)
+        domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
+        timed = plan.meaning.moving and plan.meaning.kind.directional
+        one_more = plan.meaning.moving and not timed
+        axes = torch.block_diag(domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * one_more)
         trunk, table = plan.trunk, plan.trunk.modulation
         modulation = None if table is None else (table.table, table.levels, table.axes)
         kernel = fused_field(
@@ -65,10 +77,11 @@ class FusedField:
             biases=trunk.biases,
             modulation=modulation,
             normed=trunk.normed,
+            timed=timed,
             summed=plan.summed,
             frequencies=plan.frequencies,
             degree=degree,
-            centre=(*domain.centre, *[0.5] * moving),
+            centre=(*domain.centre, *[0.5] * one_more),
             axes=axes.tolist(),
             contraction=domain.kind == "contraction",
             low=low,
@@ -80,7 +93,9 @@ class FusedField:
         flat = [table for group in tables for table, _, _ in group]
         flat += [] if modulation is None else [modulation[0]]
         tensors = [*flat, *trunk.weights, *trunk.biases, *colour]
-        return FusedField(tensors, len(flat), len(colour), kernel, moving) if kernel else None
+        if kernel is None:
+            return None
+        return FusedField(tensors, len(flat), len(colour), kernel, timed=timed, one_more=one_more)
 
     def train(
         self,
@@ -97,7 +112,7 @@ class FusedField:
         The gradients are left on `tensors`; with `steps`, the tensors are moved instead.
         """
         figures, errors, gradients = self._kernel.train(
-            _walk(rays, jitter, sampler),
+            self._walk(rays, jitter, sampler),
             sampler.occupied,
             target=target,
             background=background,
@@ -129,6 +144,7 @@ class FusedField:
         figures, errors, gradients = self._kernel.train_points(
             self._placed(points),
             points.directions if coloured else None,
+            points.times if self._timed else None,
             targets={part: targets[part] for part in compared},
             terms=terms,
             steps=moves,
@@ -139,11 +155,12 @@ class FusedField:
 
     def evaluate(self, points: Points) -> tuple[Tensor, Tensor | None]:
         """Return latent vectors (N, F) and, where there are directions, colours (N, 3)."""
-        return self._kernel.evaluate(self._placed(points), points.directions)
+        times = points.times if self._timed else None
+        return self._kernel.evaluate(self._placed(points), points.directions, times)
 
     def _placed(self, points: Points) -> Tensor:
-        """Return points (N, D), of a moving field with time behind the axes of space."""
-        if not self._moving:
+        """Return points (N, D), of a moving field of values with time behind the axes of space."""
+        if not self._one_more:
             return points.x
         assert points.times is not None
         return torch.cat((points.x, points.times[:, None]), 1)
@@ -161,7 +178,9 @@ class FusedField:
         Return figures and errors.
         """
         assert isinstance(self._kernel, QueuedKernel)
-        figures, errors, _ = self._kernel.queue(_walk(rays, jitter, sampler), sampler.occupied, **options)
+        figures, errors, _ = self._kernel.queue(
+            self._walk(rays, jitter, sampler), sampler.occupied, **options
+        )
         return figures, errors
 
     def queue_picture(
@@ -169,11 +188,11 @@ class FusedField:
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         """Queue part of a picture without waiting, and return what `QueuedKernel.queue_picture` returns."""
         assert isinstance(self._kernel, QueuedKernel)
-        return self._kernel.queue_picture(_walk(rays, jitter, sampler), sampler.occupied, **options)
+        return self._kernel.queue_picture(self._walk(rays, jitter, sampler), sampler.occupied, **options)
 
-    def density(self, local: Tensor) -> Tensor:
-        """Return densities (N,) at local points (N, 3)."""
-        return self._kernel.density(local)
+    def density(self, local: Tensor, times: Tensor | None = None) -> Tensor:
+        """Return densities (N,) at local points (N, 3), of a moving field at times (N,)."""
+        return self._kernel.density(local, times)
 
     def refresh(self) -> None:
         """Update the copies in half precision after other code changed the tensors."""
@@ -183,21 +202,21 @@ class FusedField:
         self, rays: Rays, jitter: Tensor, sampler: MarchingSampler
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
         """Return what `FusedKernel.render` returns for these rays."""
-        return self._kernel.render(_walk(rays, jitter, sampler), sampler.occupied)
+        return self._kernel.render(self._walk(rays, jitter, sampler), sampler.occupied)
+
+    def _walk(self, rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:
+        """Return rays in the form that the kernel takes."""
+        return {
+            "origins": rays.origins,
+            "directions": rays.directions,
+            "jitter": jitter,
+            "times": rays.times if self._timed else None,
+            "near": sampler.lattice.near,
+            "step": sampler.lattice.step,
+            "cone": sampler.lattice.cone,
+        }
 
 
 def may_fuse(meaning: Meaning) -> bool:
-    """Return whether fields of a meaning may have a kernel: all but moving radiance and moving fields of all space."""
-    return not meaning.moving or (not meaning.kind.directional and meaning.domain.kind == "box")
-
-
-def _walk(rays: Rays, jitter: Tensor, sampler: MarchingSampler) -> dict[str, Any]:
-    """Return rays in the form that the kernel takes."""
-    return {
-        "origins": rays.origins,
-        "directions": rays.directions,
-        "jitter": jitter,
-        "near": sampler.lattice.near,
-        "step": sampler.lattice.step,
-        "cone": sampler.lattice.cone,
-    }
+    """Return whether fields of a meaning may have a kernel: all but moving values in all of space."""
+    return not meaning.moving or meaning.kind.directional or meaning.domain.kind == "box"

@@ -16,7 +16,6 @@ from polyfield.fitting.runs.run import Run
 from polyfield.fitting.schedule import Length
 from polyfield.fitting.tasks.scene_task import SceneTask
 from polyfield.progress import silent
-from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.sampling import Lattice
 
 SMALL = {"levels": 3, "log2_size": 12, "coarsest": 8, "finest": 32, "width": 16}
@@ -74,12 +73,12 @@ def test_occupancy_keeps_most_of_the_path_of_what_is_small_and_fast():
     assert occupied[n // 2, n // 2][x.abs() < 0.68].float().mean() > 0.9
 
 
-def test_a_scene_with_times_gets_a_moving_field_by_the_general_path(moving):
+def test_a_scene_with_times_gets_a_moving_field(moving):
     task = SceneTask(open_scene(moving))
     assert task.meaning.moving
     fit = task.begin(config(), silent)
     assert fit.field.encoding.factors()[0][0].axes == (0, 1, 2, 3)
-    assert fit.objective.fused is None and FusedField.of(fit.field) is None
+    assert fit.objective.fused is not None
 
 
 def test_test_views_beyond_the_training_times_are_counted_apart(moving):

@@ -86,7 +86,7 @@ class KeptGrid:
         steps = tuple(max(lattice.step, lattice.cone * r) for r in reach)
 
         def density(local: Tensor) -> Tensor:
-            return fused.density(local) if fused else self._density(local)
+            return self._density(local, fused)
 
         options: dict[str, Any] = {"seed": self._seed, "cells": _LOOKED_AT, "visible": self._visible}
         if queue is not None:
@@ -95,12 +95,17 @@ class KeptGrid:
         self.grid.update(density, torch.tensor(steps, device=self._field.device), **options)
         self.seconds += time.perf_counter() - start
 
-    def _density(self, local: Tensor) -> Tensor:
+    def _density(self, local: Tensor, fused: FusedField | None) -> Tensor:
         """Return the density (N,) at local points (N, 3), of a moving field the largest at random times."""
         field = self._field
-        world = field.meaning.domain.to_world(local)
+
+        def density(times: Tensor | None = None) -> Tensor:
+            if fused:
+                return fused.density(local, times)
+            return field.density(field.raw(Points(field.meaning.domain.to_world(local), times=times)))
+
         if not field.meaning.moving:
-            return field.density(field.raw(Points(world)))
+            return density()
         times = uniform(
             (_TIMES, len(local)),
             seed=self._seed,
@@ -110,8 +115,7 @@ class KeptGrid:
         )
         # One random time from each of _TIMES equal parts, so that no part is missed.
         parts = (times + torch.arange(_TIMES, device=local.device)[:, None]) / _TIMES
-        found = [field.density(field.raw(Points(world, times=part))) for part in parts]
-        return torch.stack(found).amax(0)
+        return torch.stack([density(part) for part in parts]).amax(0)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.grid.tensors()

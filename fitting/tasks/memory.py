@@ -49,10 +49,10 @@ def is_fused(spec: FieldSpec, form: str) -> bool:
     """Return whether steps along rays are one kernel, or a queue of them, in a form of the kernels."""
     with torch.device("meta"):
         plan = build(spec).plan()
-    if plan is None or plan.meaning.moving:
+    if plan is None:
         return False
     one_table = len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
-    return form == "native" or (form == "cuda" and one_table)
+    return form == "native" or (form == "cuda" and one_table and not plan.meaning.moving)
 
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:

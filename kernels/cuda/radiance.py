@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups, Table
+from polyfield.kernels import field_checks
 from polyfield.kernels.cuda.adam import corrections, move
 from polyfield.kernels.cuda.compared import compared
 from polyfield.kernels.cuda.field_passes import RAYS, FieldPasses
@@ -25,6 +24,7 @@ from polyfield.kernels.cuda.launch import launch
 from polyfield.kernels.cuda.layers import MOST_WEIGHTS, size_of
 from polyfield.kernels.cuda.muon import move as move_matrix
 from polyfield.kernels.cuda.visible import compare_kernel, picture_kernel
+from polyfield.kernels.field_checks import Groups, Table
 
 _FEATURES = (2, 4, 8)
 _MOST_WIDTH = 64
@@ -46,8 +46,8 @@ class FusedKernel:
         if self._half is not self._table:
             self._half.copy_(self._table)
 
-    def density(self, points: Tensor) -> Tensor:
-        checks.points_of_radiance(points)
+    def density(self, points: Tensor, times: Tensor | None = None) -> Tensor:
+        field_checks.points_of_radiance(points, times, False)
         total = torch.full((1,), len(points), device=points.device)
         out = points.new_empty(len(points))
         codes = out.new_empty(0, dtype=self._passes.kind)
@@ -77,6 +77,7 @@ class FusedKernel:
         self,
         points: Tensor,
         directions: Tensor | None,
+        times: Tensor | None = None,
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
@@ -84,11 +85,11 @@ class FusedKernel:
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         passes, count = self._passes, len(points)
         widths = {"raw": 1 if passes.coloured else passes.latent, "features": passes.latent, "colour": 3}
-        checks.points_and_targets(
-            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
+        field_checks.points_and_targets(
+            points, directions, times, False, {name: (t, widths[name]) for name, t in targets.items()}
         )
         if steps:
-            checks.field_steps([self._table, *passes.weights], 1, steps)
+            field_checks.field_steps([self._table, *passes.weights], 1, steps)
         layers = torch.cat([weight.flatten() for weight in passes.weights])
         total = torch.full((1,), count, device=points.device)
         unit, codes, vector, inputs, colour = passes.points(points, directions, layers, total)
@@ -111,8 +112,10 @@ class FusedKernel:
         self._move([to_table, *split], steps, scale, moves.float())
         return figures, errors, []
 
-    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        checks.points_and_targets(points, directions, {})
+    def evaluate(
+        self, points: Tensor, directions: Tensor | None = None, times: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        field_checks.points_and_targets(points, directions, times, False, {})
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         total = torch.full((1,), len(points), device=points.device)
         _, _, vector, _, colour = self._passes.points(points, directions, weights, total)
@@ -137,9 +140,9 @@ class FusedKernel:
         steps: Sequence[Mapping[str, Any]] = (),
         deterministic: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-        checks.radiance_rays(rays, occupied, target=(target, 4), background=(background, 3))
+        field_checks.radiance_rays(rays, occupied, target=(target, 4), background=(background, 3))
         if steps:
-            checks.field_steps([self._table, *self._passes.weights], 1, steps)
+            field_checks.field_steps([self._table, *self._passes.weights], 1, steps)
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
         kept = self._passes.keep(marched, weights, capacity and capacity[1])
@@ -205,7 +208,7 @@ class FusedKernel:
     def queue_picture(
         self, rays: dict[str, Any], occupied: Tensor, *, live: Tensor, capacity: tuple[int, int] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        checks.radiance_rays(rays, occupied)
+        field_checks.radiance_rays(rays, occupied)
         count, device = len(rays["origins"]), rays["origins"].device
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         marched = self._passes.march(rays, occupied, weights, live, capacity and capacity[0])
@@ -287,16 +290,13 @@ def fused_field(
     biases: Sequence[Tensor],
     modulation: Table | None,
     normed: bool,
+    timed: bool,
     **settings: Any,
 ) -> FusedKernel | None:
-    """Return the fused form of one table over all three axes and plain networks, or None for any other field."""
-    if (
-        [len(group) for group in groups] != [1]
-        or frequencies is not None
-        or not density
-        or biases
-        or modulation
-    ):
+    """Return the fused form of one table over all three axes and plain networks, at rest, or None for any other field."""
+    if [len(group) for group in groups] != [1] or frequencies is not None or not density:
+        return None
+    if biases or modulation or timed:
         return None
     table, levels, axes = groups[0][0]
     if levels.index is not None:

@@ -15,7 +15,7 @@ constexpr int STRIP = 64;  // rows of all factors of a group that are in cache t
 struct Trace {
     Trace* next;
     int rows;
-    float *x[3];     // (rows filled up to W,) unit coordinates
+    float *x[MAX_AXES];  // (rows filled up to W,) unit coordinates
     float* to_code;  // (parts, rows, F): of every factor and level, F features after the other
 
     // Where the gradients of the F features from a factor's column on begin.
@@ -33,7 +33,8 @@ template <class Body> static inline void for_factor(const Grid& grid, const Body
     switch (grid.axes) {
         case 1: return with_features(Constant<1>{});
         case 2: return with_features(Constant<2>{});
-        default: return with_features(Constant<3>{});
+        case 3: return with_features(Constant<3>{});
+        default: return with_features(Constant<4>{});
     }
 }
 
@@ -100,18 +101,24 @@ template <class P> static inline void store_numbers(typename P::Value* to, const
     for (; k < count; ++k) to[k] = P::value(from[k]);
 }
 
+// Pointers to coordinates from row `first` on. Unused ones point to nothing.
+struct Coordinates {
+    Coordinates(const float* const* x, int64_t first) {
+        for (int d = 0; d < MAX_AXES; ++d) at[d] = x[d] ? x[d] + first : nullptr;
+    }
+    operator const float* const*() const { return at; }
+    const float* at[MAX_AXES];
+};
+
 // Calls body with the first row and the number of rows of every strip, and with pointers to its coordinates.
 template <class Body> static inline void for_strips(const float* const* x, int count, const Body& body) {
-    for (int i = 0; i < count; i += STRIP) {
-        const float* here[3] = {x[0] + i, x[1] + i, x[2] + i};
-        body(i, int(least(STRIP, count - i)), here);
-    }
+    for (int i = 0; i < count; i += STRIP) body(i, int(least(STRIP, count - i)), Coordinates(x, i));
 }
 
 // The point itself, p = 2 x - 1, its sines and its cosines, sin(2^k pi p) and cos(2^k pi p), octave by octave.
 template <class P>
 static void frequency_code(const FusedField& field, const float* const* x, int count, typename P::Value* codes, int width) {
-    const int axes = field.dimensions, half = axes * field.frequencies, end = field.frequency_column + axes + 2 * half;
+    const int axes = field.coordinates(), half = axes * field.frequencies, end = field.frequency_column + axes + 2 * half;
     for (int i = 0; i < count; i += W) {
         auto put = [&](int column, vf v) {
             for (int p = 0; p < least(W, count - i); ++p) codes[size_t(i + p) * width + column] = P::value(v[p]);
@@ -196,7 +203,7 @@ static inline void keep_rows(const float* from, int stride, int features, int co
 // rows that are evaluated come so far.
 static void keep_gradients(const FusedField& field, const float* to_codes, int width, int begin, int rows, Buffer& strip,
                            Trace& trace) {
-    const float* x[3] = {trace.x[0] + begin, trace.x[1] + begin, trace.x[2] + begin};
+    const Coordinates x(trace.x, begin);
     for (int g = 0; g < field.groups; ++g) {
         const Group& group = field.group[g];
         const Factor* factor = field.factor + group.first;

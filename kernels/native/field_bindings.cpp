@@ -14,9 +14,11 @@
 namespace polyfield {
 namespace {
 
-WorldRays world_rays_of(const Floats& origins, const Floats& directions, const Floats& jitter, float near, float step,
-                        float cone) {
-    return {int64_t(origins.shape(0)), origins.data(), directions.data(), jitter.data(), near, step, cone};
+const float* data_of(const std::optional<Floats>& given) { return given ? given->data() : nullptr; }
+
+WorldRays world_rays_of(const Floats& origins, const Floats& directions, const Floats& jitter,
+                        const std::optional<Floats>& times, float near, float step, float cone) {
+    return {int64_t(origins.shape(0)), origins.data(), directions.data(), jitter.data(), data_of(times), near, step, cone};
 }
 
 // Of every factor of a group its grid, its table, the table in half precision, which whoever changes the table keeps true,
@@ -38,8 +40,8 @@ struct FieldOf {
 
     FieldOf(const std::vector<GroupOf>& given, const std::optional<TableOf>& modulated, bool normed, bool summed,
             int frequencies, Layers density, Layers biases, Layers colour, int degree,
-               const std::vector<float>& centre, const std::vector<float>& axes, bool contraction, float low, float high,
-               float per_length, float least_transmittance, float least_share)
+               const std::vector<float>& centre, const std::vector<float>& axes, bool timed, bool contraction,
+               float low, float high, float per_length, float least_transmittance, float least_share)
         : given(given), modulated(modulated), density(density), biases(biases), colour(colour) {
         int column = 0;
         for (const GroupOf& group : given) {
@@ -53,7 +55,7 @@ struct FieldOf {
             column += width;
         }
         field.frequencies = frequencies, field.frequency_column = column;
-        field.codes = column + (frequencies < 0 ? 0 : int(centre.size()) * (1 + 2 * frequencies));
+        field.codes = column + (frequencies < 0 ? 0 : (int(centre.size()) + timed) * (1 + 2 * frequencies));
         field.late = density.empty() && degree ? int(given.size()) - 1 : 0;
         field.groups = int(groups.size()), field.group = groups.data(), field.summed = summed;
         if (modulated) field.kept += add_factor(*modulated);
@@ -61,7 +63,7 @@ struct FieldOf {
         field.density = network_of(density, biases, false), field.colour = network_of(colour, {}, false);
         field.modulated = modulated ? &factors.back() : nullptr;
         field.modulation = {nullptr, modulated ? field.modulations() / (2 * (field.density.layers - 1)) : 1, normed};
-        field.dimensions = int(centre.size());
+        field.dimensions = int(centre.size()), field.timed = timed;
         field.degree = degree, field.contraction = contraction;
         for (int i = 0; i < field.dimensions; ++i) {
             field.centre[i] = centre[i];
@@ -137,8 +139,8 @@ struct Moves {
     }
 };
 
-QueryPoints points_of(const Floats& points, const std::optional<Floats>& directions) {
-    return {int64_t(points.shape(0)), points.data(), directions ? directions->data() : nullptr};
+QueryPoints points_of(const Floats& points, const std::optional<Floats>& directions, const std::optional<Floats>& times) {
+    return {int64_t(points.shape(0)), points.data(), data_of(directions), data_of(times)};
 }
 
 nb::dict figures(const Losses& losses) {
@@ -153,13 +155,13 @@ nb::dict figures(const Losses& losses) {
 void bind_field(nb::module_& m) {
     nb::class_<FieldOf>(m, "Field")
         .def(nb::init<const std::vector<GroupOf>&, const std::optional<TableOf>&, bool, bool, int, Layers, Layers, Layers, int,
-                      const std::vector<float>&, const std::vector<float>&, bool, float, float, float, float, float>(),
+                      const std::vector<float>&, const std::vector<float>&, bool, bool, float, float, float, float, float>(),
              "groups"_a.noconvert(), "modulation"_a.noconvert().none(), "normed"_a, "summed"_a, "frequencies"_a,
              "density"_a.noconvert(), "biases"_a.noconvert(), "colour"_a.noconvert(),
-             "degree"_a, "centre"_a, "axes"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
+             "degree"_a, "centre"_a, "axes"_a, "timed"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
-        .def("train", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
-                         float cone, const OccupancyOf& grid, Floats target,
+        .def("train", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, std::optional<Floats> times,
+                         float near, float step, float cone, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, const Layers& to_tables,
                          const Moves::Given& steps, const Layers& to_density, const Layers& to_biases,
                          const Layers& to_colour) {
@@ -170,16 +172,16 @@ void bind_field(nb::module_& m) {
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
                 Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
-                losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
-                                        training);
+                losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, times, near, step, cone),
+                                        grid.grid, training);
             }
             return figures(losses);
-        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
-           "grid"_a, "target"_a.noconvert(),
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "times"_a.noconvert().none(), "near"_a,
+           "step"_a, "cone"_a, "grid"_a, "target"_a.noconvert(),
            "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_tables"_a.noconvert(),
            "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
            "to_colour"_a.noconvert())
-        .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions,
+        .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions, std::optional<Floats> times,
                                 const std::vector<std::optional<Floats>>& targets,
                                 const std::vector<std::tuple<int, int, float, float, float>>& terms, Floats errors,
                                 const Layers& to_tables, const Moves::Given& steps, const Layers& to_density,
@@ -195,36 +197,38 @@ void bind_field(nb::module_& m) {
                 training.terms = int(given.size()), training.term = given.data();
                 training.errors = errors.data();
                 Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
-                losses = kernels->train_points(self.now(), points_of(points, directions), training);
+                losses = kernels->train_points(self.now(), points_of(points, directions, times), training);
             }
             return figures(losses);
-        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
+        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "times"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
            "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
            "to_colour"_a.noconvert())
-        .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, Floats latent, Floats colour) {
+        .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, std::optional<Floats> times,
+                            Floats latent, Floats colour) {
             Call call;
-            kernels->evaluate(self.now(), points_of(points, directions), latent.data(), colour.data());
-        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "latent"_a.noconvert(), "colour"_a.noconvert())
+            kernels->evaluate(self.now(), points_of(points, directions, times), latent.data(), colour.data());
+        }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "times"_a.noconvert().none(), "latent"_a.noconvert(), "colour"_a.noconvert())
         .def("refresh", [](FieldOf& self) {
             Call call;
             self.refresh();
         }, "Takes note that tables have changed.")
-        .def("density", [](FieldOf& self, Floats points, Floats out) {
+        .def("density", [](FieldOf& self, Floats points, std::optional<Floats> times, Floats out) {
             Call call;
-            kernels->density(self.now(), points.data(), int64_t(out.size()), out.data());
-        }, "points"_a.noconvert(), "out"_a.noconvert())
-        .def("render", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, float near, float step,
-                          float cone, const OccupancyOf& grid, Floats colour, Floats opacity, Floats depth) {
+            kernels->density(self.now(), points.data(), data_of(times), int64_t(out.size()), out.data());
+        }, "points"_a.noconvert(), "times"_a.noconvert().none(), "out"_a.noconvert())
+        .def("render", [](FieldOf& self, Floats origins, Floats directions, Floats jitter, std::optional<Floats> times,
+                          float near, float step, float cone, const OccupancyOf& grid, Floats colour, Floats opacity,
+                          Floats depth) {
             Losses losses;
             {
                 Call call;
                 Picture picture{colour.data(), opacity.data(), depth.data()};
-                losses = kernels->render(self.now(), world_rays_of(origins, directions, jitter, near, step, cone), grid.grid,
-                                         picture);
+                losses = kernels->render(self.now(), world_rays_of(origins, directions, jitter, times, near, step, cone),
+                                         grid.grid, picture);
             }
             return figures(losses);
-        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "near"_a, "step"_a, "cone"_a,
-           "grid"_a, "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
+        }, "origins"_a.noconvert(), "directions"_a.noconvert(), "jitter"_a.noconvert(), "times"_a.noconvert().none(), "near"_a,
+           "step"_a, "cone"_a, "grid"_a, "colour"_a.noconvert(), "opacity"_a.noconvert(), "depth"_a.noconvert());
 }
 
 }  // namespace polyfield

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from polyfield import _core
-from polyfield.kernels import checks
-from polyfield.kernels.checks import Groups, Table
+from polyfield.kernels import field_checks
+from polyfield.kernels.field_checks import Groups, Table
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
@@ -63,7 +63,7 @@ class FusedKernel:
         self._settled = False
         self.refresh()
         self._latent = len(density[-1]) if density else _codes(groups)
-        self._radiance = settings["degree"] > 0
+        self._radiance, self._timed = settings["degree"] > 0, settings["timed"]
         self._to_tables: list[Tensor] = []
         self._to_networks = [[like(tensor) for tensor in part] for part in (density, biases, colour)]
         self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
@@ -78,9 +78,10 @@ class FusedKernel:
         huber: float,
         steps: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
-        checks.radiance_rays(
+        field_checks.radiance_rays(
             rays,
             occupied,
+            self._timed,
             target=(target, 4),
             background=(background, 3),
         )
@@ -100,19 +101,25 @@ class FusedKernel:
         self,
         points: Tensor,
         directions: Tensor | None,
+        times: Tensor | None = None,
         *,
         targets: Mapping[str, Tensor],
         terms: Sequence[tuple[str, str, float, Mapping[str, float]]],
         steps: Sequence[Mapping[str, Any] | None] = (),
     ) -> tuple[dict[str, Any], Tensor, list[Tensor]]:
         widths = {"raw": 1 if self._radiance else self._latent, "features": self._latent, "colour": 3}
-        checks.points_and_targets(
-            points, directions, {name: (t, widths[name]) for name, t in targets.items()}
+        field_checks.points_and_targets(
+            points,
+            directions,
+            times,
+            self._timed,
+            {name: (t, widths[name]) for name, t in targets.items()},
         )
         errors = torch.empty(len(points))
         figures = self._native.train_points(
             points=array(points),
-            directions=None if directions is None else array(directions),
+            directions=_given(directions),
+            times=_given(times),
             targets=[array(targets[part]) if part in targets else None for part in _PARTS],
             terms=[
                 (_PARTS.index(part), _MEASURES.index(measure), weight, *_limits(options))
@@ -123,13 +130,16 @@ class FusedKernel:
         )
         return figures, errors, [] if steps else self._gradients()
 
-    def evaluate(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        checks.points_and_targets(points, directions, {})
+    def evaluate(
+        self, points: Tensor, directions: Tensor | None = None, times: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        field_checks.points_and_targets(points, directions, times, self._timed, {})
         latent = torch.empty(len(points), self._latent)
         colour = torch.empty(0 if directions is None else len(points), 3)
         self._native.evaluate(
             points=array(points),
-            directions=None if directions is None else array(directions),
+            directions=_given(directions),
+            times=_given(times),
             latent=array(latent),
             colour=array(colour),
         )
@@ -138,7 +148,7 @@ class FusedKernel:
     def _descent(self, steps: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         """Return where a step's gradients go."""
         if steps:
-            checks.field_steps(self._tensors, len(self._tables), steps)
+            field_checks.field_steps(self._tensors, len(self._tables), steps)
             self._settle(steps)
         elif not self._to_tables:
             self._to_tables = [like(table) for table in self._tables]
@@ -167,14 +177,14 @@ class FusedKernel:
     def refresh(self) -> None:
         self._native.refresh()
 
-    def density(self, points: Tensor) -> Tensor:
-        checks.points_of_radiance(points)
+    def density(self, points: Tensor, times: Tensor | None = None) -> Tensor:
+        field_checks.points_of_radiance(points, times, self._timed)
         out = torch.empty(len(points))
-        self._native.density(array(points), array(out))
+        self._native.density(array(points), _given(times), array(out))
         return out
 
     def render(self, rays: dict[str, Any], occupied: Tensor) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
-        checks.radiance_rays(rays, occupied)
+        field_checks.radiance_rays(rays, occupied, self._timed)
         count = len(rays["origins"])
         colour, opacity, depth = torch.empty(count, 3), torch.empty(count), torch.empty(count)
         figures = self._native.render(
@@ -208,8 +218,13 @@ def _limits(options: Mapping[str, float]) -> tuple[float, float]:
     return 0.0, next(iter(options.values()), 0.0)
 
 
+def _given(tensor: Tensor | None) -> Any:
+    return None if tensor is None else array(tensor)
+
+
 def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
-    return {name: array(value) if isinstance(value, Tensor) else value for name, value in rays.items()}
+    given = {"times": None} | rays
+    return {name: array(value) if isinstance(value, Tensor) else value for name, value in given.items()}
 
 
 def _tables(groups: Groups, modulation: Table | None) -> list[Tensor]:

@@ -10,7 +10,7 @@ namespace polyfield {
 
 constexpr int MAX_AXES = 4;
 constexpr int MAX_LAYERS = 18;
-constexpr int MAX_FACTORS = 4;  // of a group
+constexpr int MAX_FACTORS = 6;  // of a group
 constexpr int LINE = 16;  // numbers of a cache line
 
 // One level of a multi-resolution grid; kernels/levels.py says what the numbers mean.
@@ -95,6 +95,7 @@ struct WorldRays {
     const float* origins;     // (count, 3)
     const float* directions;  // (count, 3)
     const float* jitter;
+    const float* times;  // (count,) in [0, 1], or null for a field at rest
     float near, step, cone;
 };
 
@@ -103,7 +104,7 @@ struct Factor {
     Grid grid;
     const float* table;
     const uint16_t* half_table;  // the table in half precision where the instruction set reads it, or null
-    int axis[3];
+    int axis[MAX_AXES];
     int kept;  // column of gradients to its code among those of all factors; where codes are summed, a group's are the same
 };
 
@@ -124,6 +125,8 @@ struct FusedField {
     bool summed;
     int kept;  // numbers of the gradients to all factors' codes
     int dimensions;   // of a point, 2 or 3
+    bool timed;       // the time in [0, 1] is one more coordinate, behind those of the unit cube
+    int coordinates() const { return dimensions + timed; }
     int frequencies;  // octaves of sines and cosines of the point, behind all groups' codes; below 0 for no such code
     int frequency_column;
     const Factor* modulated;  // its codes are the modulation of the density network's hidden layers; null if there is none
@@ -194,6 +197,7 @@ struct PointTerm {
 struct QueryPoints {
     int64_t count;
     const float *points, *directions;  // (count, dimensions) and (count, 3) in the world; directions may be null
+    const float* times;                // (count,) if the field is timed
 };
 
 struct PointTraining : Descent {
@@ -256,7 +260,7 @@ struct Kernels {
     Losses (*train_points)(const FusedField&, const QueryPoints&, const PointTraining&);
     // Latent vectors (count, outputs of the density network), and colours (count, 3) where there are directions.
     void (*evaluate)(const FusedField&, const QueryPoints&, float* latent, float* colour);
-    void (*density)(const FusedField&, const float* points, int64_t count, float* out);
+    void (*density)(const FusedField&, const float* points, const float* times, int64_t count, float* out);
     Losses (*render)(const FusedField&, const WorldRays&, const Occupancy&, const Picture&);
     // The machine's limits: each does about `count` on all threads and returns how many it did.
     int64_t (*multiply_adds)(int64_t count, bool brain);                    // 0 if it has no bfloat16

@@ -16,12 +16,13 @@ inline void Tile<P>::begin(const PackedField<P>& packed, const QueryPoints& give
     const FusedField& field = packed.field;
     first_ = first, count_ = end_ = count;
     if (given.directions) directions_ = given.directions + first * 3;
+    if (given.times) times_ = given.times + first;
     for (int r = 0; r < count; ++r) {
         const float* world = given.points + (first + r) * field.dimensions;
         float local[3] = {};
         for (int i = 0; i < field.dimensions; ++i)
             for (int j = 0; j < field.dimensions; ++j) local[i] += field.axes[i * 3 + j] * (world[j] - field.centre[j]);
-        place(r, local);
+        place(r, local, r);
         ray_[r] = r, first_row_[r] = last_row_[r] = r, next_row_[r] = -1;
     }
 }

@@ -43,12 +43,13 @@ template <class P> static Losses render_with(const FusedField& field, const Worl
     return sums;
 }
 
-// Densities (count,) at points (count, 3) of the domain's local frame.
-template <class P> static void density_with(const FusedField& field, const float* points, int64_t count, float* out) {
+// Densities (count,) at points (count, 3) of the domain's local frame, of a timed field at times (count,).
+template <class P>
+static void density_with(const FusedField& field, const float* points, const float* times, int64_t count, float* out) {
     PackedField<P> packed(field);
     parallel_ranges(count, POINTS, [&](int64_t first, int64_t last, int worker) {
         Tile<P> tile;
-        tile.begin(packed, points + first * 3, int(last - first), scratch_of(worker));
+        tile.begin(packed, points + first * 3, times ? times + first : nullptr, int(last - first), scratch_of(worker));
         tile.look_up();
         memcpy(out + first, tile.densities(), size_t(last - first) * 4);
     });

@@ -38,6 +38,7 @@ public:
         attach(packed, scratch);
         first_ = first, count_ = count;
         directions_ = rays.directions + first * 3;
+        if (rays.times) times_ = rays.times + first;
         walks_ = room<Walk>(scratch_->rows[0], TILE_RAYS);
         const float reach = float(1 << (grid.cascades - 1)), low[3] = {-reach, -reach, -reach}, high[3] = {reach, reach, reach};
         for (int r = 0; r < count; ++r) {
@@ -49,11 +50,11 @@ public:
         }
     }
 
-    // Points (count, 3) themselves as rows, without rays.
-    void begin(const PackedField<P>& packed, const float* points, int count, Scratch& scratch) {
-        attach(packed, scratch);
-        reserve(count);
-        for (; end_ < count; ++end_) place(end_, points + size_t(end_) * 3);
+    // Points (count, 3) themselves as rows, without rays. Of a field at rest, times are null.
+    void begin(const PackedField<P>& packed, const float* points, const float* times, int count, Scratch& scratch) {
+        attach(packed, scratch), reserve(count);
+        times_ = times;
+        for (; end_ < count; ++end_) place(end_, points + size_t(end_) * 3, end_);
     }
 
     // Their densities.
@@ -164,8 +165,7 @@ public:
     void compare(const Training& training, float scale, Losses& losses);
 
     // Adds the weights' gradients to a chunk's, and leaves gradients to codes in the arena. False if not finite.
-    bool backward(float* to_density, float* to_bias, float* to_colour, float* to_harmonic_weights, Arena& arena,
-                  Trace**& trace);
+    bool backward(float* to_density, float* to_bias, float* to_colour, float* to_harmonic_weights, Arena& arena, Trace**& trace);
 
 private:
     void attach(const PackedField<P>& packed, Scratch& scratch) {
@@ -175,7 +175,7 @@ private:
         latent_width_ = padded(packed.field.latents());
         colour_start_ = packed.colour.count ? padded(packed.colour.out[0]) : 0;
         rows_ = end_ = 0, evaluated_ = 0, going_ = 0;
-        directions_ = nullptr, to_raw_ = to_latent_ = nullptr, to_rgb_ = nullptr;
+        directions_ = times_ = nullptr, to_raw_ = to_latent_ = nullptr, to_rgb_ = nullptr;
     }
 
     // Room for that many rows; what is there stays.
@@ -183,7 +183,7 @@ private:
         const PackedNetwork<P>& density = packed_->density;
         size_t n = size_t(rows) + BLOCK;
         Buffer* b = scratch_->rows + 1;
-        for (int d = 0; d < 3; ++d) x_[d] = room<float>(*b++, n);
+        for (int d = 0; d < MAX_AXES; ++d, ++b) x_[d] = d < 3 || packed_->field.timed ? room<float>(*b, n) : nullptr;
         t_ = room<float>(*b++, n), dt_ = room<float>(*b++, n), sigma_ = room<float>(*b++, n);
         passed_ = room<float>(*b++, n), weight_ = room<float>(*b++, n), behind_ = room<float>(*b++, n);
         ray_ = room<int32_t>(*b++, n), next_row_ = room<int32_t>(*b++, n);
@@ -199,21 +199,23 @@ private:
     }
 
     void add_row(int i, int r, const Walk& walk) {
-        place(i, walk.p);
+        place(i, walk.p, r);
         t_[i] = walk.t, dt_[i] = walk.dt, ray_[i] = r;
     }
 
-    void place(int i, const float* local) {
-        float reach = 1, scale = 0.5f, shift = 0.5f;
+    // Row i, of ray r.
+    void place(int i, const float* local, int r) {
+        float reach = 1, scale = 0.5f;
         if (packed_->field.contraction) {  // unit = ((2 - 1 / n) local / n + 2) / 4 with n = max(|local|, 1)
             for (int d = 0; d < 3; ++d) reach = fmaxf(reach, fabsf(local[d]));
             scale = (2 - 1 / reach) / reach / 4;
         }
-        for (int d = 0; d < 3; ++d) x_[d][i] = local[d] * scale + shift;
+        for (int d = 0; d < 3; ++d) x_[d][i] = local[d] * scale + 0.5f;
+        if (times_) x_[3][i] = times_[r];
     }
 
     void look_up(int first, int last, int begin, int end) {
-        const float* x[3] = {x_[0] + begin, x_[1] + begin, x_[2] + begin};
+        const Coordinates x(x_, begin);
         look_up_codes<P>(packed_->field, first, last, x, end - begin, code_ + size_t(begin) * code_width_, code_width_,
                          scratch_->strip);
         const Factor* modulated = packed_->field.modulated;
@@ -293,7 +295,7 @@ private:
         int r = ray_[from];
         join(to, r);
         if (from == to) return;
-        for (int d = 0; d < 3; ++d) x_[d][to] = x_[d][from];
+        for (int d = 0; d < 3 + packed_->field.timed; ++d) x_[d][to] = x_[d][from];
         t_[to] = t_[from], dt_[to] = dt_[from], sigma_[to] = sigma_[from], ray_[to] = r;
         if (packed_->field.plain()) return;  // codes are looked up where there are colours
         copy(code_, code_width_, from, to);
@@ -382,13 +384,13 @@ private:
     Scratch* scratch_;
     int code_width_, latent_width_, colour_start_;
     int64_t first_, evaluated_;
-    const float* directions_;  // of the tile's rays, in the world
+    const float *directions_, *times_;  // of the tile's rays, in the world
     int count_, rows_, end_, going_;
     float not_finite_;  // 0, or NaN
     Walk* walks_;
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
-    float *x_[3], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *to_latent_, *harmonics_, *colour_start_rows_;
+    float *x_[MAX_AXES], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *to_latent_, *harmonics_, *colour_start_rows_;
     float *modulation_, *norm_factor_;
     int32_t *ray_, *next_row_;
     Value *normed_[MAX_LAYERS], *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;

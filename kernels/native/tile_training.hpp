@@ -51,7 +51,9 @@ inline bool Tile<P>::backward(float* to_density, float* to_bias, float* to_colou
     int filled = (rows_ + W - 1) / W * W;
     Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
     here->next = nullptr, here->rows = rows_;
-    for (int d = 0; d < 3; ++d) {
+    for (int d = 0; d < MAX_AXES; ++d) {
+        here->x[d] = nullptr;
+        if (!x_[d]) continue;
         here->x[d] = static_cast<float*>(arena.take(filled * 4));
         memcpy(here->x[d], x_[d], rows_ * 4);
         for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;

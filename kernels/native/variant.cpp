@@ -31,9 +31,9 @@ static Losses train(const FusedField& field, const WorldRays& rays, const Occupa
                          : train_with<Networks>(field, rays, grid, training);
 }
 
-static void density(const FusedField& field, const float* points, int64_t count, float* out) {
-    if (field.plain()) density_with<Single>(field, points, count, out);
-    else density_with<Networks>(field, points, count, out);
+static void density(const FusedField& field, const float* points, const float* times, int64_t count, float* out) {
+    if (field.plain()) density_with<Single>(field, points, times, count, out);
+    else density_with<Networks>(field, points, times, count, out);
 }
 
 static Losses render(const FusedField& field, const WorldRays& rays, const Occupancy& grid, const Picture& picture) {

@@ -6,7 +6,7 @@ from torch.nn.functional import huber_loss
 
 from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.cameras.rays import Rays
-from polyfield.fields import Domain, FieldSpec, Points, StoredField, create
+from polyfield.fields import Domain, FieldSpec, Meaning, Points, StoredField, create
 from polyfield.kernels import uniform
 from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
@@ -50,6 +50,19 @@ TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
     "voxels": ("voxels", BOX, {"rows": 4000, "nodes": 32}),
     "voxels of all of space": ("voxels", ALL_OF_SPACE, {"rows": 3000, "nodes": 32, "degree": 2}),
 }
+# Of moving scenes.
+MOVING: dict[str, tuple[str, Domain, dict[str, int]]] = {
+    "moving hashgrid": ("hashgrid", BOX, SMALL | {"finest": 20, "time_nodes": 4}),
+    "moving kplanes": (
+        "kplanes",
+        ALL_OF_SPACE,
+        {"levels": 2, "coarsest": 6, "finest": 20, "time_nodes": 5, "features": 16, "width": 32},
+    ),
+    "moving mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
+    "moving cam": ("cam", BOX, {"frequencies": 3, "width": 48, "nodes": 5, "index": "position+time"}),
+    "moving cam of times": ("cam", BOX, {"frequencies": 4, "width": 64, "layers": 2, "index": "time"}),
+}
+TABLES |= MOVING
 EVERY = FIELDS | TABLES
 HUBER = 0.1
 # The names under which parameters draw their numbers, by how their own names begin. They are fixed: the tolerances below
@@ -73,7 +86,8 @@ TOLERANCES = {
 def made(name: str) -> StoredField:
     """A field with structure: dense here, thin there."""
     architecture, domain, options = EVERY[name]
-    field = create(FieldSpec.of(architecture, "radiance", domain, **options), seed=3)
+    meaning = Meaning.of("radiance", domain, moving=name in MOVING)
+    field = create(FieldSpec(architecture, meaning, options), seed=3)
     if architecture == "voxels":  # sparse
         field.advance(0.5, uniform((1, 8, 8, 8), seed=5, stream="rows") < 0.1)
     with torch.no_grad():
@@ -99,9 +113,11 @@ def sampler_of(domain: Domain, fused_form: str) -> MarchingSampler:
     return MarchingSampler(domain, occupied, Lattice(0.03 * times, (cascades > 1) * 0.01 * times, 0.1))
 
 
-def rays(count: int) -> Rays:
+def rays(count: int, name: str = "") -> Rays:
+    """Rays, for a moving field with times."""
     numbers = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
-    return Rays(numbers[:, :3] * 1.5, torch.nn.functional.normalize(numbers[:, 3:], dim=1))
+    times = uniform((count,), seed=6, stream="times") if name in MOVING else None
+    return Rays(numbers[:, :3] * 1.5, torch.nn.functional.normalize(numbers[:, 3:], dim=1), times)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -118,7 +134,7 @@ def test_a_training_step_of_groups_of_tables(name, native_form, monkeypatch):
 
 def one_step(name, count, fused_form, monkeypatch):
     field = made(name)
-    sampler, looking = sampler_of(field.meaning.domain, fused_form), rays(count)
+    sampler, looking = sampler_of(field.meaning.domain, fused_form), rays(count, name)
     jitter, target, background = (uniform((count, n), seed=2, stream=str(n)) for n in (1, 4, 3))
     jitter = jitter[:, 0]
     fused = FusedField.of(field)
@@ -161,6 +177,7 @@ def one_picture(name, exact_form, monkeypatch):
         look_at(torch.tensor([[2.5, 0.3, 1.0]]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
         focal=40.0,
         size=(37, 29),
+        times=torch.tensor([0.3]) if name in MOVING else None,
     )
     found = RadiancePictures(field, sampler).render(camera, 0)
     monkeypatch.setattr(FusedField, "of", lambda field: None)
@@ -194,9 +211,11 @@ def densities(name, exact_form):
     fused, reach = FusedField.of(field), 3.0 if field.meaning.domain.kind == "contraction" else 1.0
     for count in (0, 1, 9000 if exact_form.startswith("native") else 500):
         local = (uniform((count, 3), seed=1, stream="points") * 2 - 1) * reach
+        times = uniform((count,), seed=6, stream="times") if name in MOVING else None
         with torch.no_grad():
-            expected = field.density(field.raw(Points(field.meaning.domain.to_world(local))))
-        found = fused.density(local)
+            world = field.meaning.domain.to_world(local)
+            expected = field.density(field.raw(Points(world, times=times)))
+        found = fused.density(local, times)
         assert (found - expected).norm() <= TOLERANCES[exact_form] * expected.norm()
 
 
