@@ -9,6 +9,7 @@ from torch import Tensor
 from polyfield.fields.meaning import Meaning
 from polyfield.fields.parts.directions import spherical_harmonics
 from polyfield.fields.parts.factor import Factor
+from polyfield.kernels import Radial
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,13 @@ class ColourNetwork:
 
     layers: tuple[Tensor, ...]  # (out, in) each, ReLU between
     degree: int  # of the spherical harmonics, degree^2 numbers
+
+
+@dataclass(frozen=True)
+class RadialColours(ColourNetwork):
+    """A colour network that reads latent + (0, rbf(unit)), with sums as in `kernels.rbf`."""
+
+    functions: Radial
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 `native` is C++, and `cuda` is Triton.
 """
 
+from polyfield.kernels.field_checks import Radial
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.operations import (
     Composite,
@@ -30,6 +31,7 @@ __all__ = [
     "FusedKernel",
     "Levels",
     "QueuedKernel",
+    "Radial",
     "RaySamples",
     "Tree",
     "adam",

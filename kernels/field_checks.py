@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
+from polyfield.kernels.checks import rbf
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.shapes import biases_of, lattice, layers_of, lies_plain, shape
+from polyfield.kernels.tree import Tree
 
 # A table (E, F), its levels, and the axes that it is over.
 Table = tuple[Tensor, Levels, Sequence[int]]
 # Every factor of every group.
 Groups = Sequence[Sequence[Table]]
+
+
+class Radial(NamedTuple):
+    """Radial functions as in `operations.rbf`, of which the tree holds the centres."""
+
+    weights: Tensor  # (M, F)
+    tree: Tree
+    shapes: Tensor  # (M, S) float32
+    linear: bool
 
 
 def points_of_radiance(points: Tensor, times: Tensor | None, timed: bool) -> None:
@@ -130,6 +141,21 @@ def network_of_field(
     if numbers not in (2 * hidden, *(2 * hidden * width for width in widths if len(widths) == 1)):
         raise PolyfieldError(
             f"fused_field: modulation gives {numbers} numbers; expected 2 for each hidden layer, or 2 for each of its channels"
+        )
+
+
+def radial_of_field(
+    radial: Radial | None, density: Sequence[Tensor], colour: Sequence[Tensor], dimensions: int
+) -> None:
+    if radial is None:
+        return
+    points, near = radial.weights.new_empty(0, dimensions), torch.empty(0, 1 << dimensions, dtype=torch.int32)
+    rbf(radial.weights, points, near, radial.tree.points, radial.shapes, None)
+    latent = len(density[-1]) if density else 0
+    if not colour or radial.weights.shape[1] >= latent:
+        raise PolyfieldError(
+            f"fused_field: radial functions have {radial.weights.shape[1]} features, for a latent vector of {latent} numbers "
+            f"and {len(colour)} colour layers; expected fewer features than numbers, and a colour network"
         )
 
 

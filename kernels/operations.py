@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyfield.kernels import checks, field_checks
 from polyfield.kernels.dispatch import implementation, offered
-from polyfield.kernels.field_checks import Groups, Table
+from polyfield.kernels.field_checks import Groups, Radial, Table
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.samples import RaySamples
 from polyfield.kernels.spans import within
@@ -239,8 +239,8 @@ class FusedKernel(Protocol):
         The loss is the Huber loss against premultiplied RGBA target (R, 4). The figures are loss (the mean),
         evaluated and shaded (numbers of samples), and finite (whether the gradients are). The squared errors
         (R,) are means over the channels. The gradients are to the tables and the weights, density network
-        first, with its biases behind its weights; they are in the same memory at every call. The table of the modulation is the
-        last of the tables.
+        first, with its biases behind its weights, and then to the weights of the radial functions; they are in the same memory at
+        every call. The table of the modulation is the last of the tables.
 
         steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
         the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated,
@@ -343,36 +343,40 @@ def fused_field(
     biases: Sequence[Tensor] = (),
     modulation: Table | None = None,
     normed: bool = False,
+    radial: Radial | None = None,
     timed: bool = False,
 ) -> FusedKernel | None:
     """Return the field as one kernel, or None if the form in use has no kernel for it.
 
-    A factor (table, levels, axes), with table (E, F), has the codes interpolate(table, unit[:, axes],
-    levels). A group's code is the product of its factors' codes, or the sum if `summed`. The codes of all
-    groups are concatenated. With frequencies, p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies follow,
-    of p = 2 unit - 1.
+    A factor (table, levels, axes), with table (E, F), has the codes interpolate(table, unit[:, axes], levels). A group's code
+    is the product of its factors' codes, or the sum if `summed`. The codes of all groups are concatenated. With frequencies,
+    p, sin(2^k pi p) and cos(2^k pi p) for k < frequencies follow, of p = 2 unit - 1.
 
     The density network maps codes to a latent vector; without layers the codes are the latent vector. The colour
     network maps the latent vector and the direction's degree^2 spherical harmonics to 3 numbers. Their weights are
     (out, in) for each layer. Without a colour network but with a degree, the latent vector has degree^2 coefficients of
-    the harmonics, those of order l divided by (l + 1)^2, for each of 3 numbers, behind the density. Without a degree the latent vector is the field's values,
-    at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
+    the harmonics, those of order l divided by (l + 1)^2, for each of 3 numbers, behind the density. Without a degree the
+    latent vector is the field's values, at points (N, D) of D = 2 or 3 dimensions, and there are no rays.
 
-    A world point x is at p = axes (x - centre) in the domain's local frame, with centre (D,) and axes (D, D).
-    Its unit coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Of a `timed` field, the time is one more
-    coordinate behind them. Density is
-    exp(clamp(latent_0, low, high)) * per_length.
+    A world point x is at p = axes (x - centre) in the domain's local frame, with centre (D,) and axes (D, D). Its unit
+    coordinates are (p + 1) / 2, or those of `Domain`'s contraction. Of a `timed` field, the time is one more coordinate
+    behind them. Density is exp(clamp(latent_0, low, high)) * per_length.
 
     The layers of the density network may have biases (out,). Its modulation is a table whose codes at the unit coordinates
     have the shape (hidden layers, 2, channels) of `mlp`, where `normed` is explained too.
 
-    Samples with a transmittance below least_transmittance are left out. Samples that weigh less than
-    least_share of their ray's mean have no colour, but still absorb light.
+    Of radiance, the colour network may read the latent vector with sums of radial functions added behind its first number.
+    The sums are those of `rbf`, for the 2^D functions that are nearest in unit coordinates.
+
+    Samples with a transmittance below least_transmittance are left out. Samples that weigh less than least_share of their
+    ray's mean have no colour, but still absorb light.
     """
     field_checks.fused_field(groups, frequencies, density, colour, degree, centre, axes, timed)
     field_checks.network_of_field(density, biases, modulation, normed, len(centre) + timed)
-    tables = [table for group in groups for table, _, _ in group] + ([modulation[0]] if modulation else [])
-    make = offered("fused_field", *tables, *density, *biases, *colour)
+    field_checks.radial_of_field(radial, density, colour, len(centre))
+    tables = [table for group in groups for table, _, _ in group]
+    others = [first[0] for first in (modulation, radial) if first]
+    make = offered("fused_field", *tables, *others, *density, *biases, *colour)
     return make and make(
         groups,
         density,
@@ -391,5 +395,6 @@ def fused_field(
         biases=biases,
         modulation=modulation,
         normed=normed,
+        radial=radial,
         timed=timed,
     )

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from polyfield.cameras.rays import Rays
 from polyfield.fields import Field, Meaning, Points, StoredField
-from polyfield.fields.plan import ColourNetwork, Harmonics
-from polyfield.kernels import FusedKernel, QueuedKernel, fused_field
+from polyfield.fields.plan import ColourNetwork, Harmonics, RadialColours
+from polyfield.kernels import FusedKernel, QueuedKernel, Radial, fused_field
 
 if TYPE_CHECKING:
     from polyfield.rendering.radiance.sampling import MarchingSampler
@@ -35,7 +35,7 @@ class FusedField:
         timed: bool,
         one_more: bool,
     ) -> None:
-        """Take the kernel's tensors: tables first, the layers of the colour network last.
+        """Take the kernel's tensors: tables first, those of the colours last.
 
         The times of a moving field are an argument of the kernel (`timed`), or one more axis of its points (`one_more`).
         """
@@ -54,9 +54,12 @@ class FusedField:
         if plan is None or not may_fuse(plan.meaning):
             return None
         colour: tuple[Tensor, ...] = ()
+        radial: Radial | None = None
         match plan.head:
-            case ColourNetwork(layers, degree):
-                colour = layers
+            case RadialColours(colour, degree, radial):
+                pass
+            case ColourNetwork(colour, degree):
+                pass
             case Harmonics(degree):
                 pass
             case None if not plan.meaning.kind.directional:
@@ -77,6 +80,7 @@ class FusedField:
             biases=trunk.biases,
             modulation=modulation,
             normed=trunk.normed,
+            radial=radial,
             timed=timed,
             summed=plan.summed,
             frequencies=plan.frequencies,
@@ -92,10 +96,11 @@ class FusedField:
         )
         flat = [table for group in tables for table, _, _ in group]
         flat += [] if modulation is None else [modulation[0]]
-        tensors = [*flat, *trunk.weights, *trunk.biases, *colour]
+        coloured = [*([radial.weights] if radial else []), *colour]
+        tensors = [*flat, *trunk.weights, *trunk.biases, *coloured]
         if kernel is None:
             return None
-        return FusedField(tensors, len(flat), len(colour), kernel, timed=timed, one_more=one_more)
+        return FusedField(tensors, len(flat), len(coloured), kernel, timed=timed, one_more=one_more)
 
     def train(
         self,

@@ -23,8 +23,8 @@ from polyfield.fields import (
 )
 from polyfield.fields.parts.directions import spherical_harmonics
 from polyfield.fields.parts.frequency import frequency_code
-from polyfield.fields.plan import Harmonics
-from polyfield.kernels import interpolate, mlp
+from polyfield.fields.plan import Harmonics, RadialColours
+from polyfield.kernels import interpolate, mlp, nearest, rbf
 
 BOX = Domain("box", (0.5, 0.0, -1.0), (1.5, 1.0, 2.0))
 FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
@@ -205,7 +205,7 @@ def test_density_does_not_see_the_direction(architecture):
     torch.testing.assert_close(field.query(x, directions).density, field.query(x, -directions).density)
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "rbf"])  # it has none
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_plan_says_all_that_a_fused_step_needs(architecture):
     """The plan's data, put through the kernels alone, gives the field's own values and gradients."""
     field, (x, directions) = field_of(architecture, "radiance"), points()
@@ -240,6 +240,11 @@ def test_the_plan_says_all_that_a_fused_step_needs(architecture):
         parts = [latent[:, 1 + c * count : 1 + (c + 1) * count] for c in range(3)]
         colour = torch.stack([(part * harmonics).sum(1) for part in parts], 1).sigmoid()
     else:
+        if isinstance(plan.head, RadialColours):
+            weights, tree, shapes, linear = plan.head.functions
+            near = nearest(tree, unit, 8)
+            sums = rbf(weights, unit, near, tree.points, shapes, linear=linear)
+            latent = latent + torch.nn.functional.pad(sums, (1, 0))
         colour = mlp(torch.cat((latent, harmonics), 1), plan.head.layers).sigmoid()
     (density.sum() + colour.sum()).backward()
     planned = {name: p.grad.clone() for name, p in field.named_parameters()}

@@ -11,6 +11,7 @@ from polyfield.fields.heads.latent_radiance import LATENT, LatentRadiance
 from polyfield.fields.parts.encoding import Encoding
 from polyfield.fields.parts.radial import RadialKernels
 from polyfield.fields.parts.trunk import Trunk
+from polyfield.fields.plan import RadialColours
 from polyfield.fields.points import Features, FieldOutput, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.fields.stored import Group, Importance
@@ -42,5 +43,6 @@ class KernelRadiance(LatentRadiance):
         kernels = [group.inside("kernels") for group in self.kernels.parameter_groups()]
         return [*super().parameter_groups(), *kernels]
 
-    def plan(self) -> None:
-        """There is no fused step for kernels yet."""
+    def plan_head(self) -> RadialColours:
+        network = super().plan_head()
+        return RadialColours(network.layers, network.degree, self.kernels.radial())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from polyfield.fields.parts.clusters import clusters
 from polyfield.fields.parts.initial import uniform_init
 from polyfield.fields.stored import Group, Importance
-from polyfield.kernels import Tree, nearest, rbf, tree_order, uniform
+from polyfield.kernels import Radial, Tree, nearest, rbf, tree_order, uniform
 
 _CANDIDATES = 1 << 18  # points at which importance is evaluated, at least
 _WIDER = 0.5  # covariances of clusters are divided by it, as published
@@ -66,6 +66,10 @@ class RadialKernels(nn.Module):
             bank = centres if centres.dim() == 3 else centres[None]
             self._trees = state, [Tree.of(one) for one in bank]
         return self._trees[1]
+
+    def radial(self) -> Radial:
+        """Return the kernels as plain data. A change of places needs new ones."""
+        return Radial(self.weights, self.trees()[0], self.shapes.float(), self._linear)
 
     def initialise(self, seed: int) -> None:
         """Set the weights near 0, and places anywhere, with shapes as wide as the places are apart."""

@@ -24,7 +24,7 @@ from polyfield.kernels.cuda.launch import launch
 from polyfield.kernels.cuda.layers import MOST_WEIGHTS, size_of
 from polyfield.kernels.cuda.muon import move as move_matrix
 from polyfield.kernels.cuda.visible import compare_kernel, picture_kernel
-from polyfield.kernels.field_checks import Groups, Table
+from polyfield.kernels.field_checks import Groups, Radial, Table
 
 _FEATURES = (2, 4, 8)
 _MOST_WIDTH = 64
@@ -290,13 +290,14 @@ def fused_field(
     biases: Sequence[Tensor],
     modulation: Table | None,
     normed: bool,
+    radial: Radial | None,
     timed: bool,
     **settings: Any,
 ) -> FusedKernel | None:
     """Return the fused form of one table over all three axes and plain networks, at rest, or None for any other field."""
     if [len(group) for group in groups] != [1] or frequencies is not None or not density:
         return None
-    if biases or modulation or timed:
+    if biases or modulation or radial or timed:
         return None
     table, levels, axes = groups[0][0]
     if levels.index is not None:

@@ -17,6 +17,9 @@ struct Trace {
     int rows;
     float *x[MAX_AXES];  // (rows filled up to W,) unit coordinates
     float* to_code;  // (parts, rows, F): of every factor and level, F features after the other
+    // Of radial functions: the rows' neighbours and their shares (rows, K), and gradients to their sums (rows, F).
+    int32_t* near;
+    float *shares, *to_sums;
 
     // Where the gradients of the F features from a factor's column on begin.
     float* part(int column) const { return to_code + size_t(column) * rows; }

@@ -12,7 +12,7 @@ constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number
 // Biases of the density network.
 static inline int biases_of(const FusedField& field) { return field.density.bias[0] ? field.density.layers : 0; }
 
-// A layer of either network. The density network's come first, then its biases.
+// A layer of either network. The density network's come first, then its biases, then the weights of radial functions.
 struct Layer {
     Layer(const FusedField& field, const Descent& descent, int64_t index) : step(descent.steps[field.factors + index]) {
         const int layers = field.density.layers, biases = biases_of(field);
@@ -22,8 +22,10 @@ struct Layer {
         } else if ((l -= layers) < biases) {
             take(field.density, l, descent.to_bias[l]);
             columns = 1;
+        } else if ((l -= biases) < (field.radial ? 1 : 0)) {
+            rows = int(field.radial->count), columns = field.radial->features, gradient = descent.to_radial;
         } else {
-            l -= biases;
+            l -= field.radial ? 1 : 0;
             take(field.colour, l, descent.to_colour[l]);
         }
     }
@@ -43,7 +45,7 @@ private:
 template <class P> class Layers {
 public:
     Layers(const FusedField& field, const Descent& descent)
-        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + biases_of(field) + field.colour.layers : 0) {
+        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + biases_of(field) + (field.radial ? 1 : 0) + field.colour.layers : 0) {
         for (int64_t index = 0; index < count_; ++index) {
             const Layer layer(field_, descent_, index);
             if (layer.orthogonal()) reserve_muon<P>(layer.rows, layer.columns, rooms(index));
@@ -64,7 +66,7 @@ public:
 
 private:
     static Buffer* rooms(int64_t index) {
-        static Buffer all[3 * MAX_LAYERS][MUON_ROOMS];
+        static Buffer all[3 * MAX_LAYERS + 1][MUON_ROOMS];
         return all[index];
     }
 
@@ -144,6 +146,7 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     const bool moves = sums.shaded && sums.finite && std::isfinite(sums.loss);
     const Layers<P> layers(field, descent);
     traces_to_tables(field, traces, descent, moves);
+    if (field.radial) traces_to_radial(*field.radial, traces, chunks, descent.to_radial);
     if (!descent.steps || !moves) return sums;
     layers.move();
     return sums;

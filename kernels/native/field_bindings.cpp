@@ -25,11 +25,15 @@ WorldRays world_rays_of(const Floats& origins, const Floats& directions, const F
 // and its axes.
 typedef std::tuple<const GridOf*, Floats, Halves, std::vector<int>> TableOf;
 typedef std::vector<TableOf> GroupOf;
+// Of radial functions the weights, centres and shapes, the leaves and boxes of their tree, and whether they are linear.
+typedef std::tuple<Floats, Floats, Floats, Floats, Floats, bool> RadialOf;
 
 // A field whose tensors live elsewhere and may change between calls.
 struct FieldOf {
     std::vector<GroupOf> given;  // keeps the arrays
     std::optional<TableOf> modulated;
+    std::optional<RadialOf> functions;
+    RadialBasis radial{};
     Layers density, biases, colour;
     std::vector<std::vector<Level>> levels;
     std::vector<Group> groups;
@@ -38,11 +42,11 @@ struct FieldOf {
     std::vector<uint16_t*> halves;
     FusedField field{};
 
-    FieldOf(const std::vector<GroupOf>& given, const std::optional<TableOf>& modulated, bool normed, bool summed,
-            int frequencies, Layers density, Layers biases, Layers colour, int degree,
+    FieldOf(const std::vector<GroupOf>& given, const std::optional<TableOf>& modulated, bool normed,
+            const std::optional<RadialOf>& functions, bool summed, int frequencies, Layers density, Layers biases, Layers colour, int degree,
                const std::vector<float>& centre, const std::vector<float>& axes, bool timed, bool contraction,
                float low, float high, float per_length, float least_transmittance, float least_share)
-        : given(given), modulated(modulated), density(density), biases(biases), colour(colour) {
+        : given(given), modulated(modulated), functions(functions), density(density), biases(biases), colour(colour) {
         int column = 0;
         for (const GroupOf& group : given) {
             groups.push_back({int(factors.size()), int(group.size()), column});
@@ -63,6 +67,7 @@ struct FieldOf {
         field.density = network_of(density, biases, false), field.colour = network_of(colour, {}, false);
         field.modulated = modulated ? &factors.back() : nullptr;
         field.modulation = {nullptr, modulated ? field.modulations() / (2 * (field.density.layers - 1)) : 1, normed};
+        if (functions) add_radial(*functions);
         field.dimensions = int(centre.size()), field.timed = timed;
         field.degree = degree, field.contraction = contraction;
         for (int i = 0; i < field.dimensions; ++i) {
@@ -85,13 +90,21 @@ struct FieldOf {
         return grid->grid.levels * grid->grid.features;
     }
 
+    void add_radial(const RadialOf& from) {
+        const auto& [weights, centres, shapes, leaves, boxes, linear] = from;
+        radial = {int64_t(weights.shape(0)), int(centres.shape(1)), 1 << centres.shape(1), int(weights.shape(1)),
+                  int(shapes.shape(1)),      linear,                weights.data(),        centres.data(),
+                  shapes.data(),             nullptr};
+        field.radial = &radial, field.tree = {int64_t(leaves.shape(0)), leaves.data(), boxes.data()};
+    }
+
     // The field as it is read now: in half precision only if the instruction set in use does.
     const FusedField& now() {
         for (size_t f = 0; f < factors.size(); ++f) factors[f].half_table = kernels->reads_half ? halves[f] : nullptr;
         return field;
     }
 
-    // Of the tables and the layers, density network first, with its biases behind its weights.
+    // Of the tables and the layers, density network first, with its biases behind its weights, then weights of radial functions.
     float* tensor(size_t index) {
         if (index < tables.size()) return tables[index];
         index -= tables.size();
@@ -99,7 +112,8 @@ struct FieldOf {
             if (index < part->size()) return (*part)[index].data();
             index -= part->size();
         }
-        return colour[index].data();
+        if (!functions) return colour[index].data();
+        return index ? colour[index - 1].data() : const_cast<float*>(radial.weights);
     }
 
     void refresh() {
@@ -119,7 +133,7 @@ struct Moves {
     typedef std::vector<std::optional<std::tuple<const Adam*, const Muon*, Floats, std::optional<Floats>>>> Given;
 
     Moves(FieldOf& field, const Layers& to_tables, const Given& given, const Layers& to_density, const Layers& to_biases,
-          const Layers& to_colour, Descent& descent) {
+          const Layers& to_radial, const Layers& to_colour, Descent& descent) {
         for (const Floats& each : to_tables) tables.push_back(const_cast<float*>(each.data()));
         for (const auto& step : given) {
             if (!step) {
@@ -134,6 +148,7 @@ struct Moves {
         descent.steps = steps.empty() ? nullptr : steps.data();
         descent.half = field.halves.data();
         for (size_t l = 0; l < to_density.size(); ++l) descent.to_density[l] = to_density[l].data();
+        descent.to_radial = to_radial.empty() ? nullptr : to_radial[0].data();
         for (size_t l = 0; l < to_biases.size(); ++l) descent.to_bias[l] = to_biases[l].data();
         for (size_t l = 0; l < to_colour.size(); ++l) descent.to_colour[l] = to_colour[l].data();
     }
@@ -154,9 +169,10 @@ nb::dict figures(const Losses& losses) {
 
 void bind_field(nb::module_& m) {
     nb::class_<FieldOf>(m, "Field")
-        .def(nb::init<const std::vector<GroupOf>&, const std::optional<TableOf>&, bool, bool, int, Layers, Layers, Layers, int,
+        .def(nb::init<const std::vector<GroupOf>&, const std::optional<TableOf>&, bool, const std::optional<RadialOf>&, bool, int, Layers,
+                      Layers, Layers, int,
                       const std::vector<float>&, const std::vector<float>&, bool, bool, float, float, float, float, float>(),
-             "groups"_a.noconvert(), "modulation"_a.noconvert().none(), "normed"_a, "summed"_a, "frequencies"_a,
+             "groups"_a.noconvert(), "modulation"_a.noconvert().none(), "normed"_a, "radial"_a.noconvert().none(), "summed"_a, "frequencies"_a,
              "density"_a.noconvert(), "biases"_a.noconvert(), "colour"_a.noconvert(),
              "degree"_a, "centre"_a, "axes"_a, "timed"_a, "contraction"_a, "low"_a, "high"_a, "per_length"_a, "least_transmittance"_a,
              "least_share"_a)
@@ -164,14 +180,14 @@ void bind_field(nb::module_& m) {
                          float near, float step, float cone, const OccupancyOf& grid, Floats target,
                          Floats background, float huber, Floats errors, const Layers& to_tables,
                          const Moves::Given& steps, const Layers& to_density, const Layers& to_biases,
-                         const Layers& to_colour) {
+                         const Layers& to_radial, const Layers& to_colour) {
             Losses losses;
             {
                 Call call;
                 Training training{};
                 training.target = target.data(), training.background = background.data(), training.huber = huber;
                 training.errors = errors.data();
-                Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
+                Moves moves(self, to_tables, steps, to_density, to_biases, to_radial, to_colour, training);
                 losses = kernels->train(self.now(), world_rays_of(origins, directions, jitter, times, near, step, cone),
                                         grid.grid, training);
             }
@@ -180,12 +196,12 @@ void bind_field(nb::module_& m) {
            "step"_a, "cone"_a, "grid"_a, "target"_a.noconvert(),
            "background"_a.noconvert(), "huber"_a, "errors"_a.noconvert(), "to_tables"_a.noconvert(),
            "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
-           "to_colour"_a.noconvert())
+           "to_radial"_a.noconvert(), "to_colour"_a.noconvert())
         .def("train_points", [](FieldOf& self, Floats points, std::optional<Floats> directions, std::optional<Floats> times,
                                 const std::vector<std::optional<Floats>>& targets,
                                 const std::vector<std::tuple<int, int, float, float, float>>& terms, Floats errors,
                                 const Layers& to_tables, const Moves::Given& steps, const Layers& to_density,
-                                const Layers& to_biases, const Layers& to_colour) {
+                                const Layers& to_biases, const Layers& to_radial, const Layers& to_colour) {
             Losses losses;
             {
                 Call call;
@@ -196,13 +212,13 @@ void bind_field(nb::module_& m) {
                     given.push_back({Part(part), Measure(measure), weight, low, high});
                 training.terms = int(given.size()), training.term = given.data();
                 training.errors = errors.data();
-                Moves moves(self, to_tables, steps, to_density, to_biases, to_colour, training);
+                Moves moves(self, to_tables, steps, to_density, to_biases, to_radial, to_colour, training);
                 losses = kernels->train_points(self.now(), points_of(points, directions, times), training);
             }
             return figures(losses);
         }, "points"_a.noconvert(), "directions"_a.noconvert().none(), "times"_a.noconvert().none(), "targets"_a.noconvert(), "terms"_a, "errors"_a.noconvert(),
            "to_tables"_a.noconvert(), "steps"_a.noconvert(), "to_density"_a.noconvert(), "to_biases"_a.noconvert(),
-           "to_colour"_a.noconvert())
+           "to_radial"_a.noconvert(), "to_colour"_a.noconvert())
         .def("evaluate", [](FieldOf& self, Floats points, std::optional<Floats> directions, std::optional<Floats> times,
                             Floats latent, Floats colour) {
             Call call;

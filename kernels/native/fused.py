@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyfield import _core
 from polyfield.kernels import field_checks
-from polyfield.kernels.field_checks import Groups, Table
+from polyfield.kernels.field_checks import Groups, Radial, Table
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.native.adam import settings as adam_settings
 from polyfield.kernels.native.arrays import array, like, plain
@@ -39,6 +39,7 @@ class FusedKernel:
         frequencies: int | None,
         biases: Sequence[Tensor],
         modulation: Table | None,
+        radial: Radial | None,
         **settings: Any,
     ) -> None:
         self._groups, self._modulation = groups, modulation  # keeps the indices
@@ -53,19 +54,23 @@ class FusedKernel:
             [[factor(*each) for each in group] for group in groups],
             modulation=factor(*modulation) if modulation else None,
             biases=[plain(bias) for bias in biases],
+            radial=radial and _radial(radial),
             frequencies=-1 if frequencies is None else frequencies,
             density=[plain(weight) for weight in density],
             colour=[plain(weight) for weight in colour],
             axes=[number for row in axes for number in row],
             **settings,
         )
-        self._tensors = [*self._tables, *density, *biases, *colour]
+        functions = [] if radial is None else [radial.weights]
+        self._tensors = [*self._tables, *density, *biases, *functions, *colour]
         self._settled = False
         self.refresh()
         self._latent = len(density[-1]) if density else _codes(groups)
         self._radiance, self._timed = settings["degree"] > 0, settings["timed"]
         self._to_tables: list[Tensor] = []
-        self._to_networks = [[like(tensor) for tensor in part] for part in (density, biases, colour)]
+        self._to_networks = [
+            [like(tensor) for tensor in part] for part in (density, biases, functions, colour)
+        ]
         self._occupied: tuple[Tensor, int, _core.Occupancy] | None = None
 
     def train(
@@ -152,12 +157,13 @@ class FusedKernel:
             self._settle(steps)
         elif not self._to_tables:
             self._to_tables = [like(table) for table in self._tables]
-        to_density, to_biases, to_colour = self._to_networks
+        to_density, to_biases, to_radial, to_colour = self._to_networks
         return {
             "to_tables": [array(gradient) for gradient in self._to_tables],
             "steps": [step and _step(**step) for step in steps],
             "to_density": [array(gradient) for gradient in to_density],
             "to_biases": [array(gradient) for gradient in to_biases],
+            "to_radial": [array(gradient) for gradient in to_radial],
             "to_colour": [array(gradient) for gradient in to_colour],
         }
 
@@ -227,6 +233,11 @@ def _arrays(rays: dict[str, Any]) -> dict[str, Any]:
     return {name: array(value) if isinstance(value, Tensor) else value for name, value in given.items()}
 
 
+def _radial(radial: Radial) -> tuple[Any, ...]:
+    weights, tree, shapes, linear = radial
+    return (*map(plain, (weights, tree.points, shapes, tree.leaves, tree.boxes)), linear)
+
+
 def _tables(groups: Groups, modulation: Table | None) -> list[Tensor]:
     """Return all tables, that of the modulation last."""
     return [table for group in groups for table, _, _ in group] + ([modulation[0]] if modulation else [])
@@ -257,6 +268,7 @@ def fused_field(
     *,
     biases: Sequence[Tensor],
     modulation: Table | None,
+    radial: Radial | None,
     **settings: Any,
 ) -> FusedKernel | None:
     tables = _tables(groups, modulation)
@@ -277,4 +289,6 @@ def fused_field(
     )
     if not fits:
         return None
-    return FusedKernel(groups, density, colour, biases=biases, modulation=modulation, **settings)
+    return FusedKernel(
+        groups, density, colour, biases=biases, modulation=modulation, radial=radial, **settings
+    )

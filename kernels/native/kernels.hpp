@@ -132,6 +132,8 @@ struct FusedField {
     const Factor* modulated;  // its codes are the modulation of the density network's hidden layers; null if there is none
     Modulation modulation;    // without numbers
     int modulations() const { return modulated ? modulated->grid.features : 0; }
+    const RadialBasis* radial;  // its sums are added to the latent vector behind the density, for colours; null if there is none
+    Branches tree;              // of its centres
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics; of values, it is empty
     int degree;  // of the harmonics, degree^2 numbers
     int harmonics() const { return degree * degree; }
@@ -168,13 +170,14 @@ struct TensorStep {
 
 // Where gradients go.
 struct Descent {
-    // Of the tables and the layers, density network first, with its biases behind its weights; null where they stay. Taken if
-    // there are samples, and loss and gradients are finite.
+    // Of the tables and the layers, density network first, with its biases behind its weights, then the weights of radial
+    // functions; null where they stay. Taken if there are samples, and loss and gradients are finite.
     const TensorStep* steps;
     uint16_t* const* half;    // the tables' copies, which then move along
     float* const* to_table;   // (entries, features) of each, overwritten unless the tables move
     float* to_density[MAX_LAYERS];
     float* to_bias[MAX_LAYERS];
+    float* to_radial;
     float* to_colour[MAX_LAYERS];
 };
 

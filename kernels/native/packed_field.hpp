@@ -7,7 +7,7 @@ namespace POLYFIELD_VARIANT {
 
 // Memory of one worker's tile, for its rows and for what is done with them. Kept from call to call, which take turns.
 struct Scratch {
-    Buffer rows[18 + 2 * MAX_LAYERS], work[13 + MAX_LAYERS], strip;
+    Buffer rows[18 + 2 * MAX_LAYERS], work[15 + MAX_LAYERS], strip;
 };
 static inline Scratch& scratch_of(int worker) {
     static Scratch* all[MAX_THREADS];

@@ -138,14 +138,11 @@ public:
     // Colours of all rows.
     void shade() {
         rgb_ = room<float>(scratch_->work[0], size_t(rows_ + 1) * 16);
+        if (packed_->field.radial) add_radial_sums();
         if (packed_->field.plain()) sum_harmonics();
         else run_colour_network();
-        for (int i = 0; i < rows_; ++i) {  // sixteen lanes, of which three matter
-            for (int k = 0; k < 4; k += W) {
-                vf v = vsigmoid(load(rgb_ + size_t(i) * 16 + k));
-                store(rgb_ + size_t(i) * 16 + k, v);
-            }
-        }
+        for (int i = 0; i < rows_ * 16; i += 16)  // sixteen lanes, of which three matter
+            for (int k = 0; k < 4; k += W) store(rgb_ + i + k, vsigmoid(load(rgb_ + i + k)));
     }
 
     void picture(const Picture& to) const {
@@ -269,6 +266,7 @@ private:
     void run_modulated_layer(int l, const Value* x, int begin, int rows);
     const float* modulation_of(size_t i, int l) const;
     void move_modulation(int from, int to);
+    void add_radial_sums();
 
     // Weights of all rows, and the light that is left behind each.
     void weigh() {
@@ -391,8 +389,8 @@ private:
     int alive_[TILE_RAYS], first_row_[TILE_RAYS], last_row_[TILE_RAYS];
     float depth_[TILE_RAYS];  // optical, of each ray so far
     float *x_[MAX_AXES], *t_, *dt_, *sigma_, *passed_, *weight_, *behind_, *latent_floats_, *rgb_, *to_raw_, *to_latent_, *harmonics_, *colour_start_rows_;
-    float *modulation_, *norm_factor_;
-    int32_t *ray_, *next_row_;
+    float *modulation_, *norm_factor_, *shares_;
+    int32_t *ray_, *next_row_, *near_;
     Value *normed_[MAX_LAYERS], *code_, *latent_, *hidden_[MAX_LAYERS], *hidden_colour_[MAX_LAYERS], *to_rgb_;
 };
 

@@ -1,6 +1,7 @@
 // A tile in training: it compares its rays with what is wanted, and takes gradients back through its networks.
 #pragma once
 #include "tile_modulation.hpp"
+#include "tile_radial.hpp"
 
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
@@ -50,7 +51,7 @@ inline bool Tile<P>::backward(float* to_density, float* to_bias, float* to_colou
     const PackedNetwork<P>& colour_ = packed_->colour;
     int filled = (rows_ + W - 1) / W * W;
     Trace* here = static_cast<Trace*>(arena.take(sizeof(Trace)));
-    here->next = nullptr, here->rows = rows_;
+    here->next = nullptr, here->rows = rows_, here->near = nullptr;
     for (int d = 0; d < MAX_AXES; ++d) {
         here->x[d] = nullptr;
         if (!x_[d]) continue;
@@ -59,6 +60,7 @@ inline bool Tile<P>::backward(float* to_density, float* to_bias, float* to_colou
         for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;
     }
     here->to_code = static_cast<float*>(arena.take(size_t(rows_) * field_.kept * 4));
+    if (field_.radial && to_rgb_) keep_neighbours(*field_.radial, near_, shares_, arena, *here);
     float* ray_sums = room<float>(scratch_->work[3], size_t(TILE_RAYS) * colour_start_);
     memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
     float worst = 0;
@@ -102,6 +104,10 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
     }
     for (int r = 0; r < rows; ++r) {
         float* row = floats + size_t(r) * latent_width_;
+        if (trace.near) {
+            const int features = packed_->field.radial->features;
+            memcpy(trace.to_sums + size_t(begin + r) * features, row + 1, features * 4);
+        }
         if (to_raw_) row[0] += to_raw_[begin + r];
         if (to_latent_)
             for (int k = 0; k < latent_width_; k += W)

@@ -168,6 +168,7 @@ class Field:
         groups: Sequence[Sequence[tuple[Grid, Tensor, Tensor, Sequence[int]]]],
         *,
         modulation: tuple[Grid, Tensor, Tensor, Sequence[int]] | None,
+        radial: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, bool] | None,
         density: Sequence[Tensor],
         biases: Sequence[Tensor],
         colour: Sequence[Tensor],

@@ -14,7 +14,9 @@ import torch
 from agreement import cases
 
 from polyfield.kernels import (
+    Radial,
     RaySamples,
+    Tree,
     adam,
     composite,
     fused_field,
@@ -24,6 +26,7 @@ from polyfield.kernels import (
     muon,
     random_bits,
     transmittance,
+    tree_order,
     uniform,
 )
 
@@ -139,7 +142,12 @@ Groups = list[
 
 
 def fused(
-    groups: Groups, features: int, summed: bool, contraction: bool, modulated: cases.Levels | None = None
+    groups: Groups,
+    features: int,
+    summed: bool,
+    contraction: bool,
+    modulated: cases.Levels | None = None,
+    functions: int = 0,
 ):
     """A fused kernel over a random field with empty and dense parts, a batch of rays, and an occupancy grid."""
     rng = cases.generator(12)
@@ -156,6 +164,12 @@ def fused(
     if modulated:
         biases = [torch.randn(len(weight), generator=rng) for weight in density]
         modulation = torch.randn(modulated.entries, 2, generator=rng), modulated, (2, 0)
+    radial = None
+    if functions:
+        centres = torch.rand(functions, 3, generator=rng)
+        tree = Tree.of(centres[tree_order(centres)])
+        shapes = torch.rand(functions, 6, generator=rng) * 4
+        radial = Radial(torch.randn(functions, 15, generator=rng), tree, shapes, False)
     kernel = fused_field(
         filled,
         density,
@@ -173,6 +187,7 @@ def fused(
         biases=biases,
         modulation=modulation,
         normed=modulated is not None,
+        radial=radial,
     )
     count = 900
     origins = torch.randn(count, 3, generator=rng) * 1.5
@@ -193,7 +208,7 @@ def fused(
     }
     tables = [table for group in filled for table, _, _ in group] + ([modulation[0]] if modulation else [])
     return (
-        [*tables, *density, *biases, *colour],
+        [*tables, *density, *biases, *([radial.weights] if radial else []), *colour],
         kernel,
         (rays, occupied),
         compared,
@@ -224,6 +239,7 @@ FUSED = {  # groups, features, whether summed, whether contracted
         False,
     ),
     "lines": ([[(LINE, (axis,)) for axis in (2, 0, 1)]], 96, False, False),
+    "radial functions": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, False, None, 77),
     "modulated": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, True, SQUARE),
 }
 fused_fields = pytest.mark.parametrize("name", FUSED)

@@ -41,6 +41,12 @@ TABLES: dict[str, tuple[str, Domain, dict[str, int]]] = {
     "vm": ("vm", BOX, {"resolution": 24, "rank": 12, "layers": 0}),
     "cp": ("cp", BOX, {"resolution": 24, "rank": 96, "width": 32}),
     "mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
+    "rbf": ("rbf", BOX, {"kernels": 300, "levels": 3, "coarsest": 5, "finest": 30, "width": 32}),
+    "linear rbf": (
+        "rbf",
+        ALL_OF_SPACE,
+        {"kernels": 90, "levels": 2, "coarsest": 5, "finest": 20, "width": 32, "shape": "linear"},
+    ),
     "cam": ("cam", BOX, {"frequencies": 3, "width": 64, "nodes": 9}),
     "cam of vectors, not normed": (
         "cam",

@@ -1,0 +1,63 @@
+// Radial functions of a field's colours: their sums at a tile's rows, and gradients to their weights.
+#pragma once
+#include "rbf.hpp"
+#include "tile.hpp"
+
+namespace polyfield {
+namespace POLYFIELD_VARIANT {
+
+// Adds the sums to the latent vectors that colours read. The raw density, which is the first number, stays.
+template <class P> inline void Tile<P>::add_radial_sums() {
+    const RadialBasis& all = *packed_->field.radial;
+    const int K = all.neighbours, F = all.features;
+    near_ = room<int32_t>(scratch_->work[13 + MAX_LAYERS], size_t(rows_) * K);
+    shares_ = room<float>(scratch_->work[14 + MAX_LAYERS], size_t(rows_) * K + latent_width_);
+    float* sums = shares_ + size_t(rows_) * K;
+    for (int i = 0; i < rows_; ++i) {
+        const float x[3] = {x_[0][i], x_[1][i], x_[2][i]};
+        float total = TINY, *share = shares_ + size_t(i) * K;
+        Best best(K);
+        search<3>(packed_->field.tree, x, best);
+        memcpy(near_ + size_t(i) * K, best.index, K * 4);
+        for (int k = 0; k < K; ++k) total += share[k] = Bump<3>(all, best.index[k], x).height;
+        memset(sums, 0, latent_width_ * 4);
+        for (int k = 0; k < K; ++k) {
+            share[k] /= total;
+            const float* weights = all.weights + int64_t(best.index[k]) * F;
+            for (int f = 0; f < F; ++f) sums[1 + f] += share[k] * weights[f];
+        }
+        Value* latent = latent_ + size_t(i) * latent_width_;
+        for (int k = 0; k < latent_width_; k += W) P::store_values(latent + k, P::load_values(latent + k) + load(sums + k));
+    }
+}
+
+// Keeps what the weights' gradients need, but for the gradients to the sums themselves.
+static inline void keep_neighbours(const RadialBasis& all, const int32_t* near, const float* shares, Arena& arena, Trace& trace) {
+    const size_t numbers = size_t(trace.rows) * all.neighbours;
+    trace.near = static_cast<int32_t*>(arena.take(numbers * 4));
+    trace.shares = static_cast<float*>(arena.take(numbers * 4));
+    trace.to_sums = static_cast<float*>(arena.take(size_t(trace.rows) * all.features * 4));
+    memcpy(trace.near, near, numbers * 4);
+    memcpy(trace.shares, shares, numbers * 4);
+}
+
+// Gradients to the weights (count, features). A part of the functions is one thread's, which adds in the order of the traces.
+static void traces_to_radial(const RadialBasis& all, Trace* const* traces, int64_t chunks, float* to_weights) {
+    const int K = all.neighbours, F = all.features;
+    const int64_t parts = threads();
+    parallel(parts, [&](int64_t part, int) {
+        const int64_t low = all.count * part / parts, high = all.count * (part + 1) / parts;
+        memset(to_weights + low * F, 0, size_t(high - low) * F * 4);
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+            for (const Trace* trace = traces[chunk]; trace; trace = trace->next)
+                for (int64_t n = 0; trace->near && n < int64_t(trace->rows) * K; ++n) {
+                    const int64_t i = trace->near[n];
+                    if (i < low || i >= high) continue;
+                    const float *g = trace->to_sums + n / K * F, share = trace->shares[n];
+                    for (int f = 0; f < F; ++f) to_weights[i * F + f] += share * g[f];
+                }
+    });
+}
+
+}  // namespace POLYFIELD_VARIANT
+}  // namespace polyfield
