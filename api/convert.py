@@ -29,6 +29,7 @@ def convert(
     stages: Sequence[float] | None = None,
     hard: Sequence[str] = ("poses", "rays", "points"),
     init_head: bool = True,
+    init_field: bool = True,
     loss: Sequence[Term | Mapping[str, Any]] | None = None,
     signal: str | None = None,
     box: Sequence[float] | None = None,
@@ -77,6 +78,9 @@ def convert(
     init_head
         For radiance: start with the teacher's colour network if the student's colour network has the same shape. Latent
         vectors are compared only in this case, and only if the teacher is neither edited nor restricted by `box`.
+    init_field
+        Start with all parameters of the teacher if student and teacher have the same architecture, options and domain. Of an
+        edited teacher, these are the parameters of the field that was edited.
     loss
         Loss terms that replace the default terms at samples or points, in the form that `fit` takes. For radiance, the loss
         of rendered colours does not change.
@@ -160,7 +164,7 @@ def convert(
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS
     shares = None if stages is None else tuple(stages)
-    conversion = Conversion(shares, tuple(hard), init_head)  # type: ignore[arg-type]  # it checks their number
+    conversion = Conversion(shares, tuple(hard), init_head, init_field)  # type: ignore[arg-type]  # it checks their number
     config = FitConfig(
         source=source if is_function(source) else absolute(source),
         field=to,

@@ -85,7 +85,7 @@ def open_conversion(source: str, config: FitConfig) -> ConversionTask:
     say(f"the teacher is {taught.name}, a field with the signal {taught.field.meaning.signal!r}")
     if taught.field.meaning.kind.directional:
         return RadianceConversion(taught, conversion)
-    return ValueConversion(taught)
+    return ValueConversion(taught, conversion)
 
 
 def _stored(source: str, config: FitConfig) -> object:

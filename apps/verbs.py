@@ -118,6 +118,7 @@ def convert(
     stages: tuple[float, float] | None = None,
     hard: tuple[str, ...] = ("poses", "rays", "points"),
     init_head: bool = True,
+    init_field: bool = True,
     signal: str | None = None,
     box: tuple[float, float, float, float] | None = None,
     seed: int = 0,
@@ -139,15 +140,13 @@ def convert(
         bytes: As for polyfield fit.
         bits: As for polyfield fit.
         options: Options of the student's architecture, for example --options width 128 layers 8.
-        stages: For radiance: two shares of the fit, from 0 to 1, at which the first two of three stages end.
-            The stages compare latent vectors, then samples on rays, then rendered colours.
+        stages: For radiance: two shares of the fit, from 0 to 1, at which stage 1 (latent vectors) and stage 2 (samples) end.
             If not given, 0.02 0.1, and for mlp and cam 0.05 0.8, or 0.05 1 if the teacher has no occupancy grid.
-        hard: For radiance: the levels of active learning, some of poses, rays and points.
-            Poses and rays with large errors, and important points on rays, are compared more often.
+        hard: For radiance: what is compared more often if errors or weights are large, some of poses, rays and points.
         init_head: For radiance: start with the teacher's colour network if the student's colour network has the same shape.
+        init_field: Start with all parameters of the teacher if both fields have the same architecture, options and domain.
         signal: For functions (required) and meshes: the kind of value that the field stores, such as sdf or radiance.
-        box: The student's domain, a cube in the source's coordinates: the centre x y z and the half size h.
-            Functions of three coordinates require it. With a field as teacher, only this part of the field is converted.
+        box: The part to convert, a cube given by its centre x y z and half size h. Functions of three coordinates require it.
         seed: The seed of all random numbers.
         device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
         deterministic: As for polyfield fit.
@@ -169,6 +168,7 @@ def convert(
             stages=stages,
             hard=hard,
             init_head=init_head,
+            init_field=init_field,
             signal=signal,
             box=box,
             seed=seed,

@@ -23,6 +23,7 @@ class Conversion:
     stages: tuple[float, float] | None = None  # those that suit the new field if None
     hard: tuple[str, ...] = LEVELS  # what is taught more often where the student is wrong, of LEVELS
     init_head: bool = True  # begin with the teacher's colour network where both have the same shape
+    init_field: bool = True  # begin with the teacher's parameters where both fields have the same form
 
     def __post_init__(self) -> None:
         if self.stages is not None and not _are_stages(self.stages):
@@ -45,16 +46,21 @@ class Conversion:
                 "stages": None | [_, _] as stages,
                 "hard": [*hard],
                 "init_head": bool(init_head),
+                "init_field": bool(init_field),
                 **rest,
             } if not rest and all(isinstance(level, str) for level in hard):
                 try:
                     return Conversion(
-                        None if stages is None else (stages[0], stages[1]), tuple(hard), init_head
+                        None if stages is None else (stages[0], stages[1]),
+                        tuple(hard),
+                        init_head,
+                        init_field,
                     )
                 except PolyfieldError as error:
                     raise PolyfieldError(f"config.json: conversion: {as_stored(error)}") from None
         raise PolyfieldError(
-            f"config.json: conversion is {data!r:.200}; expected an object with the keys stages, hard and init_head"
+            f"config.json: conversion is {data!r:.200}; expected an object with the keys stages, hard, init_head "
+            "and init_field"
         )
 
 

@@ -18,7 +18,7 @@ from polyfield.distill.edited import RadianceView
 from polyfield.distill.effort import uses
 from polyfield.distill.options import Conversion
 from polyfield.distill.poses import Poses, around
-from polyfield.distill.task import ConversionTask, Taught, copy_head, fill
+from polyfield.distill.task import ConversionTask, Taught, copy_field, copy_head, fill
 from polyfield.distill.teacher import Teacher
 from polyfield.distill.teacher_points import TeacherPoints
 from polyfield.distill.teacher_rays import TeacherRays
@@ -72,7 +72,7 @@ class RadianceConversion(ConversionTask):
         if self.meaning.moving and cameras.times is None:
             cameras = replace(cameras, times=torch.linspace(0, 1, len(cameras)))
         self.poses = Poses(cameras.to(taught.field.device), self.teacher.blocked)
-        self.head_copied = False
+        self.field_copied = self.head_copied = False
 
     # -- a fit
 
@@ -86,7 +86,9 @@ class RadianceConversion(ConversionTask):
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or _stages(field, self.taught.context.occupancy)
-            self.head_copied = self.conversion.init_head and copy_head(_head_of(self.taught.field), field)
+            first_field, how = _first_field(self.taught.field), self.conversion
+            self.field_copied = how.init_field and copy_field(first_field, field)
+            self.head_copied = self.field_copied or (how.init_head and copy_head(first_field, field))
             # An edited field has no latent vectors of its own.
             latent = self.head_copied and not isinstance(self.taught.field, RadianceView)
             if any(term.part == "features" for term in terms) and not latent:
@@ -95,7 +97,8 @@ class RadianceConversion(ConversionTask):
                     "different meanings; keep init_head, give the student a colour network of the teacher's shape, and use a "
                     "teacher that is neither edited nor cut by --box"
                 )
-            fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
+            if not self.field_copied:
+                fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             source = TeacherPoints(
                 self.teacher,
                 self.poses,
@@ -155,7 +158,11 @@ class RadianceConversion(ConversionTask):
         context = self.taught.context
         if isinstance(last, Together):
             context = replace(context, occupancy=last.rays.grid.occupied)
-        taught = {"teacher": self.taught.sha256, "head_copied": self.head_copied}
+        taught = {
+            "teacher": self.taught.sha256,
+            "head_copied": self.head_copied,
+            "field_copied": self.field_copied,
+        }
         cameras = context.cameras or self.poses.cameras.to_json()  # those that it was taught from
         return replace(context, cameras=cameras, source={**context.source, **taught})
 
@@ -194,6 +201,7 @@ class RadianceConversion(ConversionTask):
             "protocol": PROTOCOL,
             "psnr_to_teacher": mean(values),
             "head_copied": context.source.get("head_copied"),
+            "field_copied": context.source.get("field_copied"),
         }
         return Evaluation(
             figures,
@@ -204,8 +212,8 @@ class RadianceConversion(ConversionTask):
         )
 
 
-def _head_of(teacher: Field) -> Field:
-    """Return the field whose colour network a student starts with: of an edited field, the one that was edited first."""
+def _first_field(teacher: Field) -> Field:
+    """Return the field whose parameters a student may start with: of an edited field, the one that was edited first."""
     return teacher.stored[0] if isinstance(teacher, RadianceView) else teacher
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from polyfield.distill.values import raw_values
 from polyfield.fields import Field, FieldSpec, Points, StoredField
 from polyfield.fields.context import FieldContext
+from polyfield.fields.registry import architecture
 from polyfield.fields.stored import Values
 from polyfield.fitting.fit import Fit
 from polyfield.fitting.optimiser import Optimiser
@@ -96,6 +97,21 @@ def fill(field: StoredField, optimiser: Optimiser, values: Values, occupied: Ten
     maps = field.fill(values, occupied)
     if maps:
         optimiser.follow(field.parameter_groups(), maps)
+
+
+def copy_field(teacher: Field, student: StoredField) -> bool:
+    """Copy all tensors of a teacher of the same architecture, options and meaning. Return whether it is one."""
+    if not isinstance(teacher, StoredField):
+        return False
+    a, b = teacher.spec, student.spec
+    if (a.architecture, a.meaning) != (b.architecture, b.meaning):
+        return False
+    parse = architecture(a.architecture).parse
+    theirs, own = teacher.state_dict(), student.state_dict()  # voxels begin with fewer nodes
+    if parse(a.options) != parse(b.options) or any(own[k].shape != theirs[k].shape for k in own):
+        return False
+    student.adopt(teacher)
+    return True
 
 
 def copy_head(teacher: Field, student: StoredField) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 from polyfield.distill import values
 from polyfield.distill.effort import uses
-from polyfield.distill.task import ConversionTask, fill
+from polyfield.distill.options import Conversion
+from polyfield.distill.task import ConversionTask, Taught, copy_field, fill
 from polyfield.distill.values import TeacherValues, placed, raw_values, vectors
 from polyfield.fields import Field, FieldSpec, StoredField
 from polyfield.fields.context import FieldContext
@@ -37,13 +38,18 @@ class ValueConversion(ConversionTask):
 
     counts = COUNTS
 
+    def __init__(self, taught: Taught, conversion: Conversion) -> None:
+        super().__init__(taught)
+        self._conversion = conversion
+
     def loss(self) -> Sequence[Term]:
         return (Term("raw", self.meaning.kind.loss),)
 
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             teacher = self.taught.field
-            fill(field, optimiser, lambda points: (vectors(teacher, points), None), None)
+            if not (self._conversion.init_field and copy_field(teacher, field)):
+                fill(field, optimiser, lambda points: (vectors(teacher, points), None), None)
             source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
             made = PointObjective(
                 field, optimiser, source, seed=config.seed, loss=terms, deterministic=config.deterministic

@@ -223,8 +223,7 @@ class TestItself:
         copied = RadianceConversion(taught, Conversion(stages=(0.3, 0.6)))
         config = FitConfig(source="ball", field="hashgrid", steps=9, options=taught.field.spec.options)
         fit = copied.begin(config, silent)
-        fit.field.load_state_dict(copy.deepcopy(taught.field.state_dict()))
-        fit.objective.follow()
+        assert copied.field_copied
         before = {name: tensor.clone() for name, tensor in fit.field.state_dict().items()}
         fit.optimiser._decay = 0.0
         kinds = []
@@ -280,7 +279,7 @@ def test_a_conversion_that_was_stopped_in_any_stage_goes_on_to_the_byte(taught, 
     "to", ["hashgrid", "densegrid", "triplane", "kplanes", "vm", "cp", "voxels", "mlp", "cam", "rbf"]
 )
 def test_every_architecture_learns_the_ball(taught, to):
-    task = RadianceConversion(taught, Conversion())
+    task = RadianceConversion(taught, Conversion(init_field=False))
     small = {
         "hashgrid": SMALL,
         "densegrid": {"levels": 2, "finest": 24, "width": 16},
@@ -299,15 +298,24 @@ def test_every_architecture_learns_the_ball(taught, to):
 
 
 def test_the_head_is_copied_only_between_equal_shapes(taught):
-    same = RadianceConversion(taught, Conversion())
+    same = RadianceConversion(taught, Conversion(init_field=False))
     same.begin(FitConfig(source="b", field="hashgrid", steps=3, options=SMALL), silent)
-    assert same.head_copied
+    assert same.head_copied and not same.field_copied
     other = RadianceConversion(taught, Conversion())
     other.begin(FitConfig(source="b", field="hashgrid", steps=3, options=SMALL | {"width": 32}), silent)
     assert not other.head_copied
-    off = RadianceConversion(taught, Conversion(init_head=False))
+    off = RadianceConversion(taught, Conversion(init_head=False, init_field=False))
     off.begin(FitConfig(source="b", field="hashgrid", steps=3, options=SMALL), silent)
     assert not off.head_copied
+
+
+def test_a_field_is_copied_only_between_equal_forms(taught):
+    for options, copied in ((taught.field.spec.options, True), (SMALL | {"finest": 30}, False)):
+        task = RadianceConversion(taught, Conversion())
+        fit = task.begin(FitConfig(source="b", field="hashgrid", steps=3, options=options), silent)
+        assert task.field_copied == copied
+        theirs, own = taught.field.state_dict(), fit.field.state_dict()
+        assert all(torch.equal(own[name], theirs[name]) for name in own if "tables" in name) == copied
 
 
 def test_a_teacher_without_anything_teaches_emptiness(taught):
@@ -344,7 +352,7 @@ class Sphere(Field):
 
 
 def test_distances_are_converted():
-    task = ValueConversion(Taught(Sphere(), FieldContext(), "sphere", "0"))
+    task = ValueConversion(Taught(Sphere(), FieldContext(), "sphere", "0"), Conversion())
     options = {"levels": 3, "log2_size": 12, "finest": 24, "width": 16}
     fit = run(task.begin(FitConfig(source="s", field="hashgrid", steps=200, options=options), silent))
     figures = task.evaluate(fit.field, FieldContext(), silent).figures
@@ -410,7 +418,7 @@ def test_a_video_is_converted():
     field = create(FieldSpec("kplanes", meaning, {"levels": 1, "finest": 6, "features": 4, "time_nodes": 4}))
     for table in field.encoding.tables:
         table.data += uniform(table.shape, seed=3, stream="table")
-    task = ValueConversion(Taught(field, FieldContext(), "video", "0"))
+    task = ValueConversion(Taught(field, FieldContext(), "video", "0"), Conversion())
     options = {"levels": 2, "log2_size": 12, "finest": 16, "width": 16}
     fit = run(task.begin(FitConfig(source="v", field="hashgrid", steps=150, options=options), silent))
     assert task.evaluate(fit.field, FieldContext(), silent).figures["psnr_to_teacher"] > 25
@@ -443,7 +451,7 @@ def test_the_length_of_a_fit_is_that_of_the_student(taught):
 
 
 def test_features_of_different_heads_are_not_compared(taught):
-    task = RadianceConversion(taught, Conversion(init_head=False))
+    task = RadianceConversion(taught, Conversion(init_head=False, init_field=False))
     loss = [{"part": "features", "measure": "squares"}]
     config = FitConfig(source="ball", field="hashgrid", steps=2, options=taught.field.spec.options, loss=loss)
     with pytest.raises(PolyfieldError, match="latent vectors"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_voxels import BOX, SPACE, made, some_cells
 
+from polyfield.distill.options import Conversion
 from polyfield.distill.task import Taught
 from polyfield.distill.value_task import ValueConversion
 from polyfield.fields import Domain, FieldSpec, Points, create
@@ -81,7 +82,7 @@ class TestValues:
         teacher = create(FieldSpec("densegrid", meaning, {"levels": 1, "finest": 8}), seed=0)
         with torch.no_grad():
             teacher.encoding.tables[0].mul_(1e4)
-        task = ValueConversion(Taught(teacher, FieldContext(), "a", "0" * 64))
+        task = ValueConversion(Taught(teacher, FieldContext(), "a", "0" * 64), Conversion())
         config = FitConfig(source="a", field="voxels", signal="occupancy", steps=3, options={"rows": 20**3})
         student = task.begin(config, silent).field
         x = BOX.from_unit(positions(torch.arange(20**3), 20))

@@ -19,9 +19,8 @@ from polyfield.fields.points import Features, Points
 from polyfield.fields.spec import FieldSpec
 from polyfield.fields.stored import Group, Importance, Maps, StoredField
 
-_FILLED_RATE = (
-    0.1  # learning rate of a field that begins with the values of another, relative to that of a new one
-)
+# Learning rates of a field that begins with the values or with the tensors of another, relative to that of a new one.
+_FILLED_RATE, _ADOPTED_RATE = 0.1, 0.5
 
 
 class EncodedField(StoredField):
@@ -78,10 +77,14 @@ class EncodedField(StoredField):
         maps = self.encoding.advance(progress, boxes)
         return {f"encoding.{name}": change for name, change in maps.items()} or None
 
-    def _settle(self) -> None:
-        """Keep the structure, and learn slowly from here on."""
+    def adopt(self, other: StoredField) -> None:
+        super().adopt(other)
+        self._settle(_ADOPTED_RATE)
+
+    def _settle(self, rate: float = _FILLED_RATE) -> None:
+        """Keep the structure, and learn more slowly from here on."""
         self.encoding.settled = True
-        self.learning_rate = _FILLED_RATE * self.encoding.learning_rate
+        self.learning_rate = rate * self.encoding.learning_rate
 
     def penalties(self, step: int) -> Tensor | None:
         return self.encoding.penalties(step)
