@@ -183,7 +183,7 @@ def _drawing(
         return _film(renderer, frames or renderer.frames, fps or renderer.fps, size)
     cameras, fps = _cameras(renderer, path, file, run, frames or _FRAMES, size, fps or _FPS)
     if time is not None:
-        cameras = replace(cameras, times=torch.full((len(cameras),), time))
+        cameras = replace(cameras, times=torch.full((len(cameras),), float(time)))
     width, height = cameras.sizes[cameras.sizes.prod(1).argmax()].tolist()
     if width * height > MOST_PIXELS:
         raise PolyfieldError(

@@ -7,8 +7,10 @@ import math
 from polyfield.distill.cropped import CroppedValues
 from polyfield.distill.edited import RadianceView
 from polyfield.fields import Field, StoredField
+from polyfield.fields.plan import RadialColours
 
 _READ = 80  # multiplications that take as long as reading one row of a table
+_SEARCH = 60_000  # for the nearest radial basis functions, and their sum
 _GENERAL = 4  # times that a field without a plan takes longer
 _VIEW = 2  # times that an edited field takes longer than what it is a view of
 # Times the teacher's time. Measured for 30 s of lego at 1/4, hashgrid to hashgrid: 32.2 dB with 5, 32.5 with 2.5 (a teacher's
@@ -32,9 +34,10 @@ def effort(field: Field) -> float:
         return _GENERAL * max(min(stored, 1 << 18), 1 << 15)
     factors = [factor for group in plan.groups for factor in group]
     factors += [plan.trunk.modulation] if plan.trunk.modulation else []
+    searches = _SEARCH if isinstance(plan.head, RadialColours) else 0
     reads = sum(factor.levels.count << len(factor.axes) for factor in factors)
     colour = getattr(plan.head, "layers", ())
-    return _READ * reads + sum(layer.numel() for layer in (*plan.trunk.weights, *colour))
+    return _READ * reads + searches + sum(layer.numel() for layer in (*plan.trunk.weights, *colour))
 
 
 def uses(teacher: Field, student: Field, samples: float) -> int:

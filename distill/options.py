@@ -41,6 +41,8 @@ class Conversion:
     @staticmethod
     def from_json(data: Any) -> Conversion:
         """Return the options that `to_json` wrote. Raises PolyfieldError for anything else."""
+        if isinstance(data, dict):
+            data = {"init_field": False} | data  # written before there was such a start
         match data:
             case {
                 "stages": None | [_, _] as stages,

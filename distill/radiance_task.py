@@ -86,9 +86,7 @@ class RadianceConversion(ConversionTask):
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             first, second = self.conversion.stages or _stages(field, self.taught.context.occupancy)
-            first_field, how = _first_field(self.taught.field), self.conversion
-            self.field_copied = how.init_field and copy_field(first_field, field)
-            self.head_copied = self.field_copied or (how.init_head and copy_head(first_field, field))
+            self._start(field, optimiser)
             # An edited field has no latent vectors of its own.
             latent = self.head_copied and not isinstance(self.taught.field, RadianceView)
             if any(term.part == "features" for term in terms) and not latent:
@@ -97,8 +95,6 @@ class RadianceConversion(ConversionTask):
                     "different meanings; keep init_head, give the student a colour network of the teacher's shape, and use a "
                     "teacher that is neither edited nor cut by --box"
                 )
-            if not self.field_copied:
-                fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
             source = TeacherPoints(
                 self.teacher,
                 self.poses,
@@ -130,6 +126,17 @@ class RadianceConversion(ConversionTask):
             return made
 
         return make
+
+    def _start(self, field: StoredField, optimiser: Optimiser) -> None:
+        """Copy the teacher's tensors, or its colour network, or its values at nodes, as far as they fit the student."""
+        teacher, init_head = self.taught.field, self.conversion.init_head
+        first = teacher.stored[0] if isinstance(teacher, RadianceView) else teacher
+        # An edited field may have content where its first field has no structure.
+        fits = first is teacher or not (isinstance(first, StoredField) and [*first.buffers()])
+        copied = fits and init_head and self.conversion.init_field and copy_field(first, field, optimiser)
+        self.field_copied, self.head_copied = copied, copied or (init_head and copy_head(first, field))
+        if not copied:
+            fill(field, optimiser, self.teacher.values, self.taught.context.occupancy)
 
     def _rays(self, field: StoredField, optimiser: Optimiser, config: FitConfig) -> RayObjective:
         context, hard = self.taught.context, self.conversion.hard
@@ -210,11 +217,6 @@ class RadianceConversion(ConversionTask):
             "random views; the teacher, the student, and their difference times eight",
             "against-teacher.png",
         )
-
-
-def _first_field(teacher: Field) -> Field:
-    """Return the field whose parameters a student may start with: of an edited field, the one that was edited first."""
-    return teacher.stored[0] if isinstance(teacher, RadianceView) else teacher
 
 
 def _stages(field: StoredField, occupied: Tensor | None) -> tuple[float, float]:

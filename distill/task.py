@@ -99,7 +99,7 @@ def fill(field: StoredField, optimiser: Optimiser, values: Values, occupied: Ten
         optimiser.follow(field.parameter_groups(), maps)
 
 
-def copy_field(teacher: Field, student: StoredField) -> bool:
+def copy_field(teacher: Field, student: StoredField, optimiser: Optimiser) -> bool:
     """Copy all tensors of a teacher of the same architecture, options and meaning. Return whether it is one."""
     if not isinstance(teacher, StoredField):
         return False
@@ -107,9 +107,11 @@ def copy_field(teacher: Field, student: StoredField) -> bool:
     if (a.architecture, a.meaning) != (b.architecture, b.meaning):
         return False
     parse = architecture(a.architecture).parse
-    theirs, own = teacher.state_dict(), student.state_dict()  # voxels begin with fewer nodes
-    if parse(a.options) != parse(b.options) or any(own[k].shape != theirs[k].shape for k in own):
+    if parse(a.options) != parse(b.options):
         return False
+    maps = student.advance(1.0)  # the structure of the end of a fit, which the teacher has
+    if maps:
+        optimiser.follow(student.parameter_groups(), maps)
     student.adopt(teacher)
     return True
 

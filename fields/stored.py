@@ -89,7 +89,7 @@ class StoredField(nn.Module, Field):
         return None
 
     def adopt(self, other: StoredField) -> None:
-        """Take over the tensors of a field of the same form. The structure then stays, and the learning rate becomes a lower one."""
+        """Take over the tensors of a field of the same form."""
         self.load_state_dict(other.state_dict())
 
     def penalties(self, step: int) -> Tensor | None:

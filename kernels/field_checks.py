@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyfield.errors import PolyfieldError
-from polyfield.kernels.checks import rbf
+from polyfield.kernels.checks import nearest, rbf
 from polyfield.kernels.levels import Levels
 from polyfield.kernels.shapes import biases_of, lattice, layers_of, lies_plain, shape
 from polyfield.kernels.tree import Tree
@@ -51,12 +51,13 @@ def points_and_targets(
     directions: Tensor | None,
     times: Tensor | None,
     timed: bool,
+    dimensions: int,
     targets: Mapping[str, tuple[Tensor, int]],
 ) -> None:
     """Check the points of a fused kernel. Targets come with the width of their rows."""
-    shape("fused_field: points", points, (None, None))
+    shape("fused_field: points", points, (None, dimensions))
     _times(times, timed, len(points))
-    given = {**targets, "points": (points, points.shape[1])}
+    given = {**targets, "points": (points, dimensions)}
     if directions is not None:
         given["directions"] = directions, 3
     elif "colour" in targets:
@@ -67,18 +68,25 @@ def points_and_targets(
             raise PolyfieldError(f"fused_field: {name} has dtype {tensor.dtype}; expected torch.float32")
 
 
-def field_steps(tensors: Sequence[Tensor], tables: int, steps: Sequence[Mapping[str, Any] | None]) -> None:
-    """Check a step for each tensor, of which the first are tables."""
+def field_steps(
+    tensors: Sequence[Tensor],
+    tables: int,
+    steps: Sequence[Mapping[str, Any] | None],
+    functions: int | None = None,
+) -> None:
+    """Check a step for each tensor, of which the first are tables. `functions` is the place of the weights of functions."""
     if len(steps) != len(tensors):
         raise PolyfieldError(
             f"fused_field: steps has {len(steps)} entries; expected {len(tensors)}, one for each table and each layer"
         )
     for place, (tensor, step) in enumerate(zip(tensors, steps)):
-        if step is None:
+        if step is None and place >= tables:
             continue
-        if "momentum" in step and (place < tables or tensor.dim() == 1):
+        if step is None:
+            raise PolyfieldError(f"fused_field: steps[{place}] is None for a table; expected a step of adam")
+        if "momentum" in step and (place < tables or tensor.dim() == 1 or place == functions):
             raise PolyfieldError(
-                f"fused_field: steps[{place}] is a step of muon for a table or a bias; expected one of adam"
+                f"fused_field: steps[{place}] is a step of muon, and the tensor is no layer; expected one of adam"
             )
         for name in ("mean",) if "momentum" in step else ("mean", "square"):
             lies_plain(f"fused_field: steps[{place}]: {name}", step[name], tensor.shape, torch.float32)
@@ -97,6 +105,8 @@ def fused_field(
     timed: bool,
 ) -> None:
     dimensions = len(centre)
+    if timed and dimensions != 3:
+        raise PolyfieldError(f"fused_field: a timed field has {dimensions} axes of space; expected 3")
     if dimensions not in (2, 3) or [len(axis) for axis in axes] != [dimensions] * dimensions:
         raise PolyfieldError(
             f"fused_field: centre is {centre} and axes is {axes}; expected D and D x D numbers, with D = 2 or 3"
@@ -138,7 +148,10 @@ def network_of_field(
         return
     numbers = _group("fused_field: modulation", [modulation], dimensions)
     hidden, widths = len(density) - 1, {weight.shape[0] for weight in density[:-1]}
-    if numbers not in (2 * hidden, *(2 * hidden * width for width in widths if len(widths) == 1)):
+    if hidden < 1 or numbers not in (
+        2 * hidden,
+        *(2 * hidden * width for width in widths if len(widths) == 1),
+    ):
         raise PolyfieldError(
             f"fused_field: modulation gives {numbers} numbers; expected 2 for each hidden layer, or 2 for each of its channels"
         )
@@ -151,11 +164,13 @@ def radial_of_field(
         return
     points, near = radial.weights.new_empty(0, dimensions), torch.empty(0, 1 << dimensions, dtype=torch.int32)
     rbf(radial.weights, points, near, radial.tree.points, radial.shapes, None)
+    nearest(radial.tree, points, 1 << dimensions)
     latent = len(density[-1]) if density else 0
-    if not colour or radial.weights.shape[1] >= latent:
+    if dimensions != 3 or not colour or radial.weights.shape[1] >= latent:
         raise PolyfieldError(
-            f"fused_field: radial functions have {radial.weights.shape[1]} features, for a latent vector of {latent} numbers "
-            f"and {len(colour)} colour layers; expected fewer features than numbers, and a colour network"
+            f"fused_field: radial basis functions of {dimensions} axes have {radial.weights.shape[1]} features, for a latent "
+            f"vector of {latent} numbers and {len(colour)} colour layers; expected 3 axes, fewer features than numbers, and a "
+            "colour network"
         )
 
 
@@ -166,7 +181,7 @@ def _group(name: str, factors: Sequence[Table], dimensions: int) -> int:
     width = factors[0][1].count * factors[0][0].shape[-1]
     for index, (table, levels, axes) in enumerate(factors):
         shape(f"{name}[{index}]: table", table, (levels.entries, None))
-        if len(axes) != levels.dimensions or not {*axes} <= {*range(dimensions)}:
+        if len({*axes}) != len(axes) or len(axes) != levels.dimensions or not {*axes} <= {*range(dimensions)}:
             raise PolyfieldError(
                 f"{name}[{index}]: axes are {(*axes,)}; expected {levels.dimensions} different axes, each from 0 to "
                 f"{dimensions - 1}"

@@ -238,13 +238,12 @@ class FusedKernel(Protocol):
 
         The loss is the Huber loss against premultiplied RGBA target (R, 4). The figures are loss (the mean),
         evaluated and shaded (numbers of samples), and finite (whether the gradients are). The squared errors
-        (R,) are means over the channels. The gradients are to the tables and the weights, density network
-        first, with its biases behind its weights, and then to the weights of the radial functions; they are in the same memory at
-        every call. The table of the modulation is the last of the tables.
+        (R,) are means over the channels. The gradients are in the same memory at every call. Their order is: tables, the
+        modulation's table, density weights, biases, weights of radial basis functions, colour weights.
 
-        steps are the arguments of `adam` but parameter, gradient and half, for every table and every layer in
-        the same order, or those of `muon` for a layer. With steps, all parameters and their moments are updated,
-        if there are samples, and loss and gradients are finite. No gradients are returned then.
+        steps are the arguments of `adam` but parameter, gradient and half, for every tensor in the same order, or those of
+        `muon` for a layer. With steps, all parameters and their moments are updated, if there are samples, and loss and
+        gradients are finite. No gradients are returned then.
         """
 
     def train_points(
@@ -365,7 +364,7 @@ def fused_field(
     The layers of the density network may have biases (out,). Its modulation is a table whose codes at the unit coordinates
     have the shape (hidden layers, 2, channels) of `mlp`, where `normed` is explained too.
 
-    Of radiance, the colour network may read the latent vector with sums of radial functions added behind its first number.
+    Of radiance, the colour network may read the latent vector with sums of radial basis functions added behind its first number.
     The sums are those of `rbf`, for the 2^D functions that are nearest in unit coordinates.
 
     Samples with a transmittance below least_transmittance are left out. Samples that weigh less than least_share of their

@@ -33,13 +33,13 @@ class FusedField:
         kernel: FusedKernel,
         *,
         timed: bool,
-        one_more: bool,
+        time_as_axis: bool,
     ) -> None:
         """Take the kernel's tensors: tables first, those of the colours last.
 
-        The times of a moving field are an argument of the kernel (`timed`), or one more axis of its points (`one_more`).
+        The times of a moving field are an argument of the kernel (`timed`), or one more axis of its points (`time_as_axis`).
         """
-        self._kernel, self._timed, self._one_more = kernel, timed, one_more
+        self._kernel, self._timed, self._time_as_axis = kernel, timed, time_as_axis
         self.tensors = tuple(tensors)
         self._colours = colours
         self.halves = {id(table): half for table, half in zip(self.tensors[:tables], kernel.halves)}
@@ -69,8 +69,10 @@ class FusedField:
         tables = [[(factor.table, factor.levels, factor.axes) for factor in group] for group in plan.groups]
         domain, (low, high) = plan.meaning.domain, plan.meaning.transform.clamp
         timed = plan.meaning.moving and plan.meaning.kind.directional
-        one_more = plan.meaning.moving and not timed
-        axes = torch.block_diag(domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * one_more)
+        time_as_axis = plan.meaning.moving and not timed
+        axes = torch.block_diag(
+            domain.turn(torch.eye(domain.dimensions)).T, *[torch.tensor(2.0)] * time_as_axis
+        )
         trunk, table = plan.trunk, plan.trunk.modulation
         modulation = None if table is None else (table.table, table.levels, table.axes)
         kernel = fused_field(
@@ -85,7 +87,7 @@ class FusedField:
             summed=plan.summed,
             frequencies=plan.frequencies,
             degree=degree,
-            centre=(*domain.centre, *[0.5] * one_more),
+            centre=(*domain.centre, *[0.5] * time_as_axis),
             axes=axes.tolist(),
             contraction=domain.kind == "contraction",
             low=low,
@@ -100,7 +102,7 @@ class FusedField:
         tensors = [*flat, *trunk.weights, *trunk.biases, *coloured]
         if kernel is None:
             return None
-        return FusedField(tensors, len(flat), len(coloured), kernel, timed=timed, one_more=one_more)
+        return FusedField(tensors, len(flat), len(coloured), kernel, timed=timed, time_as_axis=time_as_axis)
 
     def train(
         self,
@@ -149,7 +151,7 @@ class FusedField:
         figures, errors, gradients = self._kernel.train_points(
             self._placed(points),
             points.directions if coloured else None,
-            points.times if self._timed else None,
+            self._times(points.times),
             targets={part: targets[part] for part in compared},
             terms=terms,
             steps=moves,
@@ -160,12 +162,14 @@ class FusedField:
 
     def evaluate(self, points: Points) -> tuple[Tensor, Tensor | None]:
         """Return latent vectors (N, F) and, where there are directions, colours (N, 3)."""
-        times = points.times if self._timed else None
-        return self._kernel.evaluate(self._placed(points), points.directions, times)
+        return self._kernel.evaluate(self._placed(points), points.directions, self._times(points.times))
+
+    def _times(self, times: Tensor | None) -> Tensor | None:
+        return times.float() if times is not None and self._timed else None
 
     def _placed(self, points: Points) -> Tensor:
         """Return points (N, D), of a moving field of values with time behind the axes of space."""
-        if not self._one_more:
+        if not self._time_as_axis:
             return points.x
         assert points.times is not None
         return torch.cat((points.x, points.times[:, None]), 1)
@@ -215,7 +219,7 @@ class FusedField:
             "origins": rays.origins,
             "directions": rays.directions,
             "jitter": jitter,
-            "times": rays.times if self._timed else None,
+            "times": self._times(rays.times),
             "near": sampler.lattice.near,
             "step": sampler.lattice.step,
             "cone": sampler.lattice.cone,

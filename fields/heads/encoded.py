@@ -78,6 +78,7 @@ class EncodedField(StoredField):
         return {f"encoding.{name}": change for name, change in maps.items()} or None
 
     def adopt(self, other: StoredField) -> None:
+        """Take over the tensors of a field of the same form. The structure then stays, and the learning rate becomes a lower one."""
         super().adopt(other)
         self._settle(_ADOPTED_RATE)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from polyfield.fields import FieldSpec
+from polyfield.fields.plan import RadialColours
 from polyfield.fields.registry import build
 from polyfield.fitting.points.point_objective import POINTS
 from polyfield.fitting.rays.batch_size import CPU, GPU
@@ -51,8 +52,11 @@ def is_fused(spec: FieldSpec, form: str) -> bool:
         plan = build(spec).plan()
     if plan is None:
         return False
+    if form == "native":  # modulated layers are whole vectors
+        return not plan.trunk.modulation or all(len(w) % 16 == 0 for w in plan.trunk.weights[:-1])
     one_table = len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
-    return form == "native" or (form == "cuda" and one_table and not plan.meaning.moving)
+    plain = not (plan.trunk.biases or plan.trunk.modulation or isinstance(plan.head, RadialColours))
+    return form == "cuda" and one_table and plain and not plan.meaning.moving
 
 
 def predict(spec: FieldSpec, *, pixels: int, fused: bool) -> Memory:

@@ -86,7 +86,7 @@ class FusedKernel:
         passes, count = self._passes, len(points)
         widths = {"raw": 1 if passes.coloured else passes.latent, "features": passes.latent, "colour": 3}
         field_checks.points_and_targets(
-            points, directions, times, False, {name: (t, widths[name]) for name, t in targets.items()}
+            points, directions, times, False, 3, {name: (t, widths[name]) for name, t in targets.items()}
         )
         if steps:
             field_checks.field_steps([self._table, *passes.weights], 1, steps)
@@ -115,7 +115,7 @@ class FusedKernel:
     def evaluate(
         self, points: Tensor, directions: Tensor | None = None, times: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        field_checks.points_and_targets(points, directions, times, False, {})
+        field_checks.points_and_targets(points, directions, times, False, 3, {})
         weights = torch.cat([weight.flatten() for weight in self._passes.weights])
         total = torch.full((1,), len(points), device=points.device)
         _, _, vector, _, colour = self._passes.points(points, directions, weights, total)

@@ -17,7 +17,7 @@ struct Trace {
     int rows;
     float *x[MAX_AXES];  // (rows filled up to W,) unit coordinates
     float* to_code;  // (parts, rows, F): of every factor and level, F features after the other
-    // Of radial functions: the rows' neighbours and their shares (rows, K), and gradients to their sums (rows, F).
+    // Of radial basis functions: the rows' neighbours and their shares (rows, K), and gradients to their sums (rows, F).
     int32_t* near;
     float *shares, *to_sums;
 

@@ -12,26 +12,26 @@ constexpr int64_t FEW_CHUNKS = 16, CHUNK_NUMBERS = 1 << 20;  // the least number
 // Biases of the density network.
 static inline int biases_of(const FusedField& field) { return field.density.bias[0] ? field.density.layers : 0; }
 
-// A layer of either network. The density network's come first, then its biases, then the weights of radial functions.
+// A layer of either network, or its biases: the density network's layers, then its biases, then the colour network's layers.
 struct Layer {
-    Layer(const FusedField& field, const Descent& descent, int64_t index) : step(descent.steps[field.factors + index]) {
+    Layer(const FusedField& field, const Descent& descent, int64_t index) {
         const int layers = field.density.layers, biases = biases_of(field);
         int l = int(index);
+        step = descent.steps + field.factors + index;
         if (l < layers) {
             take(field.density, l, descent.to_density[l]);
         } else if ((l -= layers) < biases) {
             take(field.density, l, descent.to_bias[l]);
             columns = 1;
-        } else if ((l -= biases) < (field.radial ? 1 : 0)) {
-            rows = int(field.radial->count), columns = field.radial->features, gradient = descent.to_radial;
         } else {
-            l -= field.radial ? 1 : 0;
+            l -= biases;
+            if (field.radial) ++step;  // that of their weights is before it
             take(field.colour, l, descent.to_colour[l]);
         }
     }
-    bool orthogonal() const { return step.parameter && !step.square; }
+    bool orthogonal() const { return step->parameter && !step->square; }
 
-    const TensorStep& step;
+    const TensorStep* step;
     int rows, columns;
     const float* gradient;
 
@@ -45,7 +45,7 @@ private:
 template <class P> class Layers {
 public:
     Layers(const FusedField& field, const Descent& descent)
-        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + biases_of(field) + (field.radial ? 1 : 0) + field.colour.layers : 0) {
+        : field_(field), descent_(descent), count_(descent.steps ? field.density.layers + biases_of(field) + field.colour.layers : 0) {
         for (int64_t index = 0; index < count_; ++index) {
             const Layer layer(field_, descent_, index);
             if (layer.orthogonal()) reserve_muon<P>(layer.rows, layer.columns, rooms(index));
@@ -55,7 +55,7 @@ public:
     void move() const {
         parallel(count_, [&](int64_t index, int) {
             const Layer layer(field_, descent_, index);
-            const TensorStep& step = layer.step;
+            const TensorStep& step = *layer.step;
             if (layer.orthogonal())
                 muon<P>(step.muon, layer.rows, layer.columns, layer.gradient, step.parameter, step.mean, rooms(index));
             else if (step.parameter)
@@ -66,7 +66,7 @@ public:
 
 private:
     static Buffer* rooms(int64_t index) {
-        static Buffer all[3 * MAX_LAYERS + 1][MUON_ROOMS];
+        static Buffer all[3 * MAX_LAYERS][MUON_ROOMS];
         return all[index];
     }
 
@@ -148,6 +148,11 @@ static Losses descend(const PackedField<P>& packed, int64_t count, int size, con
     traces_to_tables(field, traces, descent, moves);
     if (field.radial) traces_to_radial(*field.radial, traces, chunks, descent.to_radial);
     if (!descent.steps || !moves) return sums;
+    if (field.radial) {
+        const TensorStep& step = descent.steps[field.factors + field.density.layers + biases_of(field)];
+        const int64_t numbers = field.radial->count * field.radial->features;
+        if (step.parameter) adam(step.adam, numbers, descent.to_radial, step.parameter, step.mean, step.square, nullptr);
+    }
     layers.move();
     return sums;
 }

@@ -25,7 +25,7 @@ WorldRays world_rays_of(const Floats& origins, const Floats& directions, const F
 // and its axes.
 typedef std::tuple<const GridOf*, Floats, Halves, std::vector<int>> TableOf;
 typedef std::vector<TableOf> GroupOf;
-// Of radial functions the weights, centres and shapes, the leaves and boxes of their tree, and whether they are linear.
+// Of radial basis functions the weights, centres and shapes, the leaves and boxes of their tree, and whether they are linear.
 typedef std::tuple<Floats, Floats, Floats, Floats, Floats, bool> RadialOf;
 
 // A field whose tensors live elsewhere and may change between calls.
@@ -98,13 +98,15 @@ struct FieldOf {
         field.radial = &radial, field.tree = {int64_t(leaves.shape(0)), leaves.data(), boxes.data()};
     }
 
-    // The field as it is read now: in half precision only if the instruction set in use does.
+    // The field as it is read now: in half precision only if the instruction set in use does. A modulation is not a table of
+    // features, which files hold in half precision.
     const FusedField& now() {
-        for (size_t f = 0; f < factors.size(); ++f) factors[f].half_table = kernels->reads_half ? halves[f] : nullptr;
+        for (size_t f = 0; f < factors.size(); ++f)
+            factors[f].half_table = kernels->reads_half && &factors[f] != field.modulated ? halves[f] : nullptr;
         return field;
     }
 
-    // Of the tables and the layers, density network first, with its biases behind its weights, then weights of radial functions.
+    // Of the tables and the layers, density network first, with its biases behind its weights, then weights of radial basis functions.
     float* tensor(size_t index) {
         if (index < tables.size()) return tables[index];
         index -= tables.size();

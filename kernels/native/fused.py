@@ -63,10 +63,12 @@ class FusedKernel:
         )
         functions = [] if radial is None else [radial.weights]
         self._tensors = [*self._tables, *density, *biases, *functions, *colour]
+        self._functions = len(self._tables) + len(density) + len(biases) if functions else None
         self._settled = False
         self.refresh()
         self._latent = len(density[-1]) if density else _codes(groups)
         self._radiance, self._timed = settings["degree"] > 0, settings["timed"]
+        self._dimensions = len(axes)
         self._to_tables: list[Tensor] = []
         self._to_networks = [
             [like(tensor) for tensor in part] for part in (density, biases, functions, colour)
@@ -118,6 +120,7 @@ class FusedKernel:
             directions,
             times,
             self._timed,
+            self._dimensions,
             {name: (t, widths[name]) for name, t in targets.items()},
         )
         errors = torch.empty(len(points))
@@ -138,7 +141,7 @@ class FusedKernel:
     def evaluate(
         self, points: Tensor, directions: Tensor | None = None, times: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        field_checks.points_and_targets(points, directions, times, self._timed, {})
+        field_checks.points_and_targets(points, directions, times, self._timed, self._dimensions, {})
         latent = torch.empty(len(points), self._latent)
         colour = torch.empty(0 if directions is None else len(points), 3)
         self._native.evaluate(
@@ -153,7 +156,7 @@ class FusedKernel:
     def _descent(self, steps: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         """Return where a step's gradients go."""
         if steps:
-            field_checks.field_steps(self._tensors, len(self._tables), steps)
+            field_checks.field_steps(self._tensors, len(self._tables), steps, self._functions)
             self._settle(steps)
         elif not self._to_tables:
             self._to_tables = [like(table) for table in self._tables]
@@ -271,7 +274,7 @@ def fused_field(
     radial: Radial | None,
     **settings: Any,
 ) -> FusedKernel | None:
-    tables = _tables(groups, modulation)
+    tables, functions = _tables(groups, modulation), [] if radial is None else [radial.weights]
     alike = all(
         (levels.count, table.shape[1]) == (group[0][1].count, group[0][0].shape[1])
         for group in groups
@@ -285,7 +288,7 @@ def fused_field(
         and max(len(density), len(colour)) <= _core.MAX_LAYERS
         and sum(weight.numel() for weight in (*density, *colour)) <= _MOST_WEIGHTS
         and (modulation is None or _takes(modulation, density))
-        and all(tensor.is_contiguous() for tensor in (*tables, *density, *biases, *colour))
+        and all(tensor.is_contiguous() for tensor in (*tables, *density, *biases, *functions, *colour))
     )
     if not fits:
         return None

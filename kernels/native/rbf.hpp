@@ -16,8 +16,9 @@ struct Best {
     float square[MOST_NEIGHBOURS];
     int32_t index[MOST_NEIGHBOURS];
 
-    explicit Best(int wanted) : count(wanted) {
-        for (int k = 0; k < wanted; ++k) square[k] = INFINITY, index[k] = 0;
+    // At least that many are nearer than the bound, if it is given.
+    explicit Best(int wanted, float bound = INFINITY) : count(wanted) {
+        for (int k = 0; k < wanted; ++k) square[k] = bound, index[k] = 0;
     }
     float worst() const { return square[count - 1]; }
     void add(float found, int32_t at) {

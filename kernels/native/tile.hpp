@@ -1,7 +1,7 @@
 // Some rays and their samples, as rows of arrays: marched, looked up, evaluated and shaded.
 //
 // A tile is what one thread works on, and its rows go through the networks in blocks that stay in cache. What training adds
-// to it is in tile_training.hpp, and modulated layers are in tile_modulation.hpp.
+// to it is in tile_training.hpp, modulated layers are in tile_modulation.hpp, and radial basis functions in tile_radial.hpp.
 #pragma once
 #include <cmath>
 #include <new>

@@ -6,6 +6,18 @@
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
+// A bound on the squared distances of the K nearest centres: that of other K centres, rounded up.
+static inline float bound_of(const RadialBasis& all, const int32_t* others, const float* x) {
+    float worst = 0;
+    for (int k = 0; k < all.neighbours; ++k) {
+        const float* centre = all.centres + int64_t(others[k]) * 3;
+        float square = 0;
+        for (int d = 0; d < 3; ++d) square += (x[d] - centre[d]) * (x[d] - centre[d]);
+        worst = fmaxf(worst, square);
+    }
+    return worst * (1 + 1e-4f) + 1e-30f;
+}
+
 // Adds the sums to the latent vectors that colours read. The raw density, which is the first number, stays.
 template <class P> inline void Tile<P>::add_radial_sums() {
     const RadialBasis& all = *packed_->field.radial;
@@ -16,7 +28,8 @@ template <class P> inline void Tile<P>::add_radial_sums() {
     for (int i = 0; i < rows_; ++i) {
         const float x[3] = {x_[0][i], x_[1][i], x_[2][i]};
         float total = TINY, *share = shares_ + size_t(i) * K;
-        Best best(K);
+        // The row before it is often the sample before it on its ray.
+        Best best(K, i ? bound_of(all, near_ + size_t(i - 1) * K, x) : INFINITY);
         search<3>(packed_->field.tree, x, best);
         memcpy(near_ + size_t(i) * K, best.index, K * 4);
         for (int k = 0; k < K; ++k) total += share[k] = Bump<3>(all, best.index[k], x).height;

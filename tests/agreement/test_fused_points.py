@@ -45,7 +45,7 @@ FIELDS = {
         {"frequencies": 3, "width": 32, "nodes": 7},
         (Term("raw", "squares"),),
     ),
-    "radiance of radial functions": (
+    "radiance of radial basis functions": (
         "radiance",
         "rbf",
         BOX,

@@ -281,7 +281,7 @@ def test_points_that_do_not_fit_a_fused_kernel(native_form):
         ),
         (
             {"momentum": 0.9},
-            "fused_field: steps[0] is a step of muon for a table or a bias; expected one of adam",
+            "fused_field: steps[0] is a step of muon, and the tensor is no layer; expected one of adam",
         ),
         ({"step": 0}, "fused_field: steps[0]: step is 0; expected 1 or more"),
         (None, "fused_field: steps has 4 entries; expected 5, one for each table and each layer"),
