@@ -70,7 +70,7 @@ def convert(
         Options of the student's architecture, for example ``{"width": 128, "layers": 8}``.
     stages
         For radiance: two shares of the fit, from 0 to 1, at which the first two of three stages end. If None, (0.02, 0.1),
-        and for mlp and cam (0.05, 0.8), or (0.05, 1) if the teacher has no occupancy grid.
+        and for mlp and cam (0.05, 0.5), or (0.05, 1) if the teacher has no occupancy grid.
     hard
         For radiance: the levels of active learning (Fang et al. 2024), some of "poses", "rays" and "points". Poses and rays
         with large errors, and important points on rays, are compared more often. Important points have large rendering

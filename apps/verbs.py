@@ -141,7 +141,7 @@ def convert(
         bits: As for polyfield fit.
         options: Options of the student's architecture, for example --options width 128 layers 8.
         stages: For radiance: two shares of the fit, from 0 to 1, at which stage 1 (latent vectors) and stage 2 (samples) end.
-            If not given, 0.02 0.1, and for mlp and cam 0.05 0.8, or 0.05 1 if the teacher has no occupancy grid.
+            If not given, 0.02 0.1, and for mlp and cam 0.05 0.5, or 0.05 1 if the teacher has no occupancy grid.
         hard: For radiance: what is compared more often if errors or weights are large, some of poses, rays and points.
         init_head: For radiance: start with the teacher's colour network if the student's colour network has the same shape.
         init_field: Start with all parameters of the teacher if both fields have the same architecture, options and domain.
