@@ -149,10 +149,12 @@ class TestBadFiles:
 class TestFit:
     spec = dataclasses.replace(SPEC, options=SPEC.options | {"width": 24}, bits=8)
 
-    @pytest.mark.parametrize("at", [15, 22])
-    def test_a_restored_fit_goes_on_exactly(self, at):
+    cam = FieldSpec("cam", SPEC.meaning, {"width": 16, "nodes": 6}, bits=8)
+
+    @pytest.mark.parametrize("at, spec", [(15, spec), (22, spec), (22, cam)])
+    def test_a_restored_fit_goes_on_exactly(self, at, spec):
         """Before and after the last part of a fit begins, in which its numbers are rounded."""
-        whole, part, again = (new_fit(steps=24, spec=self.spec) for _ in range(3))
+        whole, part, again = (new_fit(steps=24, spec=spec) for _ in range(3))
         finished(whole)
         for _ in range(at):
             part.step()

@@ -139,14 +139,24 @@ class TestFit:
         assert not torch.equal(one["field.encoding.tables.0"], other["field.encoding.tables.0"])
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("at", [1, 9, 17])
-    def test_a_restored_fit_goes_on_exactly(self, at):
-        whole, part = new_fit(steps=24), new_fit(steps=24)
+    @pytest.mark.parametrize(
+        "at, spec",
+        [
+            (1, SPEC),
+            (9, SPEC),
+            (17, SPEC),
+            (9, FieldSpec.of("cam", "radiance", BOX, width=16, nodes=6)),
+            (9, FieldSpec.of("rbf", "radiance", BOX, kernels=60, levels=2, finest=20, width=16)),
+        ],
+    )
+    def test_a_restored_fit_goes_on_exactly(self, at, spec):
+        whole, part = new_fit(steps=24, spec=spec), new_fit(steps=24, spec=spec)
+        assert whole.objective.fused
         for _ in range(24):
             whole.step()
         for _ in range(at):
             part.step()
-        again = new_fit(steps=24)
+        again = new_fit(steps=24, spec=spec)
         again.restore({name: t.clone() for name, t in part.tensors().items()}, part.state())
         finished(again)
         expected, found = whole.tensors(), again.tensors()
