@@ -77,7 +77,7 @@ int main() {
     for (int d = 0; d < 3; ++d) field.centre[d] = 0.5f, field.axes[4 * d] = 2;
     field.low = -15, field.high = 15, field.per_length = 1, field.least_transmittance = 1e-4f;
     std::vector<float> densities(count);
-    kernels.density(field, points.data(), count, densities.data());
+    kernels.density(field, points.data(), nullptr, count, densities.data());
     print("density", densities.data(), densities.size());
     return 0;
 }
