@@ -80,7 +80,8 @@ def convert(
         vectors are compared only in this case, and only if the teacher is neither edited nor restricted by `box`.
     init_field
         Start with all parameters of the teacher if student and teacher have the same architecture, options and domain. Of an
-        edited teacher, these are the parameters of the field that was edited.
+        edited teacher, these are the parameters of the field that was edited, except for voxels and rbf. For radiance, this
+        start requires `init_head`.
     loss
         Loss terms that replace the default terms at samples or points, in the form that `fit` takes. For radiance, the loss
         of rendered colours does not change.

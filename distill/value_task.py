@@ -40,7 +40,7 @@ class ValueConversion(ConversionTask):
 
     def __init__(self, taught: Taught, conversion: Conversion) -> None:
         super().__init__(taught)
-        self._conversion, self.field_copied = conversion, False
+        self._conversion = conversion
 
     def loss(self) -> Sequence[Term]:
         return (Term("raw", self.meaning.kind.loss),)
@@ -48,8 +48,7 @@ class ValueConversion(ConversionTask):
     def objective(self, config: FitConfig, device: str, progress: Progress) -> MakeObjective:
         def make(field: StoredField, optimiser: Optimiser, terms: Sequence[Term]) -> Objective:
             teacher = self.taught.field
-            self.field_copied = self._conversion.init_field and copy_field(teacher, field, optimiser)
-            if not self.field_copied:
+            if not (self._conversion.init_field and copy_field(teacher, field, optimiser)):
                 fill(field, optimiser, lambda points: (vectors(teacher, points), None), None)
             source = TeacherValues(teacher, uses=uses(teacher, field, values.SAMPLES))
             made = PointObjective(

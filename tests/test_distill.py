@@ -11,12 +11,13 @@ from ball_scene import new_fit, views
 
 from polyfield.cameras.cameras import Cameras
 from polyfield.distill import teacher_points, values
+from polyfield.distill.edited import Whole
 from polyfield.distill.hard import POSES, RAYS, HardPoses, HardRays
 from polyfield.distill.important import largest
 from polyfield.distill.options import Conversion
 from polyfield.distill.poses import Poses, around, rays_of
 from polyfield.distill.radiance_task import RadianceConversion
-from polyfield.distill.task import Taught
+from polyfield.distill.task import Taught, copy_field
 from polyfield.distill.teacher import Teacher
 from polyfield.distill.teacher_points import TeacherPoints
 from polyfield.distill.teacher_rays import TeacherRays
@@ -26,6 +27,7 @@ from polyfield.fields import Domain, Field, FieldOutput, FieldSpec, Meaning, Poi
 from polyfield.fields.context import FieldContext
 from polyfield.fields.points import Features
 from polyfield.fitting.fit import Fit
+from polyfield.fitting.optimiser import Optimiser
 from polyfield.fitting.rays import ray_objective
 from polyfield.fitting.rays.source import POOL
 from polyfield.fitting.runs.config import FitConfig
@@ -307,6 +309,25 @@ def test_the_head_is_copied_only_between_equal_shapes(taught):
     off = RadianceConversion(taught, Conversion(init_head=False, init_field=False))
     off.begin(FitConfig(source="b", field="hashgrid", steps=3, options=SMALL), silent)
     assert not off.head_copied
+
+
+def test_a_field_whose_tables_grow_is_copied(taught):
+    spec = FieldSpec.of("vm", "radiance", taught.field.meaning.domain, resolution=20, rank=3)
+    teacher, student = create(spec, seed=1), create(spec, seed=2)
+    student.advance(0.0)
+    assert copy_field(teacher, student, Optimiser(student.parameter_groups(), decay=0.0))
+    theirs, own = teacher.state_dict(), student.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in theirs)
+
+
+def test_an_edited_field_with_structure_is_not_copied(taught):
+    spec = FieldSpec.of("voxels", "radiance", taught.field.meaning.domain, rows=5000)
+    field = create(spec, seed=1)
+    config = FitConfig(source="b", field="voxels", steps=3, options={"rows": 5000})
+    for teacher, copied in ((field, True), (Whole(field, taught.context), False)):
+        task = RadianceConversion(Taught(teacher, taught.context, "b", "0" * 64), Conversion())
+        task.begin(config, silent)
+        assert task.field_copied == copied
 
 
 def test_a_field_is_copied_only_between_equal_forms(taught):

@@ -170,8 +170,8 @@ struct TensorStep {
 
 // Where gradients go.
 struct Descent {
-    // Of the tables, the density network's weights, its biases, the weights of radial basis functions, and the colour network's weights;
-    // null where they stay. Taken if there are samples, and loss and gradients are finite.
+    // Of the tables, the density network's weights, its biases, the weights of radial basis functions, and the colour network's
+    // weights; null where they stay. Taken if there are samples, and loss and gradients are finite.
     const TensorStep* steps;
     uint16_t* const* half;    // the tables' copies, which then move along
     float* const* to_table;   // (entries, features) of each, overwritten unless the tables move

@@ -203,6 +203,12 @@ REFUSED = {
     ),
     "fused_field: the latent vector has 16 numbers, and the colour network has 4 outputs; expected at least 1 number "
     "and exactly 3 outputs": lambda: radiance(colour=((32, 32), (4, 32))),
+    "fused_field: groups[0][0]: axes are (0, 0, 1); expected 3 different axes, each from 0 to 2": lambda: (
+        radiance([[(zeros(8, 4), CUBE, (0, 0, 1))]])
+    ),
+    "fused_field: a timed field has 2 axes of space; expected 3": lambda: radiance(
+        centre=(0.0, 1.0), timed=True
+    ),
     "fused_field: 1 biases for 2 weights; expected one bias for each weight": lambda: radiance(
         biases=[zeros(32)]
     ),
