@@ -65,7 +65,7 @@ class Plan:
     its factors; code is those of all groups side by side, with frequency_code(unit, frequencies) behind them.
     latent = trunk(code), or the code where the trunk has no layers. Of radiance, raw = latent[:, 0] and density = transform(raw) / density_unit; of values,
     they are the raw values. The head is a record that says how colours follow: a form of the fused step serves those
-    that it knows.
+    that it knows. The code of a field with functions ends with rbf(unit), with sums as in `kernels.rbf`.
     """
 
     meaning: Meaning
@@ -74,3 +74,4 @@ class Plan:
     trunk: TrunkPlan
     head: object | None  # ColourNetwork, Harmonics, an architecture's own record, or None for values
     frequencies: int | None = None  # octaves; without, there are no sines and cosines
+    functions: Radial | None = None  # of values

@@ -143,7 +143,7 @@ def nearest(tree: Tree, points: Tensor, count: int) -> None:
     shape("nearest: points", points, (None, axes))
     leaves = len(tree.leaves)
     shape("nearest: tree.leaves", tree.leaves, (leaves, axes, LEAF))
-    shape("nearest: tree.boxes", tree.boxes, (2 * leaves, 2, axes))
+    shape("nearest: tree.boxes", tree.boxes, (-(-leaves // 4), 2, axes, 8))
     if not (1 <= count <= min(found, MOST_NEIGHBOURS) and 1 <= axes <= 4 and leaves & (leaves - 1) == 0):
         raise PolyfieldError(
             f"nearest: count is {count}, and the tree has {found} points in {axes} dimensions and {leaves} leaves; expected "

@@ -103,6 +103,7 @@ def fused_field(
     centre: Sequence[float],
     axes: Sequence[Sequence[float]],
     timed: bool,
+    radial: Radial | None = None,
 ) -> None:
     dimensions = len(centre)
     if timed and dimensions != 3:
@@ -116,6 +117,7 @@ def fused_field(
         _group(f"fused_field: groups[{index}]", group, coordinates) for index, group in enumerate(groups)
     )
     codes += 0 if frequencies is None else coordinates * (1 + 2 * frequencies)
+    codes += 0 if colour or radial is None else radial.weights.shape[-1]
     latent = layers_of("fused_field: density", density, (), codes) if density else codes
     if not colour:
         if degree and latent < 1 + 3 * degree**2:
@@ -158,7 +160,7 @@ def network_of_field(
 
 
 def radial_of_field(
-    radial: Radial | None, density: Sequence[Tensor], colour: Sequence[Tensor], dimensions: int
+    radial: Radial | None, density: Sequence[Tensor], colour: Sequence[Tensor], degree: int, dimensions: int
 ) -> None:
     if radial is None:
         return
@@ -166,11 +168,10 @@ def radial_of_field(
     rbf(radial.weights, points, near, radial.tree.points, radial.shapes, None)
     nearest(radial.tree, points, 1 << dimensions)
     latent = len(density[-1]) if density else 0
-    if dimensions != 3 or not colour or radial.weights.shape[1] >= latent:
+    if degree and (not colour or radial.weights.shape[1] >= latent):
         raise PolyfieldError(
-            f"fused_field: radial basis functions of {dimensions} axes have {radial.weights.shape[1]} features, for a latent "
-            f"vector of {latent} numbers and {len(colour)} colour layers; expected 3 axes, fewer features than numbers, and a "
-            "colour network"
+            f"fused_field: radial basis functions have {radial.weights.shape[1]} features, for a latent vector of {latent} "
+            f"numbers and {len(colour)} colour layers; expected fewer features than numbers, and a colour network"
         )
 
 

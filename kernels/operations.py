@@ -364,15 +364,15 @@ def fused_field(
     The layers of the density network may have biases (out,). Its modulation is a table whose codes at the unit coordinates
     have the shape (hidden layers, 2, channels) of `mlp`, where `normed` is explained too.
 
-    Of radiance, the colour network may read the latent vector with sums of radial basis functions added behind its first number.
-    The sums are those of `rbf`, for the 2^D functions that are nearest in unit coordinates.
+    Sums of radial basis functions are those of `rbf`, for the 2^D functions that are nearest in unit coordinates. Of radiance,
+    the colour network reads the latent vector with the sums added behind its first number. Of values, they are the last codes.
 
     Samples with a transmittance below least_transmittance are left out. Samples that weigh less than least_share of their
     ray's mean have no colour, but still absorb light.
     """
-    field_checks.fused_field(groups, frequencies, density, colour, degree, centre, axes, timed)
+    field_checks.fused_field(groups, frequencies, density, colour, degree, centre, axes, timed, radial)
     field_checks.network_of_field(density, biases, modulation, normed, len(centre) + timed)
-    field_checks.radial_of_field(radial, density, colour, len(centre))
+    field_checks.radial_of_field(radial, density, colour, degree, len(centre))
     tables = [table for group in groups for table, _, _ in group]
     others = [first[0] for first in (modulation, radial) if first]
     make = offered("fused_field", *tables, *others, *density, *biases, *colour)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 LEAF = 8  # points of a leaf
+_TOGETHER = 8  # branches
 
 
 def tree_order(points: Tensor) -> Tensor:
@@ -35,12 +37,13 @@ def tree_order(points: Tensor) -> Tensor:
 class Tree:
     """Points that `tree_order` sorted, ready for `nearest`.
 
-    Branch n has the branches 2 n and 2 n + 1; the first branch is 1, and those from `leaves` on are leaves.
+    Branch n has the branches 2 n and 2 n + 1; the first branch is 1, and those from `leaves` on are leaves. The boxes of eight
+    successive branches are together.
     """
 
     points: Tensor  # (M, D), in the order that numbers them
     leaves: Tensor  # (leaves, D, LEAF), the last filled up with infinity
-    boxes: Tensor  # (2 leaves, 2, D) the lowest and highest coordinates of each branch
+    boxes: Tensor  # (leaves / 4, 2, D, 8) the lowest and highest coordinates of each branch
 
     @staticmethod
     def of(points: Tensor) -> Tree:
@@ -55,4 +58,6 @@ class Tree:
             pairs = levels[0].view(-1, 2, 2, axes)
             levels.insert(0, torch.stack((pairs[:, :, 0].amin(1), pairs[:, :, 1].amax(1)), 1))
         unused = torch.zeros_like(levels[0])
-        return Tree(points.contiguous(), packed.mT.contiguous(), torch.cat([unused, *levels]))
+        boxes = pad(torch.cat([unused, *levels]), (0, 0, 0, 0, 0, -2 * leaves % _TOGETHER))
+        together = boxes.view(-1, _TOGETHER, 2, axes).permute(0, 2, 3, 1)
+        return Tree(points.contiguous(), packed.mT.contiguous(), together.contiguous())

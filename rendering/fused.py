@@ -11,7 +11,7 @@ from torch import Tensor
 from polyfield.cameras.rays import Rays
 from polyfield.fields import Field, Meaning, Points, StoredField
 from polyfield.fields.plan import ColourNetwork, Harmonics, RadialColours
-from polyfield.kernels import FusedKernel, QueuedKernel, Radial, fused_field
+from polyfield.kernels import FusedKernel, QueuedKernel, fused_field
 
 if TYPE_CHECKING:
     from polyfield.rendering.radiance.sampling import MarchingSampler
@@ -54,7 +54,7 @@ class FusedField:
         if plan is None or not may_fuse(plan.meaning):
             return None
         colour: tuple[Tensor, ...] = ()
-        radial: Radial | None = None
+        radial = plan.functions
         match plan.head:
             case RadialColours(colour, degree, radial):
                 pass
@@ -98,11 +98,12 @@ class FusedField:
         )
         flat = [table for group in tables for table, _, _ in group]
         flat += [] if modulation is None else [modulation[0]]
-        coloured = [*([radial.weights] if radial else []), *colour]
-        tensors = [*flat, *trunk.weights, *trunk.biases, *coloured]
+        functions = [radial.weights] if radial else []
+        tensors = [*flat, *trunk.weights, *trunk.biases, *functions, *colour]
         if kernel is None:
             return None
-        return FusedField(tensors, len(flat), len(coloured), kernel, timed=timed, time_as_axis=time_as_axis)
+        colours = len(functions) + len(colour) if colour else 0
+        return FusedField(tensors, len(flat), colours, kernel, timed=timed, time_as_axis=time_as_axis)
 
     def train(
         self,

@@ -20,7 +20,7 @@ from polyfield.fields.parts.radial import RadialKernels
 from polyfield.fields.parts.tables import Tables
 from polyfield.fields.parts.trunk import NetworkTrunk, Trunk
 from polyfield.fields.stored import Group, Importance
-from polyfield.kernels import Levels
+from polyfield.kernels import Levels, Radial
 
 # Lowest and highest frequency of the sines, as published: of kernels, of pictures and of all else; of the network.
 _KERNEL_BAND = {2: (0.125, 4096.0), 3: (1.0, 8.0)}
@@ -101,7 +101,10 @@ class KernelsAndGrid(Grid):
         return [*super().parameter_groups(), *kernels]
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
-        return None
+        return None if self.kernels.band else super().factors()
+
+    def functions(self) -> Radial:
+        return self.kernels.radial()
 
 
 def _encoding(meaning: Meaning, options: RbfOptions) -> Grid:
@@ -124,18 +127,12 @@ def _head(meaning: Meaning) -> type[EncodedField]:
 
 def _suited(extent: Extent) -> dict[str, Any]:
     """Return options for a source of this extent."""
+    # Sines need many more steps: benchmarks/notes.md.
+    common = {"features": 8, "grid_features": 2}
     if extent.axes == 2:
-        finest = max(extent.resolution // 2, 16)
-        return {
-            "sines": "both",
-            "features": 32,
-            "layers": 2,
-            "levels": 2,
-            "grid_features": 2,
-            "finest": finest,
-        }
-    # Sines of the published frequencies end distances: after 300 steps the bunny's loss is 0.6 with them, 0.009 without.
-    return {"layers": 2, "levels": 8, "grid_features": 1, "entries": 1, "finest": 512}
+        return {**common, "finest": max(extent.resolution, 16)}
+    finest = max(extent.resolution // 2, 16)
+    return {**common, "layers": 2, "shape": "linear", "levels": 4, "entries": 8, "finest": finest}
 
 
 def _refusal(meaning: Meaning) -> str | None:

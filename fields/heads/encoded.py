@@ -109,4 +109,5 @@ class EncodedField(StoredField):
             trunk=trunk,
             head=self.plan_head(),
             frequencies=self.encoding.frequencies,
+            functions=self.encoding.functions(),
         )

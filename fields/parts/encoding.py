@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polyfield.fields.parts.factor import Factor
 from polyfield.fields.stored import Group, Importance, Maps
+from polyfield.kernels import Radial
 
 
 class Encoding(nn.Module, ABC):
@@ -56,5 +57,9 @@ class Encoding(nn.Module, ABC):
         return None
 
     def factors(self) -> tuple[tuple[Factor, ...], ...] | None:
-        """Return the tables as in `Plan`, or None if codes do not come from tables and frequencies alone."""
+        """Return the tables as in `Plan`, or None if codes have a form that plans do not describe."""
+        return None
+
+    def functions(self) -> Radial | None:
+        """Return the radial basis functions as in `Plan`."""
         return None

@@ -34,7 +34,7 @@ class RadialKernels(nn.Module):
     ) -> None:
         """With a band, sums are of sines of the heights, with frequencies from its first to its second number."""
         super().__init__()
-        self._linear, self._band = linear, band
+        self._linear, self.band = linear, band
         self.weights = nn.Parameter(torch.empty(count, features))
         # Sixteen bits suffice: they are rounded before the first step.
         self.register_buffer("places", torch.zeros(count, axes, dtype=torch.int16))
@@ -54,7 +54,7 @@ class RadialKernels(nn.Module):
 
     def _sums(self, unit: Tensor, tree: Tree, shapes: Tensor, weights: Tensor) -> Tensor:
         near = nearest(tree, unit.detach(), 1 << unit.shape[-1])
-        waves = None if self._band is None else log_spaced(self._band, weights.shape[-1]).to(unit)
+        waves = None if self.band is None else log_spaced(self.band, weights.shape[-1]).to(unit)
         return rbf(weights, unit, near, tree.points, shapes, waves, linear=self._linear)
 
     def trees(self) -> list[Tree]:

@@ -55,7 +55,8 @@ def is_fused(spec: FieldSpec, form: str) -> bool:
     if form == "native":  # modulated layers are whole vectors
         return not plan.trunk.modulation or all(len(w) % 16 == 0 for w in plan.trunk.weights[:-1])
     one_table = len(plan.groups) == 1 and len(plan.groups[0]) == 1 and plan.frequencies is None
-    plain = not (plan.trunk.biases or plan.trunk.modulation or isinstance(plan.head, RadialColours))
+    functions = plan.functions or isinstance(plan.head, RadialColours)
+    plain = not (plan.trunk.biases or plan.trunk.modulation or functions)
     return form == "cuda" and one_table and plain and not plan.meaning.moving
 
 

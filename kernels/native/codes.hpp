@@ -121,7 +121,7 @@ template <class Body> static inline void for_strips(const float* const* x, int c
 // The point itself, p = 2 x - 1, its sines and its cosines, sin(2^k pi p) and cos(2^k pi p), octave by octave.
 template <class P>
 static void frequency_code(const FusedField& field, const float* const* x, int count, typename P::Value* codes, int width) {
-    const int axes = field.coordinates(), half = axes * field.frequencies, end = field.frequency_column + axes + 2 * half;
+    const int axes = field.coordinates(), half = axes * field.frequencies;
     for (int i = 0; i < count; i += W) {
         auto put = [&](int column, vf v) {
             for (int p = 0; p < least(W, count - i); ++p) codes[size_t(i + p) * width + column] = P::value(v[p]);
@@ -137,15 +137,17 @@ static void frequency_code(const FusedField& field, const float* const* x, int c
                 put(column + half, vcos(centred * octave));
             }
         }
-        if (end % P::group) put(end, vf{});  // it is read together with the last
     }
 }
 
-// Codes of `count` points as rows of `width` values: of groups [begin, end), and the sines and cosines with the first.
+// Codes of `count` points as rows of `width` values: of groups [begin, end), and the sines and cosines with the first. A value
+// behind the last one is set to 0, if products read it together with the last one.
 template <class P>
 static void look_up_codes(const FusedField& field, int begin, int end, const float* const* x, int count,
                           typename P::Value* codes, int width, Buffer& strip) {
     if (field.frequencies >= 0 && !begin) frequency_code<P>(field, x, count, codes, width);
+    if (field.codes % P::group)
+        for (int r = 0; r < count; ++r) codes[size_t(r) * width + field.codes] = P::value(0);
     for (int g = begin; g < end; ++g) {
         const Group& group = field.group[g];
         const Factor& first = field.factor[group.first];

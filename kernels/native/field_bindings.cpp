@@ -68,6 +68,7 @@ struct FieldOf {
         field.modulated = modulated ? &factors.back() : nullptr;
         field.modulation = {nullptr, modulated ? field.modulations() / (2 * (field.density.layers - 1)) : 1, normed};
         if (functions) add_radial(*functions);
+        if (field.radial_codes()) field.radial_column = field.codes, field.codes += radial.features;
         field.dimensions = int(centre.size()), field.timed = timed;
         field.degree = degree, field.contraction = contraction;
         for (int i = 0; i < field.dimensions; ++i) {

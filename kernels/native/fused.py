@@ -250,12 +250,14 @@ def _codes(groups: Groups) -> int:
     return sum(group[0][1].count * group[0][0].shape[1] for group in groups)
 
 
-def _has_form(groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], degree: int) -> bool:
+def _has_form(
+    groups: Groups, density: Sequence[Tensor], colour: Sequence[Tensor], radial: Radial | None, degree: int
+) -> bool:
     """Return whether there is a kernel for the way from codes to values."""
     if density:
         return degree % 4 == 0 if colour else not degree
     # Without networks the codes of the first group are the densities, which are looked up alone.
-    return not colour and (not degree or _codes(groups[:1]) == 1)
+    return not colour and not radial and (not degree or _codes(groups[:1]) == 1)
 
 
 def _takes(modulation: Table, density: Sequence[Tensor]) -> bool:
@@ -281,7 +283,7 @@ def fused_field(
         for table, levels, _ in group
     )
     fits = (
-        _has_form(groups, density, colour, settings["degree"])
+        _has_form(groups, density, colour, radial, settings["degree"])
         and alike
         and max(map(len, groups), default=0) <= _core.MAX_FACTORS
         and (density[0].shape[1] if density else _codes(groups)) <= _MOST_CODES

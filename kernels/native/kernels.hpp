@@ -58,7 +58,7 @@ struct Occupancy {
 struct Branches {
     int64_t count;        // of leaves
     const float* leaves;  // (count, axes, 8)
-    const float* boxes;   // (2 count, 2, axes)
+    const float* boxes;   // (2 count / 8, 2, axes, 8) of eight branches that follow each other
 };
 
 // Kernels round centres; kernels/operations.py has the equations.
@@ -119,7 +119,7 @@ struct Group {
 struct FusedField {
     int groups, factors;
     int late;  // of the groups the last ones, which only colours need
-    int codes;  // numbers of all groups' codes and the sines and cosines
+    int codes;  // numbers of all groups' codes, the sines and cosines, and sums of radial basis functions
     const Group* group;
     const Factor* factor;  // group by group
     bool summed;
@@ -132,7 +132,10 @@ struct FusedField {
     const Factor* modulated;  // its codes are the modulation of the density network's hidden layers; null if there is none
     Modulation modulation;    // without numbers
     int modulations() const { return modulated ? modulated->grid.features : 0; }
-    const RadialBasis* radial;  // its sums are added to the latent vector behind the density, for colours; null if there is none
+    // Of radiance, its sums are added to the latent vector behind the density, for colours; of values, they are the last codes.
+    const RadialBasis* radial;  // null if there is none
+    int radial_column;
+    bool radial_codes() const { return radial && !colour.layers; }
     Branches tree;              // of its centres
     Network density, colour;     // colour takes the density network's outputs and then the ray's harmonics; of values, it is empty
     int degree;  // of the harmonics, degree^2 numbers

@@ -29,6 +29,7 @@ inline void Tile<P>::begin(const PackedField<P>& packed, const QueryPoints& give
 
 template <class P> inline void Tile<P>::evaluate_points() {
     look_up(0, packed_->field.groups, 0, end_);
+    if (packed_->field.radial_codes()) write_radial_codes(end_);
     evaluate_rows(0, end_);
     rows_ = end_;
     if (directions_) shade();

@@ -7,38 +7,76 @@
 namespace polyfield {
 namespace POLYFIELD_VARIANT {
 
-constexpr int LEAF = 8, MOST_NEIGHBOURS = 16, MOST_BRANCHES = 64;
+constexpr int LEAF = 8, MOST_NEIGHBOURS = 16, MOST_BRANCHES = 128;  // seven wait at each of 14 levels or fewer
 typedef float Leaf __attribute__((vector_size(LEAF * 4)));
+typedef int32_t Lanes __attribute__((vector_size(LEAF * 4)));
 
-// The nearest centres so far, the nearest first.
-struct Best {
-    int count;
-    float square[MOST_NEIGHBOURS];
-    int32_t index[MOST_NEIGHBOURS];
+// Bits of the lanes of a comparison that hold.
+static inline int bits_of(Lanes holds) {
+#if defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)holds);
+#else
+    int bits = 0;
+    for (int i = 0; i < LEAF; ++i) bits |= (holds[i] & 1) << i;
+    return bits;
+#endif
+}
+
+// The lane of the least number.
+static inline int least_lane(Leaf v) {
+    Leaf least = v;
+    for (int apart = LEAF / 2; apart; apart /= 2) {
+        const Leaf other = __builtin_shuffle(least, Lanes{0, 1, 2, 3, 4, 5, 6, 7} ^ apart);
+        least = least < other ? least : other;
+    }
+    return __builtin_ctz(bits_of(v == least));
+}
+
+// The nearest centres so far, up to N, the nearest first. They are in the last lanes.
+template <int N> struct Best;
+template <class Squares, class Indices> struct BestOf {
+    static constexpr int N = sizeof(Squares) / 4;
+    int first;
+    Squares square;
+    Indices index{};
 
     // At least that many are nearer than the bound, if it is given.
-    explicit Best(int wanted, float bound = INFINITY) : count(wanted) {
-        for (int k = 0; k < wanted; ++k) square[k] = bound, index[k] = 0;
+    explicit BestOf(int wanted, float bound = INFINITY) : first(N - wanted) {
+        for (int k = 0; k < N; ++k) square[k] = k < first ? -INFINITY : bound;
     }
-    float worst() const { return square[count - 1]; }
+    float worst() const { return square[N - 1]; }
+    // Without branches, which the processor would often guess wrong.
     void add(float found, int32_t at) {
-        int k = count - 1;
-        for (; k > 0 && square[k - 1] > found; --k) square[k] = square[k - 1], index[k] = index[k - 1];
-        square[k] = found, index[k] = at;
+        Indices before;
+        for (int k = 0; k < N; ++k) before[k] = k ? k - 1 : N;
+        const Squares nearer = __builtin_shuffle(square, -INFINITY - Squares{}, before);
+        const Indices moved = __builtin_shuffle(index, index, before);
+        index = square <= found ? index : nearer <= found ? at - Indices{} : moved;
+        const Squares here = nearer > found ? nearer : found - Squares{};
+        square = square <= found ? square : here;
     }
+    void write(int32_t* to) const { memcpy(to, reinterpret_cast<const int32_t*>(&index) + first, (N - first) * 4); }
 };
+typedef float Squares16 __attribute__((vector_size(64)));
+typedef int32_t Indices16 __attribute__((vector_size(64)));
+template <> struct Best<8> : BestOf<Leaf, Lanes> { using BestOf::BestOf; };
+template <> struct Best<16> : BestOf<Squares16, Indices16> { using BestOf::BestOf; };
 
-template <int D> static inline float square_to_box(const float* box, const float* x) {
-    float sum = 0;
+// Squared distances to the boxes of eight branches.
+template <int D> static inline Leaf squares_to_boxes(const float* boxes, const float* x) {
+    Leaf sum{};
     for (int d = 0; d < D; ++d) {
-        const float below = box[d] - x[d], above = x[d] - box[D + d];
-        const float away = below > above ? below : above;
-        if (away > 0) sum += away * away;
+        Leaf low, high;
+        memcpy(&low, boxes + d * LEAF, sizeof low), memcpy(&high, boxes + (D + d) * LEAF, sizeof high);
+        const Leaf below = low - x[d], above = x[d] - high;
+        Leaf away = below > above ? below : above;
+        away = away > 0.f ? away : Leaf{};
+        sum += away * away;
     }
     return sum;
 }
 
-template <int D> static inline void search_leaf(const Branches& tree, int64_t leaf, const float* x, Best& best) {
+template <int D, class Nearest> static inline void search_leaf(const Branches& tree, int64_t leaf, const float* x, Nearest& best) {
     Leaf sum{};
     for (int d = 0; d < D; ++d) {
         Leaf along;
@@ -46,32 +84,44 @@ template <int D> static inline void search_leaf(const Branches& tree, int64_t le
         along -= x[d];
         sum += along * along;
     }
-    for (int i = 0; i < LEAF; ++i)
-        if (sum[i] < best.worst()) best.add(sum[i], int32_t(leaf * LEAF + i));
+    for (int near = bits_of(sum < best.worst()); near; near &= near - 1) {
+        const int i = __builtin_ctz(near);
+        best.add(sum[i], int32_t(leaf * LEAF + i));
+    }
 }
 
-// The nearer of two branches first; the other one waits, with its distance.
-template <int D> static inline void search(const Branches& tree, const float* x, Best& best) {
+// The nearest branch first; others wait, with their distances. Branch n is followed by those from 8 n on, three levels below.
+template <int D, class Nearest> static inline void search(const Branches& tree, const float* x, Nearest& best) {
     struct Waiting {
         int64_t branch;
         float square;
     } waiting[MOST_BRANCHES];
-    int left = 0;
-    waiting[left++] = {1, 0.f};
-    while (left) {
-        Waiting next = waiting[--left];
-        if (!(next.square < best.worst())) continue;
-        while (next.branch < tree.count) {
-            const float* boxes = tree.boxes + next.branch * 4 * D;  // of its two branches, which are neighbours
-            Waiting near{2 * next.branch, square_to_box<D>(boxes, x)}, far{near.branch + 1, square_to_box<D>(boxes + 2 * D, x)};
-            if (far.square < near.square) {
-                const Waiting swapped = near;
-                near = far, far = swapped;
+    int left = 0, start = 1;
+    // The highest level from which three levels at a time lead to the leaves.
+    for (int64_t leaves = tree.count; leaves > 1; leaves /= 2) start = start == 4 ? 1 : 2 * start;
+    int64_t branch = 0;
+    int among = ((1 << start) - 1) << start;
+    for (;;) {
+        if (branch < tree.count) {
+            Leaf squares = squares_to_boxes<D>(tree.boxes + branch * 2 * D * LEAF, x);
+            int near = among & bits_of(squares < best.worst());
+            among = (1 << LEAF) - 1;
+            for (int i = 0; i < LEAF; ++i) squares[i] = near >> i & 1 ? squares[i] : INFINITY;
+            if (near) {
+                const int nearest = least_lane(squares);
+                for (near &= ~(1 << nearest); near; near &= near - 1) {
+                    const int i = __builtin_ctz(near);
+                    waiting[left++] = {branch * LEAF + i, squares[i]};
+                }
+                branch = branch * LEAF + nearest;
+                continue;
             }
-            if (far.square < best.worst()) waiting[left++] = far;
-            next = near;
+        } else {
+            search_leaf<D>(tree, branch - tree.count, x, best);
         }
-        if (next.square < best.worst()) search_leaf<D>(tree, next.branch - tree.count, x, best);
+        while (left && !(waiting[left - 1].square < best.worst())) --left;
+        if (!left) return;
+        branch = waiting[--left].branch;
     }
 }
 
@@ -87,13 +137,17 @@ template <class Body> static inline void for_axes(int axes, const Body& body) {
 static void nearest(const Branches& tree, int axes, const float* points, int64_t count, int wanted, int32_t* out) {
     for_axes(axes, [&](auto size) {
         constexpr int D = decltype(size)::value;
-        parallel_ranges(count, 1024, [&](int64_t first, int64_t last, int) {
-            for (int64_t i = first; i < last; ++i) {
-                Best best(wanted);
-                search<D>(tree, points + i * D, best);
-                memcpy(out + i * wanted, best.index, wanted * 4);
-            }
-        });
+        auto with_room = [&](auto most) {
+            parallel_ranges(count, 1024, [&](int64_t first, int64_t last, int) {
+                for (int64_t i = first; i < last; ++i) {
+                    Best<decltype(most)::value> best(wanted);
+                    search<D>(tree, points + i * D, best);
+                    best.write(out + i * wanted);
+                }
+            });
+        };
+        if (wanted <= LEAF) with_room(Constant<LEAF>{});
+        else with_room(Constant<MOST_NEIGHBOURS>{});
     });
 }
 

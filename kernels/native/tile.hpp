@@ -266,7 +266,9 @@ private:
     void run_modulated_layer(int l, const Value* x, int begin, int rows);
     const float* modulation_of(size_t i, int l) const;
     void move_modulation(int from, int to);
+    template <class Body> void for_radial_sums(int rows, int first, int width, const Body& body);
     void add_radial_sums();
+    void write_radial_codes(int rows);
 
     // Weights of all rows, and the light that is left behind each.
     void weigh() {

@@ -60,7 +60,7 @@ inline bool Tile<P>::backward(float* to_density, float* to_bias, float* to_colou
         for (int i = rows_; i < filled; ++i) here->x[d][i] = 0.5f;
     }
     here->to_code = static_cast<float*>(arena.take(size_t(rows_) * field_.kept * 4));
-    if (field_.radial && to_rgb_) keep_neighbours(*field_.radial, near_, shares_, arena, *here);
+    if (field_.radial && (to_rgb_ || field_.radial_codes())) keep_neighbours(*field_.radial, near_, shares_, arena, *here);
     float* ray_sums = room<float>(scratch_->work[3], size_t(TILE_RAYS) * colour_start_);
     memset(ray_sums, 0, size_t(count_) * colour_start_ * 4);
     float worst = 0;
@@ -104,10 +104,7 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
     }
     for (int r = 0; r < rows; ++r) {
         float* row = floats + size_t(r) * latent_width_;
-        if (trace.near) {
-            const int features = packed_->field.radial->features;
-            memcpy(trace.to_sums + size_t(begin + r) * features, row + 1, features * 4);
-        }
+        if (trace.near && to_rgb_) keep_to_sums(packed_->field, row + 1, begin + r, trace);
         if (to_raw_) row[0] += to_raw_[begin + r];
         if (to_latent_)
             for (int k = 0; k < latent_width_; k += W)
@@ -133,6 +130,9 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
         Value* swap = to_out;
         to_out = to_in, to_in = swap;
     }
+    if (packed_->field.radial_codes())
+        for (int r = 0; r < rows; ++r)
+            keep_to_sums(packed_->field, floats + size_t(r) * code_width_ + packed_->field.radial_column, begin + r, trace);
     if (numbers) keep_rows(to_modulation, numbers, numbers, packed_->field.modulated->kept, begin, rows, trace);
     // Where no table wants gradients to codes, what is not finite is in the weights' gradients.
     return packed_->field.groups ? keep(floats, begin, rows, trace) : 0;
