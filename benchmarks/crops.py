@@ -36,8 +36,12 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", _FOURIER),
     "cam": ("cam", _FOURIER),
     "hashgrid": ("hashgrid", {"levels": 6, "features": 2, "log2_size": 11, "finest": 128}),
-    "rbf": ("rbf", {**_KERNELS, "sines": "both"}),
-    "rbf, no sines of kernels": ("rbf", {**_KERNELS, "sines": "network"}),
+    "rbf": (
+        "rbf",
+        {"kernels": 128, "features": 8, "levels": 5, "grid_features": 2, "finest": 128, "sines": "none"},
+    ),
+    "rbf as published": ("rbf", {**_KERNELS, "sines": "both"}),
+    "rbf, sines of the network": ("rbf", {**_KERNELS, "sines": "network"}),
     "rbf, no sines": ("rbf", {**_KERNELS, "sines": "none"}),
 }
 
