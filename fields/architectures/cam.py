@@ -206,9 +206,9 @@ def _refuse(options: CamOptions, meaning: Meaning) -> None:
 
 def suited(extent: Extent) -> dict[str, Any]:
     """Return options for a source of this extent. Measured of scenes."""
-    # Of moving scenes, grids over time alone add nothing to the mlp in short fits; over space and time they do.
-    over_time = {"index": "position+time"} if extent.times else {}
-    return {**suited_mlp(extent), **over_time, **({"nodes": 16} if extent.axes > TIME else {})}
+    if extent.axes > TIME:  # Moving scenes gain neither from grids over time nor from the norm: benchmarks/notes.md.
+        return {**suited_mlp(extent), "norm": "none"}
+    return {**suited_mlp(extent), **({"index": "position+time"} if extent.times else {})}
 
 
 ARCHITECTURE = Architecture(

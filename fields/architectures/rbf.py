@@ -131,7 +131,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
     common = {"features": 8, "grid_features": 2}
     if extent.axes == 2:
         return {**common, "finest": max(extent.resolution, 16)}
-    finest = max(extent.resolution // 2, 16)
+    finest = max(extent.resolution // 3, 16)
     return {**common, "layers": 2, "shape": "linear", "levels": 4, "entries": 8, "finest": finest}
 
 
