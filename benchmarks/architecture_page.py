@@ -36,10 +36,8 @@ options have their default values, but the photographs of `lego` are downscaled 
 views, and `dB` is the PSNR of the image. `steps` is the number of training steps. `preparation, s` is the time before the first
 training step. `bytes stored` counts the parameters and buffers of the field.
 
-A fused kernel computes a whole training step in one call. For images and shapes, `rbf` has none, so it takes fewer steps in the
-same time. For `mlp`, `--bytes` tries only widths up to 64, so the fields of `mlp` are much smaller than N bytes. Architectures
-without a row have not been measured. The rows of scenes were measured before networks of radiance fields were trained with Muon.
-The rows of `cam`, and of `rbf` for the scene, were measured before there was a fused kernel for them.
+For `mlp`, `--bytes` tries only widths up to 64, so the fields of `mlp` are much smaller than N bytes. Architectures without a row
+have not been measured.
 """
 
 

@@ -214,7 +214,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
-    advice="For better quality than `mlp` at equal width and with the same number of training steps. In still scenes, a step takes 1.4 times as long.",
+    advice="For better quality than `mlp` at equal width, in fits of some minutes and for moving scenes. A training step takes 1.4 times as long.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

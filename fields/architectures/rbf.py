@@ -142,7 +142,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="rbf",
     paper="Chen, Li, Song, Chen, Yu, Yuan, Xu 2023: NeuRBF: A Neural Fields Representation with Adaptive Radial Basis Functions",
-    advice="For images and shapes with uneven detail, if file size matters more than fitting time. It stores no moving fields.",
+    advice="For images and shapes with uneven detail. At equal size, it needs fewer training steps than `hashgrid` for the same quality, but a step takes longer. It stores no moving fields.",
     options=RbfOptions,
     encoding=_encoding,
     size_option="kernels",
