@@ -1,4 +1,4 @@
-"""8 bits: every architecture on a scene, stored in the default format and as 8-bit numbers."""
+"""8 bits: every architecture on a scene, stored in the default format and as 8-bit numbers after as many steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOWNSCALE = 4
 
 
 def measure(architecture: str, source: str, budget: Budget) -> dict[str, Any]:
-    """The cell of an architecture: a fit by steps, and one with 8 bits, equal to it until its last part."""
+    """The cell of an architecture: a fit of a fixed time, and one of as many steps with 8 bits."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = SECONDS * budget.share
         common: dict[str, Any] = {"field": architecture, "downscale": DOWNSCALE}

@@ -34,7 +34,7 @@ def effort(field: Field) -> float:
         return _GENERAL * max(min(stored, 1 << 18), 1 << 15)
     factors = [factor for group in plan.groups for factor in group]
     factors += [plan.trunk.modulation] if plan.trunk.modulation else []
-    searches = _SEARCH if isinstance(plan.head, RadialColours) else 0
+    searches = _SEARCH if plan.functions or isinstance(plan.head, RadialColours) else 0
     reads = sum(factor.levels.count << len(factor.axes) for factor in factors)
     colour = getattr(plan.head, "layers", ())
     return _READ * reads + searches + sum(layer.numel() for layer in (*plan.trunk.weights, *colour))

@@ -168,7 +168,7 @@ def radial_of_field(
     rbf(radial.weights, points, near, radial.tree.points, radial.shapes, None)
     nearest(radial.tree, points, 1 << dimensions)
     latent = len(density[-1]) if density else 0
-    if degree and (not colour or radial.weights.shape[1] >= latent):
+    if (degree or colour) and (not colour or radial.weights.shape[1] >= latent):
         raise PolyfieldError(
             f"fused_field: radial basis functions have {radial.weights.shape[1]} features, for a latent vector of {latent} "
             f"numbers and {len(colour)} colour layers; expected fewer features than numbers, and a colour network"

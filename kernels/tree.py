@@ -43,7 +43,7 @@ class Tree:
 
     points: Tensor  # (M, D), in the order that numbers them
     leaves: Tensor  # (leaves, D, LEAF), the last filled up with infinity
-    boxes: Tensor  # (leaves / 4, 2, D, 8) the lowest and highest coordinates of each branch
+    boxes: Tensor  # (leaves / 4 rounded up, 2, D, 8) the lowest and highest coordinates of each branch
 
     @staticmethod
     def of(points: Tensor) -> Tree:

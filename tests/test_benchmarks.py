@@ -38,6 +38,7 @@ from polyfield.data.scene import Scene
 from polyfield.demo.scenes import make_scene
 from polyfield.errors import PolyfieldError
 from polyfield.fields import ARCHITECTURES, Domain, FieldSpec, create
+from polyfield.fields.registry import architecture
 from polyfield.kernels.dispatch import form
 
 SETS = forms.instruction_sets()
@@ -239,6 +240,11 @@ def test_a_fit_and_its_pictures(scene_folder, scene):
     assert row["test dB"] > 5 and abs(row["lost by stopping dB"]) < 3
     assert row["between them dB"] > 20  # they are nearly the same picture
     assert fits.fused.LEAST_TRANSMITTANCE > 0
+
+
+def test_the_options_of_all_contenders_are_known():
+    for name, options in crops.CONTENDERS.values():
+        architecture(name).parse(options)
 
 
 def test_contenders_are_measured_on_the_centres_of_pictures(tmp_path):

@@ -245,7 +245,8 @@ def test_an_index_or_a_norm_that_a_field_does_not_have_is_refused(signal, option
 def test_options_that_suit_a_source():
     kind = architecture("cam")
     assert kind.suited(Extent(200, 3, 30))["index"] == "position+time"  # of a video
-    assert kind.suited(Extent(200, 4, 30))["norm"] == "none"  # of a moving scene
+    of_moving_scene = kind.suited(Extent(200, 4, 30))
+    assert of_moving_scene["norm"] == "none" and "index" not in of_moving_scene
     assert "index" not in kind.suited(Extent(200, 3))
 
 

@@ -322,6 +322,14 @@ def test_an_edited_teacher_counts_as_what_it_is_a_view_of(base):
     assert effort(edited) == effort(base) == 2 * effort(field_of(1))
 
 
+@pytest.mark.parametrize("signal, axes", [("radiance", 3), ("image", 2), ("sdf", 3)])
+def test_the_search_for_radial_basis_functions_counts(signal, axes):
+    domain = Domain("box", (0.0,) * axes, (1.0,) * axes)
+    small = {"levels": 2, "finest": 20, "kernels": 40}
+    assert effort(polyfield.create("rbf", signal, domain, **small)) > 5e4
+    assert effort(polyfield.create("hashgrid", signal, domain, levels=2, finest=20)) < 5e4
+
+
 def test_edited_fields_by_the_fused_kernel_are_those_by_the_general_path():
     occupancy = torch.rand(1, 8, 8, 8) > 0.3
     base = Whole(field_of(1), FieldContext(occupancy=occupancy))

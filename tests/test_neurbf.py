@@ -7,11 +7,13 @@ import torch
 
 from polyfield.errors import PolyfieldError
 from polyfield.fields import Domain, FieldSpec, Meaning, create
+from polyfield.fields.architecture import Extent
 from polyfield.fields.heads.kernel_radiance import KernelRadiance
 from polyfield.fields.parts import clusters as clusters_module
 from polyfield.fields.parts.clusters import clusters
 from polyfield.fields.parts.composed_trunk import ComposedTrunk
 from polyfield.fields.parts.radial import RadialKernels, log_spaced
+from polyfield.fields.registry import architecture
 from polyfield.fitting.optimiser import Optimiser
 
 SQUARE = Domain("box", (0.5, 0.5), (0.5, 0.5))
@@ -171,6 +173,12 @@ def test_the_density_of_radiance_is_without_kernels():
     field.kernels.weights.data += 5.0
     after = field.query(x, directions)
     assert torch.equal(before.density, after.density) and not torch.allclose(before.colour, after.colour)
+
+
+@pytest.mark.parametrize("extent", [Extent(300, 2), Extent(1 << 20, 2), Extent(640, 3), Extent(1 << 20, 3)])
+def test_options_that_suit_a_source_are_within_their_limits(extent):
+    kind = architecture("rbf")
+    assert kind.parse(kind.suited(extent)).finest <= 1 << 16
 
 
 def test_radiance_refuses_sines():

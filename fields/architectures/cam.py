@@ -206,7 +206,8 @@ def _refuse(options: CamOptions, meaning: Meaning) -> None:
 
 def suited(extent: Extent) -> dict[str, Any]:
     """Return options for a source of this extent. Measured of scenes."""
-    if extent.axes > TIME:  # Moving scenes gain neither from grids over time nor from the norm: benchmarks/notes.md.
+    # Moving scenes gain neither from grids over time nor from the norm: benchmarks/notes.md.
+    if extent.axes > TIME:
         return {**suited_mlp(extent), "norm": "none"}
     return {**suited_mlp(extent), **({"index": "position+time"} if extent.times else {})}
 
@@ -214,7 +215,7 @@ def suited(extent: Extent) -> dict[str, Any]:
 ARCHITECTURE = Architecture(
     name="cam",
     paper="Lee, Rho, Ko, Park, Park 2024: Coordinate-Aware Modulation for Neural Fields",
-    advice="For better quality than `mlp` at equal width, in fits of some minutes and for moving scenes. A training step takes 1.4 times as long.",
+    advice="For better quality than `mlp` at equal width, in fits of some minutes and for moving scenes. A training step takes 1.4 times as long as one of `mlp`.",
     options=CamOptions,
     encoding=Mlp,
     size_option="nodes",

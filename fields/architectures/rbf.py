@@ -130,8 +130,8 @@ def _suited(extent: Extent) -> dict[str, Any]:
     # Sines need many more steps: benchmarks/notes.md.
     common = {"features": 8, "grid_features": 2}
     if extent.axes == 2:
-        return {**common, "finest": max(extent.resolution, 16)}
-    finest = max(extent.resolution // 3, 16)
+        return {**common, "finest": min(max(extent.resolution, 16), 1 << 16)}
+    finest = min(max(extent.resolution // 4, 16), 1 << 16)
     return {**common, "layers": 2, "shape": "linear", "levels": 4, "entries": 8, "finest": finest}
 
 

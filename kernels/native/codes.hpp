@@ -1,7 +1,7 @@
 // Points to codes, and gradients to codes back to those of every factor.
 //
 // A factor is a table over some of a point's axes. Codes of a group's factors are multiplied, or summed, a level and a strip
-// of rows at a time; groups stand side by side, and behind them sines and cosines of the point.
+// of rows at a time; groups stand side by side, and behind them sines and cosines of the point, and sums of radial basis functions (tile_radial.hpp).
 #pragma once
 #include "interpolate.hpp"
 #include "product.hpp"

@@ -58,7 +58,7 @@ struct Occupancy {
 struct Branches {
     int64_t count;        // of leaves
     const float* leaves;  // (count, axes, 8)
-    const float* boxes;   // (2 count / 8, 2, axes, 8) of eight branches that follow each other
+    const float* boxes;   // (2 count / 8 rounded up, 2, axes, 8) of eight successive nodes
 };
 
 // Kernels round centres; kernels/operations.py has the equations.

@@ -138,7 +138,7 @@ public:
     // Colours of all rows.
     void shade() {
         rgb_ = room<float>(scratch_->work[0], size_t(rows_ + 1) * 16);
-        if (packed_->field.radial) add_radial_sums();
+        if (packed_->field.radial && !packed_->field.radial_codes()) add_radial_sums();
         if (packed_->field.plain()) sum_harmonics();
         else run_colour_network();
         for (int i = 0; i < rows_ * 16; i += 16)  // sixteen lanes, of which three matter

@@ -33,7 +33,7 @@ inline void Tile<P>::for_radial_sums(int rows, int first, int width, const Body&
         for (int i = 0; i < rows; ++i) {
             float x[D], total = TINY, *share = shares_ + size_t(i) * K;
             for (int d = 0; d < D; ++d) x[d] = x_[d][i];
-            // The row before it is often the sample before it on its ray.
+            // Along rays, the row before it is often the sample before it.
             Best<(D < 4 ? 8 : 16)> best(K, i ? bound_of<D>(all, near_ + size_t(i - 1) * K, x) : INFINITY);
             search<D>(packed_->field.tree, x, best);
             int32_t* near = near_ + size_t(i) * K;

@@ -124,7 +124,7 @@ inline float Tile<P>::block_backward(int begin, int rows, float* to_density, flo
             unmodulate(l - 1, begin, rows, to_hidden, to_modulation, to_in);
         } else if (l) {
             density_.layer_to_inputs(l, to_out, rows, ToMasked<P>{to_in, x, padded(density_.in[l])});
-        } else if (packed_->field.groups) {
+        } else if (packed_->field.groups || packed_->field.radial_codes()) {
             density_.layer_to_inputs(l, to_out, rows, ToFloats{floats, code_width_});
         }
         Value* swap = to_out;

@@ -66,6 +66,7 @@ MOVING: dict[str, tuple[str, Domain, dict[str, int]]] = {
     ),
     "moving mlp": ("mlp", BOX, {"frequencies": 3, "width": 48}),
     "moving cam": ("cam", BOX, {"frequencies": 3, "width": 48, "nodes": 5, "index": "position+time"}),
+    "moving cam of places": ("cam", BOX, {"frequencies": 3, "width": 48, "nodes": 5, "norm": "none"}),
     "moving cam of times": ("cam", BOX, {"frequencies": 4, "width": 64, "layers": 2, "index": "time"}),
 }
 TABLES |= MOVING
@@ -247,6 +248,13 @@ def test_groups_that_a_form_does_not_take(name, monkeypatch):
 )
 def test_fields_that_native_kernels_do_not_take(architecture, options, native_form):
     assert FusedField.of(create(FieldSpec.of(architecture, "radiance", BOX, **options), seed=0)) is None
+
+
+@pytest.mark.parametrize("options", [{"sines": "kernels"}, {"sines": "network"}])
+def test_rbf_pictures_that_native_kernels_do_not_take(options, native_form):
+    square = Domain("box", (0.5, 0.5), (0.5, 0.5))
+    spec = FieldSpec.of("rbf", "image", square, kernels=40, levels=2, finest=20, **options)
+    assert FusedField.of(create(spec, seed=0)) is None
 
 
 def test_rays_that_meet_nothing(exact_form):

@@ -207,7 +207,9 @@ def values_agree(name, fused_form, monkeypatch):
         assert (colour - expected).norm() < tolerance * expected.norm()
 
 
-@pytest.mark.parametrize("name", ["radiance", "picture", "factors", "voxels"])
+@pytest.mark.parametrize(
+    "name", ["radiance", "picture", "factors", "voxels", "picture of radial basis functions"]
+)
 def test_any_number_of_threads_gives_the_same_bytes(name, native_form, monkeypatch):
     monkeypatch.setenv("POLYFIELD_KERNELS", "native")
     field, loss = made(name)

@@ -24,7 +24,10 @@ def clumps(count: int, axes: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3, 4])
-@pytest.mark.parametrize("count, wanted", [(1, 1), (7, 7), (8, 3), (9, 4), (1000, 8), (4097, 16)])
+@pytest.mark.parametrize(
+    "count, wanted",
+    [(1, 1), (7, 7), (8, 3), (9, 4), (20, 4), (60, 8), (200, 8), (400, 16), (1000, 8), (4097, 16)],
+)
 def test_the_nearest_are_those_of_all_distances(form, axes, count, wanted):
     tree = tree_of(clumps(count, axes))
     points = torch.cat((torch.rand(90, axes, generator=cases.generator(1)) * 1.4 - 0.2, tree.points[:9]))

@@ -10,6 +10,8 @@ from polyfield.errors import PolyfieldError
 from polyfield.kernels import (
     Composite,
     Levels,
+    Radial,
+    Tree,
     adam,
     composite,
     fused_field,
@@ -214,6 +216,10 @@ REFUSED = {
     ),
     "fused_field: biases[1] has shape (15,); expected (16,)": lambda: radiance(biases=[zeros(32), zeros(15)]),
     "fused_field: normed is set without modulation; give a modulation": lambda: radiance(normed=True),
+    "fused_field: radial basis functions have 16 features, for a latent vector of 16 numbers and 2 colour layers; expected "
+    "fewer features than numbers, and a colour network": lambda: radiance(
+        radial=Radial(zeros(9, 16), Tree.of(zeros(9, 3)), zeros(9, 1), True)
+    ),
     "fused_field: modulation gives 4 numbers; expected 2 for each hidden layer, or 2 for each of its channels": lambda: (
         radiance(modulation=TABLE)
     ),
