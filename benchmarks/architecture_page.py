@@ -36,8 +36,8 @@ options have their default values, but the photographs of `lego` are downscaled 
 views, and `dB` is the PSNR of the image. `steps` is the number of training steps. `preparation, s` is the time before the first
 training step. `bytes stored` counts the parameters and buffers of the field.
 
-For `mlp`, `--bytes` tries only widths up to 64, so the fields of `mlp` are much smaller than N bytes. The table sizes of `hashgrid`
-are powers of two, so its fields may have half of N bytes. Architectures without a row have not been measured.
+For `mlp`, `--bytes` tries only widths up to 64, and for `cp` only ranks up to 384, so that steps do not take too long. Their fields
+may be much smaller than N bytes. The table sizes of `hashgrid` are powers of two, so its fields may have half of N bytes. Architectures without a row have not been measured.
 """
 
 

@@ -33,7 +33,8 @@ def config(**more) -> FitConfig:
 @pytest.mark.parametrize("field", ARCHITECTURES)
 def test_the_largest_that_fits(field, bits):
     spec = dataclasses.replace(FieldSpec.of(field, "sdf", CUBE), bits=bits)
-    size = (10_000 if bits else 30_000) if field == "mlp" else 500_000  # below its limit
+    below_limits = {"mlp": 10_000 if bits else 30_000, "cp": 200_000}
+    size = below_limits.get(field, 500_000)
     found = suited(spec, None, size)
     assert stored_bytes(found) <= size
     option, kind = next(key for key in found.options), architecture(field)
@@ -55,9 +56,11 @@ def test_what_is_wrong_beside_the_size_is_said_first(options, words):
         suited(spec, None, 100_000)
 
 
-def test_none_is_larger_than_its_architectures_limit():
-    spec = FieldSpec.of("mlp", "sdf", CUBE)
-    assert suited(spec, None, 500_000).options["width"] == architecture("mlp").size_limit
+@pytest.mark.parametrize("name, size", [("mlp", 500_000), ("cp", 4_000_000)])
+def test_none_is_larger_than_its_architectures_limit(name, size):
+    kind = architecture(name)
+    options = suited(FieldSpec.of(name, "sdf", CUBE), None, size).options
+    assert options[kind.size_option] == kind.size_limit
 
 
 def test_given_options_stay():

@@ -43,5 +43,6 @@ ARCHITECTURE = Architecture(
     encoding=Cp,
     size_option="rank",
     size_step=8,
+    size_limit=384,
     suited=_suited,
 )

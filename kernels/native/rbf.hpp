@@ -24,13 +24,28 @@ static inline int bits_of(Lanes holds) {
 
 // The lane of the least number.
 static inline int least_lane(Leaf v) {
-    Leaf least = v;
-    for (int apart = LEAF / 2; apart; apart /= 2) {
-        const Leaf other = __builtin_shuffle(least, Lanes{0, 1, 2, 3, 4, 5, 6, 7} ^ apart);
-        least = least < other ? least : other;
-    }
+    Leaf other = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3), least = v < other ? v : other;
+    other = __builtin_shufflevector(least, least, 2, 3, 0, 1, 6, 7, 4, 5), least = least < other ? least : other;
+    other = __builtin_shufflevector(least, least, 1, 0, 3, 2, 5, 4, 7, 6), least = least < other ? least : other;
     return __builtin_ctz(bits_of(v == least));
 }
+
+typedef float Squares16 __attribute__((vector_size(64)));
+typedef int32_t Indices16 __attribute__((vector_size(64)));
+
+// The lanes of v moved up by one, and `first` in the first lane.
+template <class Eight, class Number> static inline Eight moved_up(Eight v, Number first) {
+    v = __builtin_shufflevector(v, v, 0, 0, 1, 2, 3, 4, 5, 6);
+    v[0] = first;
+    return v;
+}
+template <class Sixteen, class Number> static inline Sixteen moved_up_16(Sixteen v, Number first) {
+    v = __builtin_shufflevector(v, v, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+    v[0] = first;
+    return v;
+}
+static inline Squares16 moved_up(Squares16 v, float first) { return moved_up_16(v, first); }
+static inline Indices16 moved_up(Indices16 v, int32_t first) { return moved_up_16(v, first); }
 
 // The nearest centres so far, up to N, the nearest first. They are in the last lanes.
 template <int N> struct Best;
@@ -47,18 +62,14 @@ template <class Squares, class Indices> struct BestOf {
     float worst() const { return square[N - 1]; }
     // Without branches, which the processor would often guess wrong.
     void add(float found, int32_t at) {
-        Indices before;
-        for (int k = 0; k < N; ++k) before[k] = k ? k - 1 : N;
-        const Squares nearer = __builtin_shuffle(square, -INFINITY - Squares{}, before);
-        const Indices moved = __builtin_shuffle(index, index, before);
+        const Squares nearer = moved_up(square, -INFINITY);
+        const Indices moved = moved_up(index, at);
         index = square <= found ? index : nearer <= found ? at - Indices{} : moved;
         const Squares here = nearer > found ? nearer : found - Squares{};
         square = square <= found ? square : here;
     }
     void write(int32_t* to) const { memcpy(to, reinterpret_cast<const int32_t*>(&index) + first, (N - first) * 4); }
 };
-typedef float Squares16 __attribute__((vector_size(64)));
-typedef int32_t Indices16 __attribute__((vector_size(64)));
 template <> struct Best<8> : BestOf<Leaf, Lanes> { using BestOf::BestOf; };
 template <> struct Best<16> : BestOf<Squares16, Indices16> { using BestOf::BestOf; };
 
