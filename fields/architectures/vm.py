@@ -37,7 +37,7 @@ def _refusal(meaning: Meaning) -> str | None:
 ARCHITECTURE = Architecture(
     name="vm",
     paper="Chen, Xu, Geiger, Yu, Su 2022: TensoRF: Tensorial Radiance Fields",
-    advice="For small files of high quality, if a longer fit is acceptable. It needs three axes, so it stores neither images nor moving scenes.",
+    advice="For small files of high quality: of shapes, and of scenes if a longer fit is acceptable. It needs three axes, so it stores neither images nor moving scenes.",
     options=VmOptions,
     encoding=Vm,
     size_option="resolution",
