@@ -103,7 +103,7 @@ def fused_field(
     centre: Sequence[float],
     axes: Sequence[Sequence[float]],
     timed: bool,
-    radial: Radial | None = None,
+    radial: Radial | None,
 ) -> None:
     dimensions = len(centre)
     if timed and dimensions != 3:
