@@ -91,7 +91,7 @@ def load(path: str | os.PathLike[str], /, *, device: str = "cpu") -> Field:
     >>> import polyfield, tempfile
     >>> domain = polyfield.Domain("box", (0.5, 0.5), (0.5, 0.5))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     polyfield.save(polyfield.create("hashgrid", "image", domain, log2_size=10), f"{folder}/image.field")
+    ...     polyfield.save(polyfield.create("hashgrid", "image", domain, entries=1 << 10), f"{folder}/image.field")
     ...     field = polyfield.load(f"{folder}/image.field")
     >>> field.meaning.signal
     'image'

@@ -112,7 +112,7 @@ def fit(
         With 8, tables and networks are stored as compressed 8-bit integers with scales. If None, tables are
         stored in half precision and networks in single precision.
     options
-        Options of the architecture, for example ``{"log2_size": 17}``. A wrong name raises an error that lists all names.
+        Options of the architecture, for example ``{"entries": 1 << 17}``. A wrong name raises an error that lists all names.
     loss
         Loss terms that replace the default terms for this kind of source. A term is a `polyfield.Term`, or a dictionary
         with the keys part, measure and, optionally, weight and options. An example for scenes is

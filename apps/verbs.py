@@ -71,7 +71,7 @@ def fit(
             The hidden layers of an mlp then have at most 64 units, and the rank of cp is at most 384.
         bits: With 8, tables and networks are stored as compressed 8-bit integers with scales: less than half the bytes.
             If not given, tables are stored in half precision and networks in single precision.
-        options: Options of the architecture, for example --options log2_size 19. A wrong name gives a list of all names.
+        options: Options of the architecture, for example --options entries 524288. A wrong name gives a list of all names.
         seed: The seed of all random numbers.
         device: cpu, cuda, or auto. With auto, cuda if there is a GPU, else cpu.
         deterministic: On a GPU, sum gradients in fixed point, so that fits with --steps repeat bit-identically.

@@ -37,7 +37,7 @@ views, and `dB` is the PSNR of the image. `steps` is the number of training step
 training step. `bytes stored` counts the parameters and buffers of the field.
 
 For `mlp`, `--bytes` tries only widths up to 64, and for `cp` only ranks up to 384, so that steps do not take too long. Their fields
-may be much smaller than N bytes. The table sizes of `hashgrid` are powers of two, so its fields may have half of N bytes.
+may be much smaller than N bytes.
 """
 
 

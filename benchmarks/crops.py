@@ -35,7 +35,7 @@ _KERNELS = {
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", _FOURIER),
     "cam": ("cam", _FOURIER),
-    "hashgrid": ("hashgrid", {"levels": 6, "features": 2, "log2_size": 11, "finest": 128}),
+    "hashgrid": ("hashgrid", {"levels": 6, "features": 2, "entries": 1 << 11, "finest": 128}),
     "rbf": (
         "rbf",
         {"kernels": 128, "features": 8, "levels": 5, "grid_features": 2, "finest": 128, "sines": "none"},

@@ -79,7 +79,7 @@ GPU = Sizes(
 )
 TOY = Sizes(
     "cpu", 64, 1, 24, (8,), (0.5,), 16, 16, ((8, 6),),
-    {"levels": 2, "log2_size": 8, "finest": 24, "width": 16},
+    {"levels": 2, "entries": 1 << 8, "finest": 24, "width": 16},
 )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def kernel_row(log2_size: int, sizes: Sizes) -> dict[str, Any]:
     points = uniform((sizes.points, 3), seed=1, stream="points", device=device)
     gradient = torch.ones(sizes.points, 32, device=device)
     out = interpolate(table, points, levels)
-    spec = FieldSpec.of("hashgrid", "radiance", BOX, log2_size=log2_size)
+    spec = FieldSpec.of("hashgrid", "radiance", BOX, entries=1 << log2_size)
     fused = FusedField.of(create(spec, seed=0, device=device))
     assert fused is not None
     tensors = [torch.zeros_like(table) for _ in range(4)]

@@ -141,7 +141,7 @@ def stepped(domain: Domain, count: int, device: str, precision: str) -> float:
     """The largest error of a fused step's gradients beside the general path's on the CPU."""
 
     def field_on(where: str) -> Any:
-        spec = FieldSpec.of("hashgrid", "radiance", domain, levels=4, log2_size=12, finest=40, width=32)
+        spec = FieldSpec.of("hashgrid", "radiance", domain, levels=4, entries=3000, finest=40, width=32)
         field = create(spec, seed=3)
         with torch.no_grad():
             field.get_parameter("encoding.tables.0").mul_(1e4)
@@ -172,7 +172,7 @@ def stepped(domain: Domain, count: int, device: str, precision: str) -> float:
 
 def agreement(device: str, points: int, rays: int) -> dict[str, Any]:
     """Kernels on the device beside the reference on the CPU: relative errors, and the most that they may be."""
-    hashed, dense = Levels.geometric(8, 16, 512, 3, 1 << 14), Levels(((40, 30), (9, 7)), 1 << 12)
+    hashed, dense = Levels.geometric(8, 16, 512, 3, 20_000), Levels(((40, 30), (9, 7)), 1 << 12)
     works = {
         "interpolate, hashed": (interpolated(hashed, 4, points), 1e-4),
         "interpolate, dense, 2-D": (interpolated(dense, 3, points), 1e-4),

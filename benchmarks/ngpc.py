@@ -30,7 +30,7 @@ from polyfield.rendering.surfaces.shape_pictures import surface_picture
 
 SIZE = (1920, 1080)
 ENCODINGS = {
-    "multi-level hash": ("hashgrid", {"levels": 8, "features": 4, "log2_size": 19, "finest": 1024}),
+    "multi-level hash": ("hashgrid", {"levels": 8, "features": 4, "entries": 1 << 19, "finest": 1024}),
     "multi-level dense": ("densegrid", {"levels": 8, "features": 4, "coarsest": 16, "finest": 128}),
     "one-level dense": ("densegrid", {"levels": 1, "features": 8, "finest": 128}),
 }

@@ -69,7 +69,7 @@ def _begin(scene: Scene, seconds: float) -> Fit:
         field="hashgrid",
         seconds=seconds,
         downscale=scene.downscale,
-        options={"log2_size": 17},  # the size that the limits were first worked out for
+        options={"entries": 1 << 17},  # the size that the limits were first worked out for
         device="cpu",
     )
     return SceneTask(scene).begin(config, silent)

@@ -2,7 +2,8 @@
 
 Node i of R is at i / (R - 1) along its axis. A level with at most `size` nodes is dense, with its nodes in
 order and x fastest. Any other level is hashed into `size` entries (Mueller et al. 2022, section 3, with our
-own node positions). An index says instead which of `size` entries each node has; nodes may share one.
+own node positions). The hash has the range of the next power of two; from its values of `size` and above,
+`size` is subtracted. An index says instead which of `size` entries each node has; nodes may share one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Levels:
     """The geometry of L levels over D axes in a table with `entries` rows."""
 
     resolutions: tuple[tuple[int, ...], ...]  # (L, D) nodes along each axis, 2 or more
-    size: int  # most entries that one level may have; a power of two where a level is hashed
+    size: int  # most entries that one level may have
     # Of a single level: the entry of each of its nodes, (nodes,) int32, in the order of a dense level.
     index: Tensor | None = field(default=None, compare=False)
 
@@ -46,8 +47,8 @@ class Levels:
                 f"levels: the table has {self.entries:,} entries; expected fewer than 2^31; "
                 "use fewer levels, or fewer nodes along each axis"
             )
-        if any(self.hashed) and (self.size < 1 or self.size & (self.size - 1)):
-            raise PolyfieldError(f"levels: a hashed level's size {self.size} must be a power of two")
+        if self.size < 1:
+            raise PolyfieldError(f"levels: size is {self.size}; expected 1 or more entries")
 
     def _check_index(self, index: Tensor) -> None:
         """Refuse an index whose entries are not those of the table; kernels trust it."""
@@ -100,6 +101,11 @@ class Levels:
         if self.index is not None:
             return (self.size,)
         return tuple(min(math.prod(level), self.size) for level in self.resolutions)
+
+    @property
+    def hash_range(self) -> int:
+        """How many values the hash of a node has, before those of `size` and above are wrapped."""
+        return 1 << (self.size - 1).bit_length()
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from polyfield.fitting.schedule import Length
 from polyfield.rendering.renderers import RadianceRenderer
 
 BOX = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, log2_size=10, finest=32, width=16)
+SPEC = FieldSpec.of("hashgrid", "radiance", BOX, levels=3, entries=1 << 10, finest=32, width=16)
 RED = (1.0, 0.2, 0.1, 1.0)
 
 

@@ -17,7 +17,7 @@ import pytest
 from polyfield.apps.command import main
 from polyfield.fitting.runs import checkpoints
 
-SMALL = ["--options", "levels", "3", "log2_size", "10", "finest", "48", "width", "16"]
+SMALL = ["--options", "levels", "3", "entries", "1024", "finest", "48", "width", "16"]
 STEPS = 120
 
 

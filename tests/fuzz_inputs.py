@@ -61,7 +61,7 @@ def inputs(folder: Path) -> Iterator[Input]:
             for split in ("train", "test"):
                 (made / f"transforms_{split}.json").unlink()
         yield Input(name, _files(made), ("fit", "FILE", "--steps", "1"))
-    small = {"levels": 2, "log2_size": 8, "finest": 16, "width": 8}
+    small = {"levels": 2, "entries": 1 << 8, "finest": 16, "width": 8}
     scene = folder / "small"
     make_scene(scene, views=9, test_views=2, size=8)
     run = fit(scene, steps=3, options=small, out=folder / "run").run

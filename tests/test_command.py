@@ -22,7 +22,10 @@ class TestRefusedFits:
         "options, words",
         [
             (["finest", "1"], "option finest is 1; expected a whole number from 2"),
-            (["log2_size", "26", "finest", "60000", "levels", "32", "features", "8"], "parameters; at most"),
+            (
+                ["entries", "67108864", "finest", "60000", "levels", "32", "features", "8"],
+                "parameters; at most",
+            ),
         ],
     )
     def test_options(self, scene, tmp_path, capsys, monkeypatch, options, words):

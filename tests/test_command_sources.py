@@ -12,7 +12,7 @@ from polyfield.apps.command import main
 from polyfield.fitting.points import point_objective, shape_points
 from polyfield.fitting.tasks import shape_task, volume_task
 
-OPTIONS = ["--options", "levels", "2", "log2_size", "8", "finest", "16", "width", "16"]
+OPTIONS = ["--options", "levels", "2", "entries", "256", "finest", "16", "width", "16"]
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from polyfield.progress import silent
 
 # A box far from zero, so that it has an origin.
 DOMAIN = Domain.around((100000.0, 0.0, 0.0), [2.0] * 3)
-SMALL = {"levels": 3, "log2_size": 10, "finest": 32, "width": 16}
+SMALL = {"levels": 3, "entries": 1 << 10, "finest": 32, "width": 16}
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,7 @@ def test_fields_and_draws_begin_on_the_cpu_when_a_gpu_is_asked_for():
         "from polyfield.fields import Domain, FieldSpec, create\n"
         "from polyfield.kernels import uniform\n"
         "box = Domain('box', (0.0,) * 3, (1.0,) * 3)\n"
-        "create(FieldSpec.of('hashgrid', 'radiance', box, levels=2, log2_size=8), seed=0)\n"
+        "create(FieldSpec.of('hashgrid', 'radiance', box, levels=2, entries=1 << 8), seed=0)\n"
         "print(float(uniform((1,), seed=0, stream='a')))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -37,7 +37,7 @@ from polyfield.progress import silent
 from polyfield.rendering.radiance.rendering import sample_points
 
 BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
-SMALL = {"levels": 3, "log2_size": 10, "finest": 32, "width": 16}
+SMALL = {"levels": 3, "entries": 1 << 10, "finest": 32, "width": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -374,7 +374,7 @@ class Sphere(Field):
 
 def test_distances_are_converted():
     task = ValueConversion(Taught(Sphere(), FieldContext(), "sphere", "0"), Conversion())
-    options = {"levels": 3, "log2_size": 12, "finest": 24, "width": 16}
+    options = {"levels": 3, "entries": 1 << 12, "finest": 24, "width": 16}
     fit = run(task.begin(FitConfig(source="s", field="hashgrid", steps=200, options=options), silent))
     figures = task.evaluate(fit.field, FieldContext(), silent).figures
     assert figures["iou_to_teacher"] > 0.97 and figures["error_to_teacher"] < 0.1
@@ -440,7 +440,7 @@ def test_a_video_is_converted():
     for table in field.encoding.tables:
         table.data += uniform(table.shape, seed=3, stream="table")
     task = ValueConversion(Taught(field, FieldContext(), "video", "0"), Conversion())
-    options = {"levels": 2, "log2_size": 12, "finest": 16, "width": 16}
+    options = {"levels": 2, "entries": 1 << 12, "finest": 16, "width": 16}
     fit = run(task.begin(FitConfig(source="v", field="hashgrid", steps=150, options=options), silent))
     assert task.evaluate(fit.field, FieldContext(), silent).figures["psnr_to_teacher"] > 25
 

@@ -20,7 +20,7 @@ from polyfield.kernels import uniform
 
 BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
 LEFT = Box((-0.5, 0.0, 0.0), (0.25, 0.25, 0.25))
-SMALL = {"levels": 2, "log2_size": 10, "finest": 20, "width": 16}
+SMALL = {"levels": 2, "entries": 1 << 10, "finest": 20, "width": 16}
 
 
 def field_of(seed: int, domain: Domain = BOX):
@@ -300,7 +300,7 @@ class TestConvertCommand:
 
     def test_a_teacher_that_changed_stops_a_resume(self, tmp_path):
         polyfield.save(
-            polyfield.create("hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), log2_size=8),
+            polyfield.create("hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), entries=1 << 8),
             tmp_path / "a.field",
         )
         with polyfield.quiet():
@@ -309,7 +309,7 @@ class TestConvertCommand:
             assert again["psnr_to_teacher"] > 0
             polyfield.save(
                 polyfield.create(
-                    "hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), log2_size=8, seed=5
+                    "hashgrid", "image", Domain("box", (0.5, 0.5), (0.5, 0.5)), entries=1 << 8, seed=5
                 ),
                 tmp_path / "a.field",
             )

@@ -23,7 +23,7 @@ from polyfield.fields.stored import StoredField
 from polyfield.files.tensors import read_tensors, tensors_to_bytes
 
 ROTATION = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
-OPTIONS = {"levels": 2, "log2_size": 9, "coarsest": 4, "finest": 16, "width": 8}
+OPTIONS = {"levels": 2, "entries": 1 << 9, "coarsest": 4, "finest": 16, "width": 8}
 
 
 @pytest.fixture(scope="module")
@@ -246,10 +246,10 @@ def test_missing_extra_and_different_tensors_are_named(path, field):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"log2_size": 31, "finest": 1000}, "expected a whole number from 1 to 26"),
+        ({"entries": 1 << 31, "finest": 1000}, "expected a whole number from 1 to 67108864"),
         ({"layers": 1_000_000}, "expected a whole number from 0 to 16"),
-        ({"log2_size": 26, "finest": 60_000, "levels": 32, "features": 8}, "parameters"),
-        ({"log2_size": 26, "finest": 1000}, "by the description of the field in this file"),
+        ({"entries": 1 << 26, "finest": 60_000, "levels": 32, "features": 8}, "parameters"),
+        ({"entries": 1 << 26, "finest": 1000}, "by the description of the field in this file"),
         ({"levels": 3}, "by the description of the field in this file"),
         ({"levels": "2"}, "expected a whole number"),
         ({"other": 2}, "option 'other' is unknown"),

@@ -31,7 +31,7 @@ FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
 EVERY_PAIR = list(itertools.product(ARCHITECTURES, SIGNALS))
 CHANNELS = {"image": 4, "video": 3, "volume": 2}
 SMALL = {
-    "hashgrid": {"levels": 3, "log2_size": 8, "finest": 40},
+    "hashgrid": {"levels": 3, "entries": 1 << 8, "finest": 40},
     "densegrid": {"levels": 2, "coarsest": 4, "finest": 9},
     "triplane": {"resolution": 12, "features": 8, "frequencies": 3},
     "kplanes": {"levels": 2, "coarsest": 5, "finest": 12, "features": 8},
@@ -39,7 +39,7 @@ SMALL = {
     "cp": {"resolution": 12, "rank": 12},
     "voxels": {"rows": 800, "nodes": 12},
     "mlp": {"width": 16, "layers": 2},
-    "rbf": {"kernels": 40, "levels": 2, "entries": 4, "finest": 24},
+    "rbf": {"kernels": 40, "levels": 2, "entries_per_kernel": 4, "finest": 24},
     "cam": {"width": 16, "layers": 2, "nodes": 4},
 }
 
@@ -299,7 +299,7 @@ def test_spherical_harmonics_are_orthonormal():
 
 def test_hash_grid_parameter_count_is_the_published_one():
     """instant-ngp, L = 8, F = 4, T = 2^19, 16 to 2048: 11.68 M in the table (our levels round to whole nodes)."""
-    options = {"levels": 8, "features": 4, "log2_size": 19, "finest": 2048}
+    options = {"levels": 8, "features": 4, "entries": 1 << 19, "finest": 2048}
     field = create(FieldSpec.of("hashgrid", "radiance", BOX, **options))
     table = field.encoding.tables[0].numel()
     assert abs(table - 11.68e6) < 0.02e6

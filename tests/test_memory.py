@@ -21,7 +21,7 @@ from polyfield.rendering.fused import FusedField
 class TestMemory:
     def test_a_prediction_grows_with_what_is_asked(self):
         small, large = (
-            predict(FieldSpec.of("hashgrid", "radiance", BOX, log2_size=size), pixels=10**6, fused=True)
+            predict(FieldSpec.of("hashgrid", "radiance", BOX, entries=1 << size), pixels=10**6, fused=True)
             for size in (14, 20)
         )
         assert small.source == large.source == 8e6
@@ -55,16 +55,16 @@ class TestMemory:
         make_scene(tmp_path / "scene", kind="still", views=2, test_views=1, size=16)
         scene = open_scene(tmp_path / "scene")
 
-        def config(size: int) -> FitConfig:
-            return FitConfig("demo", "hashgrid", 1, None, 1, {"log2_size": size}, 0, "cpu", 30.0)
+        def config(entries: int) -> FitConfig:
+            return FitConfig("demo", "hashgrid", 1, None, 1, {"entries": entries}, 0, "cpu", 30.0)
 
-        free = SceneTask(scene).memory(config(17)).rest + 1
+        free = SceneTask(scene).memory(config(1 << 17)).rest + 1
         monkeypatch.setattr(task, "available", lambda: free)
-        with pytest.raises(PolyfieldError, match=r"on cpu; use --options log2_size 17, which fits"):
-            SceneTask(scene).memory(config(24))
-        SceneTask(scene).memory(config(17))
+        with pytest.raises(PolyfieldError, match=r"on cpu; use --options entries 131072, which fits"):
+            SceneTask(scene).memory(config(1 << 24))
+        SceneTask(scene).memory(config(1 << 17))
         with pytest.raises(PolyfieldError):
-            SceneTask(scene).memory(config(18))
+            SceneTask(scene).memory(config((1 << 17) + 16))
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_a_gpu_has_its_own_prediction(self, deterministic):
@@ -79,7 +79,7 @@ class TestMemory:
 @pytest.mark.slow
 def test_warming_fits_and_draws_both_kinds_of_field():
     done: list[float] = []
-    warm("cpu", lambda share, doing="": done.append(share), levels=2, log2_size=8, width=16)
+    warm("cpu", lambda share, doing="": done.append(share), levels=2, entries=1 << 8, width=16)
     assert done[-1] == 1 and done == sorted(done) and len(done) == 2 * 64
 
 

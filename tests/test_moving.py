@@ -18,7 +18,7 @@ from polyfield.fitting.tasks.scene_task import SceneTask
 from polyfield.progress import silent
 from polyfield.rendering.radiance.sampling import Lattice
 
-SMALL = {"levels": 3, "log2_size": 12, "coarsest": 8, "finest": 32, "width": 16}
+SMALL = {"levels": 3, "entries": 1 << 12, "coarsest": 8, "finest": 32, "width": 16}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from polyfield.fitting.schedule import Length
 from polyfield.kernels import uniform
 
 BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
-SMALL = {"levels": 3, "log2_size": 10, "finest": 24, "width": 16}
+SMALL = {"levels": 3, "entries": 1 << 10, "finest": 24, "width": 16}
 
 
 def cameras() -> Cameras:

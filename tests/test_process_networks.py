@@ -446,7 +446,7 @@ def test_every_network_trains(network, bank, tmp_path):
 def test_mistakes_of_classify_are_named(bank, model, parts_bank, parts_model, tmp_path, capsys):
     field = Bank(bank).field(3)
     polyfield.save(field, tmp_path / "three.field")
-    other = create(FieldSpec.of("hashgrid", "volume", UNIT, levels=2, log2_size=8))
+    other = create(FieldSpec.of("hashgrid", "volume", UNIT, levels=2, entries=1 << 8))
     polyfield.save(other, tmp_path / "other.field")
     (tmp_path / "empty").mkdir()
     for arguments, said in [

@@ -15,7 +15,7 @@ from polyfield.rendering.turntable import turntable
 
 BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
 FLAT = Domain("box", (0.5, 0.5), (0.5, 0.5))
-SMALL = {"levels": 2, "log2_size": 8, "finest": 12, "width": 16}
+SMALL = {"levels": 2, "entries": 1 << 8, "finest": 12, "width": 16}
 
 
 def field_of(signal: str):

@@ -39,7 +39,7 @@ from polyfield.kernels.dispatch import form
 from polyfield.rendering.pictures.slices import as_rgb
 
 SMALL = {
-    "hashgrid": {"levels": 4, "log2_size": 12, "finest": 32, "features": 4},
+    "hashgrid": {"levels": 4, "entries": 1 << 12, "finest": 32, "features": 4},
     "densegrid": {"levels": 2, "finest": 24},
     "triplane": {"resolution": 32, "features": 16},
     "kplanes": {"levels": 2, "coarsest": 12, "finest": 32, "features": 8},
@@ -47,7 +47,7 @@ SMALL = {
     "cp": {"resolution": 48, "rank": 32},
     "voxels": {"rows": 4096},
     "mlp": {"width": 32, "layers": 2, "frequencies": 4},
-    "rbf": {"kernels": 200, "levels": 2, "entries": 4, "finest": 24},
+    "rbf": {"kernels": 200, "levels": 2, "entries_per_kernel": 4, "finest": 24},
     "cam": {"width": 32, "layers": 2, "frequencies": 4, "nodes": 8},
 }
 

@@ -34,7 +34,7 @@ from polyfield.viewer.subject import Photographs, Subject
 def run(scene, tmp_path_factory):
     out = tmp_path_factory.mktemp("viewed") / "run"
     with polyfield.quiet():
-        return polyfield.fit(scene, steps=60, options={"log2_size": 12}, out=out).run
+        return polyfield.fit(scene, steps=60, options={"entries": 1 << 12}, out=out).run
 
 
 @pytest.fixture
@@ -195,7 +195,9 @@ class TestPainter:
 
     def test_the_split_has_a_side_of_each_field(self, subject, scene, tmp_path):
         with polyfield.quiet():
-            other_run = polyfield.fit(scene, steps=3, options={"log2_size": 12}, out=tmp_path / "other").run
+            other_run = polyfield.fit(
+                scene, steps=3, options={"entries": 1 << 12}, out=tmp_path / "other"
+            ).run
         field = polyfield.load(other_run)
         other = Subject("other", field, lambda: field.context)
         painter = Painter([subject, other])
@@ -499,9 +501,9 @@ def test_a_watched_fit_has_the_bytes_of_one_that_is_not(scene, tmp_path, monkeyp
 
     monkeypatch.setattr(view._Watch, "stay", lambda self: None)
     with polyfield.quiet():
-        plain = polyfield.fit(scene, steps=60, options={"log2_size": 12}, out=tmp_path / "plain").run
+        plain = polyfield.fit(scene, steps=60, options={"entries": 1 << 12}, out=tmp_path / "plain").run
         watched = polyfield.fit(
-            scene, steps=60, options={"log2_size": 12}, out=tmp_path / "watched", view=True
+            scene, steps=60, options={"entries": 1 << 12}, out=tmp_path / "watched", view=True
         ).run
     assert "picture" in asked
     assert (plain / "field.field").read_bytes() == (watched / "field.field").read_bytes()

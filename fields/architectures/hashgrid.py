@@ -16,10 +16,10 @@ from polyfield.kernels import Levels
 class HashGridOptions(NetworkOptions):
     levels: int = option(8, 32, "number of levels of different resolution")
     features: int = option(4, 8, "features per table entry")
-    log2_size: int = option(
-        19,
-        26,
-        "base-2 logarithm of the largest number of table entries per level; levels with more nodes are hashed",
+    entries: int = option(
+        1 << 19,
+        1 << 26,
+        "largest number of table entries per level; levels with more nodes are hashed",
     )
     coarsest: int = option(16, 1 << 16, "nodes along each axis of the coarsest level", least=2)
     finest: int = option(1024, 1 << 16, "nodes along each axis of the finest level", least=2)
@@ -35,9 +35,7 @@ class HashGrid(Tables):
 
     def __init__(self, meaning: Meaning, options: HashGridOptions) -> None:
         axes = meaning.axes
-        levels = Levels.geometric(
-            options.levels, options.coarsest, options.finest, axes, 1 << options.log2_size
-        )
+        levels = Levels.geometric(options.levels, options.coarsest, options.finest, axes, options.entries)
         if meaning.moving:
             levels = levels.capped(axes - 1, options.time_nodes)
         super().__init__((((levels, tuple(range(axes))),),), options.features)
@@ -54,7 +52,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
             "time_nodes": min(max(-(-extent.times // 4), 2), 1 << 12),
         }
     if extent.axes > TIME:
-        return {"features": 2, "log2_size": 17, "finest": 256}
+        return {"features": 2, "entries": 1 << 17, "finest": 256}
     # A small table of a volume serves few levels best: more would share it.
     levels, nodes = (8, resolution) if extent.axes == 2 else (5, resolution // 2)
     return {"levels": levels, "features": 2, "finest": min(max(nodes, 16), 1 << 16)}
@@ -66,6 +64,7 @@ ARCHITECTURE = Architecture(
     advice="The default for all sources except videos. In short fits to scenes, shapes and images, it is often among the best architectures.",
     options=HashGridOptions,
     encoding=HashGrid,
-    size_option="log2_size",
+    size_option="entries",
+    size_step=16,
     suited=_suited,
 )

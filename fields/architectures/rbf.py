@@ -49,10 +49,10 @@ class RbfOptions(NetworkOptions):
     )
     levels: int = option(8, 32, "number of levels of the hash grid that is used together with the kernels")
     grid_features: int = option(4, 8, "features per table entry of the grid")
-    entries: int = option(
+    entries_per_kernel: int = option(
         16,
         256,
-        "size of the tables of the grid: a level has at most `entries` times `kernels` entries, rounded up to a power of two",
+        "size of the tables of the grid: a level has at most `entries_per_kernel` times `kernels` entries",
     )
     coarsest: int = option(16, 1 << 16, "nodes along each axis of the coarsest level of the grid", least=2)
     finest: int = option(1024, 1 << 16, "nodes along each axis of the finest level of the grid", least=2)
@@ -67,7 +67,7 @@ class Grid(Tables):
 
     def __init__(self, meaning: Meaning, options: RbfOptions) -> None:
         coarsest, axes = min(options.coarsest, options.finest), meaning.axes
-        most = 1 << (options.entries * options.kernels - 1).bit_length()
+        most = options.entries_per_kernel * options.kernels
         levels = Levels.geometric(options.levels, coarsest, options.finest, axes, most)
         super().__init__((((levels, tuple(range(axes))),),), options.grid_features)
 
@@ -132,7 +132,7 @@ def _suited(extent: Extent) -> dict[str, Any]:
     if extent.axes == 2:
         return {**common, "finest": min(max(extent.resolution, 16), 1 << 16)}
     finest = min(max(extent.resolution // 4, 16), 1 << 16)
-    return {**common, "layers": 2, "shape": "linear", "levels": 4, "entries": 8, "finest": finest}
+    return {**common, "layers": 2, "shape": "linear", "levels": 4, "entries_per_kernel": 8, "finest": finest}
 
 
 def _refusal(meaning: Meaning) -> str | None:

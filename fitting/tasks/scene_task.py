@@ -105,7 +105,7 @@ class SceneTask(Task):
         first = replace(
             config,
             field="hashgrid",
-            options={"log2_size": 15},
+            options={"entries": 1 << 15},
             bytes=None,
             bits=None,
             spec=None,

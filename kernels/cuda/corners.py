@@ -17,13 +17,13 @@ from polyfield.kernels.levels import PRIMES, Levels
 def geometry(levels: Levels, device: torch.device) -> Tensor:
     """Return the geometry of levels as a tensor (L, 2 D + 3) int64.
 
-    Each row has the nodes along each axis, the row strides or primes of each axis, whether the level is
-    hashed, its entries, and its first row.
+    Each row has the nodes along each axis, the row strides or primes of each axis, the range of the hash (0
+    where the level is dense), its entries, and its first row.
     """
     rows = []
     for nodes, hashed, size, offset in zip(levels.resolutions, levels.hashed, levels.sizes, levels.offsets):
         strides = PRIMES[: len(nodes)] if hashed else [math.prod(nodes[:axis]) for axis in range(len(nodes))]
-        rows.append([*nodes, *strides, int(hashed), size, offset])
+        rows.append([*nodes, *strides, levels.hash_range if hashed else 0, size, offset])
     return torch.tensor(rows, device=device)
 
 
@@ -51,8 +51,9 @@ def joined(row, part, level, D: tl.constexpr):
 @triton.jit
 def placed(row, level, D: tl.constexpr):
     """Return the table's row from the combined parts of all axes."""
-    mask = (tl.load(level + 2 * D + 1) - 1).to(tl.uint32)
-    row = tl.where(tl.load(level + 2 * D) != 0, row & mask, row)
+    hash_range, size = tl.load(level + 2 * D), tl.load(level + 2 * D + 1).to(tl.uint32)
+    value = row & (hash_range - 1).to(tl.uint32)
+    row = tl.where(hash_range != 0, tl.where(value < size, value, value - size), row)
     return row.to(tl.int64) + tl.load(level + 2 * D + 2)
 
 

@@ -45,7 +45,8 @@ struct GridOf {
             Level level{};
             for (size_t d = 0; d < nodes.size(); ++d) level.nodes[d] = nodes[d], level.stride[d] = strides[d];
             level.index = index ? index->data() : nullptr;
-            level.hashed = hashed, level.offset = offset, level.size = size, level.mask = uint32_t(size - 1);
+            level.hashed = hashed, level.offset = offset, level.size = size;
+            while (level.mask + 1 < size) level.mask = level.mask << 1 | 1;
             levels.push_back(level);
             entries = offset + size;
         }

@@ -40,7 +40,11 @@ template <int D> static inline void rows_of(const Level& level, const vi* lower,
     for (int c = 0; c < 1 << D; ++c) {
         vu row = part[0][c & 1];
         for (int d = 1; d < D; ++d) row = level.hashed ? row ^ part[d][c >> d & 1] : row + part[d][c >> d & 1];
-        if (level.hashed) row &= level.mask;
+        if (level.hashed) {
+            row &= level.mask;
+            vu wrapped = row - uint32_t(level.size);  // very large where row is below size
+            row = wrapped < row ? wrapped : row;
+        }
         memcpy(to.row[c], &row, sizeof row);
         if (level.index)
             for (int p = 0; p < W; ++p) to.row[c][p] = uint32_t(level.index[to.row[c][p]]);

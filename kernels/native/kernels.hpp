@@ -17,7 +17,7 @@ constexpr int LINE = 16;  // numbers of a cache line
 struct Level {
     int32_t nodes[MAX_AXES];
     uint32_t stride[MAX_AXES];  // dense: rows between neighbours along an axis; hashed: the axis' prime
-    uint32_t mask;              // hashed: size - 1
+    uint32_t mask;              // hashed: the next power of two of size, less 1
     int32_t hashed;
     int64_t offset;  // first row
     int64_t size;    // rows

@@ -61,7 +61,8 @@ def _rows(lower: Tensor, run: list[int], levels: Levels, hashed: bool) -> Tensor
         pair = torch.stack((at_lower, at_lower + stride), -2)
         rows = ((pair ^ rows[..., None, :]) if hashed else (pair + rows[..., None, :])).flatten(-2)
     if hashed:
-        rows = rows & (levels.size - 1)
+        rows = rows & (levels.hash_range - 1)
+        rows = torch.where(rows < levels.size, rows, rows - levels.size)
     offsets = torch.tensor([levels.offsets[level] for level in run], device=lower.device, dtype=torch.int32)
     return rows + offsets[:, None]
 

@@ -18,7 +18,7 @@ LEVELS = {
     "line": Levels(((5,), (17,)), 64),
     "plane": Levels(((3, 4), (9, 7)), 64),
     "dense": Levels.geometric(3, 3, 8, 3, 1 << 10),
-    "hashed": Levels.geometric(4, 4, 50, 3, 1 << 8),
+    "hashed": Levels.geometric(4, 4, 50, 3, 300),
     "all hashed": Levels.geometric(2, 30, 60, 3, 1 << 6),
     "time": Levels(((4, 3, 5, 2), (9, 9, 9, 9)), 1 << 9),
 }

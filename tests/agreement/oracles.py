@@ -33,6 +33,7 @@ def interpolate(table: np.ndarray, points: np.ndarray, levels: Levels) -> np.nda
                     index = 0
                     for i, prime in zip(node, PRIMES):
                         index ^= (i * prime) % 2**32
+                    index %= 1 << (entries - 1).bit_length()
                     index %= entries
                 value += weight * table[first + index]
             row.append(value)

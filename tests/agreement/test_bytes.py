@@ -231,7 +231,7 @@ FUSED = {  # groups, features, whether summed, whether contracted
     "six features": (cube(cases.Levels.geometric(2, 5, 9, 3, 1 << 10)), 6, False, False),
     "planes, summed": (planes(SQUARE), 32, True, False),
     "planes of two levels": (planes(cases.Levels(((7, 7), (19, 23)), 1 << 9)), 16, False, True),
-    "hashed planes": (planes(cases.Levels.geometric(2, 9, 30, 2, 1 << 7)), 48, False, False),
+    "hashed planes": (planes(cases.Levels.geometric(2, 9, 30, 2, 100)), 48, False, False),
     "planes and lines": (
         [[(SQUARE, (1, 2)), (LINE, (0,))], [(SQUARE, (0, 2)), (LINE, (1,))]],
         10,
@@ -239,7 +239,7 @@ FUSED = {  # groups, features, whether summed, whether contracted
         False,
     ),
     "lines": ([[(LINE, (axis,)) for axis in (2, 0, 1)]], 96, False, False),
-    "radial basis functions": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, False, None, 77),
+    "radial basis functions": (cube(cases.Levels.geometric(2, 9, 40, 3, 1500)), 2, False, False, None, 77),
     "modulated": (cube(cases.Levels.geometric(2, 9, 40, 3, 1 << 10)), 2, False, True, SQUARE),
 }
 fused_fields = pytest.mark.parametrize("name", FUSED)

@@ -15,7 +15,7 @@ from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 
 BOX = Domain("box", (0.2, 0.0, -0.1), (1.0, 1.5, 0.7))
 ALL_OF_SPACE = Domain("contraction", (0.0, 0.1, 0.0), (0.8, 0.8, 0.8))
-SMALL = {"levels": 4, "log2_size": 12, "finest": 40, "width": 32}
+SMALL = {"levels": 4, "entries": 1 << 12, "finest": 40, "width": 32}
 # Of one table over all axes, which every form takes.
 FIELDS: dict[str, tuple[str, Domain, dict[str, int]]] = {
     "box": ("hashgrid", BOX, SMALL),

@@ -13,7 +13,7 @@ from polyfield.rendering.fused import FusedField
 BOX = Domain("box", (0.2, 0.0, -0.1), (1.0, 1.5, 0.7), ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
 SPACE = Domain("contraction", (0.0, 0.1, 0.0), (0.8, 0.8, 0.8))
 SQUARE = Domain("box", (0.5, 0.5), (0.5, 0.5))
-SMALL = {"levels": 4, "log2_size": 12, "finest": 40, "width": 32}
+SMALL = {"levels": 4, "entries": 1 << 12, "finest": 40, "width": 32}
 COLOURED = (
     Term("raw", "clamped", 0.5, {"low": -1.0, "high": 2.0}),
     Term("colour", "huber", 2.0, {"delta": 0.2}),
@@ -29,6 +29,14 @@ FIELDS = {
     "picture of voxels": ("image", "voxels", SQUARE, 3, {"rows": 400}, (Term("raw", "squares"),)),
     "distance of voxels": ("sdf", "voxels", BOX, 1, {"rows": 400}, (Term("raw", "relative"),)),
     "picture": ("image", "hashgrid", SQUARE, 3, SMALL, (Term("raw", "squares"),)),
+    "tables of any size": (
+        "image",
+        "hashgrid",
+        SQUARE,
+        3,
+        SMALL | {"entries": 500},
+        (Term("raw", "squares"),),
+    ),
     "picture of a network": (
         "image",
         "mlp",

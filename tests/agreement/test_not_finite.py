@@ -17,7 +17,7 @@ from polyfield.rendering.radiance.pictures import RadiancePictures
 from polyfield.rendering.radiance.sampling import Lattice, MarchingSampler
 
 BOX = Domain("box", (0.0,) * 3, (1.0,) * 3)
-SMALL = {"levels": 2, "log2_size": 10, "finest": 12, "width": 16}
+SMALL = {"levels": 2, "entries": 1 << 10, "finest": 12, "width": 16}
 
 
 def cameras() -> Cameras:

@@ -202,7 +202,7 @@ def new_fit(steps: int = 20) -> Fit:
     source = Photographs(cameras, images, [None] * len(images))
     source._images = [torch.cat(source._images)]  # as on a GPU
     box = Domain("box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    spec = FieldSpec.of("hashgrid", "radiance", box, levels=3, log2_size=10, finest=24, width=16)
+    spec = FieldSpec.of("hashgrid", "radiance", box, levels=3, entries=1 << 10, finest=24, width=16)
     field = create(spec, seed=0)
     field.advance(0.0)
     optimiser = Optimiser(field.parameter_groups(), decay=1e-6)
