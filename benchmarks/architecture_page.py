@@ -36,7 +36,7 @@ options have their default values, but the photographs of `lego` are downscaled 
 views, and `dB` is the PSNR of the image. `steps` is the number of training steps. `preparation, s` is the time before the first
 training step. `bytes stored` counts the parameters and buffers of the field.
 
-For `mlp`, `--bytes` tries only widths up to 64, and for `cp` only ranks up to 384, so that steps do not take too long. Their fields
+For `mlp`, `--bytes` tries only widths up to 64, and for `cp` only ranks up to 256, so that steps do not take too long. Their fields
 may be much smaller than N bytes.
 """
 

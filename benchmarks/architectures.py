@@ -98,6 +98,7 @@ def _tile(run: Path, view: dict[str, Any]) -> str:
 def grid(records: Sequence[dict[str, Any]], path: Path) -> None:
     """Write a JPEG picture of the tiles: a row for each source, a column for each architecture."""
     shown = [record for record in records if record.get("tile")]
+    shown.sort(key=lambda record: record["inputs"]["options"]["order"])
     names = list(dict.fromkeys(record["rows"][0]["architecture"] for record in shown))
     sources = [kind for kind in KINDS if any(record["rows"][0]["source"] == kind for record in shown)]
     sheet = Image.new("RGB", (_TILE * len(names), (_TILE + _ROW) * len(sources) + _ROW), "white")

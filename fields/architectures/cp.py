@@ -43,6 +43,6 @@ ARCHITECTURE = Architecture(
     encoding=Cp,
     size_option="rank",
     size_step=8,
-    size_limit=384,
+    size_limit=256,  # the most codes that fused kernels read
     suited=_suited,
 )
