@@ -141,7 +141,7 @@ def stepped(domain: Domain, count: int, device: str, precision: str) -> float:
     """The largest error of a fused step's gradients beside the general path's on the CPU."""
 
     def field_on(where: str) -> Any:
-        spec = FieldSpec.of("hashgrid", "radiance", domain, levels=4, entries=3000, finest=40, width=32)
+        spec = FieldSpec.of("hashgrid", "radiance", domain, levels=4, entries=1 << 12, finest=40, width=32)
         field = create(spec, seed=3)
         with torch.no_grad():
             field.get_parameter("encoding.tables.0").mul_(1e4)
