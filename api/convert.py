@@ -62,7 +62,7 @@ def convert(
         The training time in seconds. Give at most one of `steps` and `seconds`. If neither is given, 120.
     bytes
         Use the largest field whose stored parameters and buffers take at most this many bytes. The hidden layers of an mlp
-        then have at most 64 units, and the rank of cp is at most 384.
+        then have at most 64 units, and the rank of cp is at most 256.
     bits
         With 8, tables and networks are stored as compressed 8-bit integers with scales. If None, tables are
         stored in half precision and networks in single precision.

@@ -107,7 +107,7 @@ def fit(
         Replace each block of N x N pixels by its mean, where N is the given number.
     bytes
         Use the largest field whose stored parameters and buffers take at most this many bytes. The hidden layers of an mlp
-        then have at most 64 units, and the rank of cp is at most 384.
+        then have at most 64 units, and the rank of cp is at most 256.
     bits
         With 8, tables and networks are stored as compressed 8-bit integers with scales. If None, tables are
         stored in half precision and networks in single precision.

@@ -68,7 +68,7 @@ def fit(
         seconds: The training time in seconds. Give at most one of --steps and --seconds. If neither is given, 120.
         downscale: Replace each block of N x N pixels by its mean, where N is the given number.
         bytes: Use the largest field whose stored parameters and buffers take at most this many bytes.
-            The hidden layers of an mlp then have at most 64 units, and the rank of cp is at most 384.
+            The hidden layers of an mlp then have at most 64 units, and the rank of cp is at most 256.
         bits: With 8, tables and networks are stored as compressed 8-bit integers with scales: less than half the bytes.
             If not given, tables are stored in half precision and networks in single precision.
         options: Options of the architecture, for example --options entries 524288. A wrong name gives a list of all names.

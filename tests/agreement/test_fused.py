@@ -7,6 +7,7 @@ from torch.nn.functional import huber_loss
 from polyfield.cameras.cameras import Cameras, look_at
 from polyfield.cameras.rays import Rays
 from polyfield.fields import Domain, FieldSpec, Meaning, Points, StoredField, create
+from polyfield.fields.registry import architecture
 from polyfield.kernels import uniform
 from polyfield.rendering.fused import FusedField
 from polyfield.rendering.radiance.pictures import RadiancePictures
@@ -255,6 +256,16 @@ def test_rbf_pictures_that_native_kernels_do_not_take(options, native_form):
     square = Domain("box", (0.5, 0.5), (0.5, 0.5))
     spec = FieldSpec.of("rbf", "image", square, kernels=40, levels=2, finest=20, **options)
     assert FusedField.of(create(spec, seed=0)) is None
+
+
+def test_a_size_that_bytes_sets_has_a_fused_kernel(native_form):
+    """The largest rank of cp that `--bytes` tries is the largest that the kernel takes."""
+    kind = architecture("cp")
+    fused = [
+        FusedField.of(create(FieldSpec.of("cp", "radiance", BOX, resolution=8, rank=rank)))
+        for rank in (kind.size_limit, kind.size_limit + kind.size_step)
+    ]
+    assert fused[0] is not None and fused[1] is None
 
 
 def test_rays_that_meet_nothing(exact_form):

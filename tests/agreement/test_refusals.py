@@ -93,6 +93,7 @@ def radiance(
 
 
 REFUSED = {
+    "levels: size is 0; expected 1 or more entries": lambda: Levels(((3, 4),), 0),
     "interpolate: table has shape (7, 2); expected (79, any)": lambda: interpolate(
         zeros(7, 2), zeros(1, 2), LEVELS
     ),
